@@ -1,0 +1,42 @@
+# make run: everything, from the CSV files to the reports.  make test: every check.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: run test setup lock clean
+
+run: setup
+	@if ! $(BIN)/python -m tasks sources >/dev/null; then \
+	    echo "take_home_data/ holds none of the seven CSV files: making sample data"; \
+	    $(BIN)/luigi --module tasks SampleData --local-scheduler; fi
+	$(BIN)/luigi --module tasks AllReports --local-scheduler
+
+test: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	    echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	         "Name another: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: # needs uv; writes requirements.lock anew from pyproject.toml
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+
+clean: # what the pipeline and the checks made; the CSV files and the environment stay
+	rm -rf reports data_warehouse.db data_warehouse.db-wal data_warehouse.db-shm
+	find staging -mindepth 1 ! -name .gitkeep -delete
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,97 @@
+"""The words in which tables are declared: types, columns, tables, sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+UNKNOWN = -1
+"""Key of the unknown member of every dimension. 0 is a real key in the source."""
+
+
+class Type(StrEnum):
+    """What a column holds. Each has one reading from CSV text, one Arrow and one SQL type."""
+
+    INTEGER = "integer"
+    NUMBER = "number"
+    SWITCH = "switch"
+    """A number, or a word for a state (on, off, true, no, ...), held as 1 and 0."""
+    TEXT = "text"
+    TIMESTAMP = "timestamp"
+    """An instant, UTC, to the microsecond."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a source file or of a warehouse table.
+
+    Attributes:
+        name: Under which it is known from staging on.
+        type: What it holds.
+        description: One sentence, with the unit.
+        nullable: Whether it may be empty; in a source file, also whether it may be absent.
+        references: `table.column` of the row it points to.
+        aliases: Other headers under which source files are likely to bring it, likeliest first.
+        header: The one header that will do, where the configuration names it.
+    """
+
+    name: str
+    type: Type
+    description: str
+    nullable: bool = False
+    references: str | None = None
+    aliases: tuple[str, ...] = ()
+    header: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its grain, its columns and the columns that identify a row."""
+
+    name: str
+    grain: str
+    columns: tuple[Column, ...]
+    primary_key: str | None = None
+    indexes: tuple[str, ...] = ()
+
+    def column(self, name: str) -> Column:
+        """The column of that name; KeyError if the table has none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def references(self) -> dict[str, tuple[str, str]]:
+        """Column name -> (table, column) that it points to.
+
+        >>> key = Column("unit_id", Type.INTEGER, "Which unit.", references="dim_unit.unit_id")
+        >>> Table("fact", "one row per event", (key,)).references
+        {'unit_id': ('dim_unit', 'unit_id')}
+        """
+        found = {}
+        for column in self.columns:
+            if column.references is not None:
+                table, _, key = column.references.partition(".")
+                found[column.name] = (table, key)
+        return found
+
+
+@dataclass(frozen=True)
+class Source(Table):
+    """A CSV file as exported, and how to read it.
+
+    Attributes:
+        time_format: strptime format of its times; None reads ISO 8601 and epoch numbers.
+        source_timezone: IANA zone of times that name none.
+        max_rejected: Share of its rows that may be quarantined, 0 to 1.
+    """
+
+    time_format: str | None = None
+    source_timezone: str = "UTC"
+    max_rejected: float = 0.01
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns without which the file is refused."""
+        return tuple(column.name for column in self.columns if not column.nullable)

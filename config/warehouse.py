@@ -1,0 +1,148 @@
+"""The star schema: every table's grain, columns and keys.
+
+DDL, Arrow schemas, the checks and the data dictionary in the documentation derive from it.
+"""
+
+from config.declarations import Column, Table, Type
+
+_UNIT = Column(
+    "unit_id",
+    Type.INTEGER,
+    "The controller (unit); -1 if unknown.",
+    references="dim_unit.unit_id",
+)
+_APP_TYPE = Column(
+    "app_type_id",
+    Type.INTEGER,
+    "The application type; -1 if unknown.",
+    references="dim_application_type.app_type_id",
+)
+_APP_INSTANCE = Column(
+    "app_instance_id",
+    Type.INTEGER,
+    "The application instance; -1 if unknown.",
+    references="dim_application_instance.app_instance_id",
+)
+
+DIM_APPLICATION_TYPE = Table(
+    name="dim_application_type",
+    grain="one row per application type, and -1 for the unknown one",
+    columns=(
+        Column("app_type_id", Type.INTEGER, "Natural key, from APP_TYPE."),
+        Column(
+            "app_type_description",
+            Type.TEXT,
+            "APP_TYPE's name without padding; '(no name)' where it is blank.",
+        ),
+    ),
+    primary_key="app_type_id",
+)
+
+DIM_UNIT = Table(
+    name="dim_unit",
+    grain="one row per controller (unit) that APP_TYPE_REF names, and -1 for the unknown one",
+    columns=(
+        Column("unit_id", Type.INTEGER, "Natural key, from APP_TYPE_REF."),
+        Column("unit_name", Type.TEXT, "A label made from the number: no source names the units."),
+    ),
+    primary_key="unit_id",
+)
+
+DIM_APPLICATION_INSTANCE = Table(
+    name="dim_application_instance",
+    grain="one row per application instance, and -1 for the unknown one",
+    columns=(
+        Column("app_instance_id", Type.INTEGER, "Natural key, from APP_INSTANCE."),
+        Column(
+            "app_type_ref_id",
+            Type.INTEGER,
+            "The type reference it is an instance of; -1 if APP_TYPE_REF has no such row.",
+        ),
+        _APP_TYPE,
+        _UNIT,
+    ),
+    primary_key="app_instance_id",
+)
+
+DIM_LOG_INSTANCE = Table(
+    name="dim_log_instance",
+    grain="one row per log instance, and -1 for the unknown one",
+    columns=(
+        Column("point_log_inst_id", Type.INTEGER, "Natural key, from LOG_INSTANCE."),
+        Column("point_id", Type.INTEGER, "The point that is logged; -1 for the unknown member."),
+        _APP_INSTANCE,
+        _APP_TYPE,
+        _UNIT,
+        Column(
+            "eng_unit_id",
+            Type.INTEGER,
+            "Engineering unit of its values, by number; the export does not name them.",
+            nullable=True,
+        ),
+        Column(
+            "log_interval",
+            Type.INTEGER,
+            "How often it logs, as exported; plausibly seconds.",
+            nullable=True,
+        ),
+    ),
+    primary_key="point_log_inst_id",
+)
+
+FACT_LOGS = Table(
+    name="fact_logs",
+    grain="one row per log record, digital (B) and float (F) together",
+    columns=(
+        Column(
+            "log_id",
+            Type.INTEGER,
+            "Surrogate key: 1, 2, ... over the staged rows of LOG_RCD_B, then of LOG_RCD_F.",
+        ),
+        _UNIT,
+        _APP_INSTANCE,
+        _APP_TYPE,
+        Column(
+            "point_id",
+            Type.INTEGER,
+            "The point that was logged, as LOG_INSTANCE names it; -1 if unknown.",
+        ),
+        Column(
+            "point_log_inst_id",
+            Type.INTEGER,
+            "The log instance that made the record; -1 if LOG_INSTANCE has no such row.",
+            references="dim_log_instance.point_log_inst_id",
+        ),
+        Column(
+            "recorded_at",
+            Type.TIMESTAMP,
+            "When the value was recorded, UTC; NULL if the export does not tell.",
+            nullable=True,
+        ),
+        Column(
+            "value",
+            Type.NUMBER,
+            "The value, in the log instance's engineering unit; 1 or 0 for digital records; "
+            "NULL where a word stood in its place.",
+            nullable=True,
+        ),
+        Column(
+            "status",
+            Type.TEXT,
+            "The record's status as exported, and the word that stood in place of a value.",
+            nullable=True,
+        ),
+        Column("log_kind", Type.TEXT, "'B' for a digital record, 'F' for a float record."),
+    ),
+    primary_key="log_id",
+    indexes=("unit_id", "app_instance_id", "app_type_id"),
+)
+
+DIMENSIONS: dict[str, Table] = {
+    table.name: table
+    for table in (DIM_APPLICATION_TYPE, DIM_UNIT, DIM_APPLICATION_INSTANCE, DIM_LOG_INSTANCE)
+}
+"""Parents stand before the tables that refer to them."""
+
+TABLES: dict[str, Table] = {**DIMENSIONS, FACT_LOGS.name: FACT_LOGS}
+
+SUMMARY_LEVELS: tuple[str, ...] = ("unit_id", "app_instance_id", "app_type_id")

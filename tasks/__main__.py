@@ -1,0 +1,93 @@
+"""Commands beside luigi's: `python -m tasks status | forget | sources`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from luigi.task import flatten
+
+from config.sources import SOURCES
+from tasks.errors import PipelineError
+from tasks.freshness import FreshTask, digest_cache, walk
+from tasks.graph import AllReports
+from tasks.settings import settings
+from tasks.source_files import find_files
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status: 0 done, 1 not so, 2 refused."""
+    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("status", help="tell of each task whether it is fresh, and why not")
+    forget = commands.add_parser(
+        "forget", help="make tasks run again; removes receipts, never data"
+    )
+    forget.add_argument("task", nargs="?", help="such as CsvToParquet:POINT or LoadFactLogs")
+    forget.add_argument("--downstream", action="store_true", help="and all that depends on it")
+    forget.add_argument("--all", action="store_true", help="every task")
+    commands.add_parser("sources", help="list the source files; 1 if there is none at all")
+    options = parser.parse_args(arguments)
+    try:
+        match options.command:
+            case "status":
+                return status()
+            case "forget":
+                if (options.task is None) != options.all:
+                    parser.error("forget: name one task, or give --all")
+                return forget_tasks(options.task, downstream=options.downstream)
+            case _:
+                return sources()
+    except PipelineError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def status() -> int:
+    """Print each task, fresh or stale, and why. Changes nothing."""
+    digest_cache().read_only = True
+    graph = walk(AllReports())
+    asked: dict[str, str | None] = {}
+    width = max(len(task.label) for task in graph)
+    stale = 0
+    for task in graph:
+        reason = task.why_stale(asked)
+        stale += reason is not None
+        print(f"{task.label:<{width}}  {'fresh' if reason is None else f'stale: {reason}'}")
+    print(f"{len(graph) - stale} of {len(graph)} tasks are fresh.")
+    return 0
+
+
+def forget_tasks(name: str | None, *, downstream: bool) -> int:
+    """Remove the receipts of a task, of a family of tasks, or of all (no name given)."""
+    graph = walk(AllReports())
+    chosen = [
+        task for task in graph if name is None or name in (task.label, task.task_family)
+    ]
+    if not chosen:
+        labels = [task.label for task in graph]
+        raise PipelineError(f"There is no task {name}. There are:", labels)
+    if downstream:
+        chosen = [task for task in graph if _depends(task, {one.label for one in chosen})]
+    for task in chosen:
+        task.forget()
+        print(f"forgotten: {task.label}")
+    return 0
+
+
+def _depends(task: FreshTask, labels: set[str]) -> bool:
+    return task.label in labels or any(_depends(one, labels) for one in flatten(task.requires()))
+
+
+def sources() -> int:
+    """Print which source files there are."""
+    data_dir = settings().data_dir
+    found = [path for name in SOURCES for path in find_files(name, data_dir)]
+    for path in found:
+        print(path)
+    return 0 if found else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

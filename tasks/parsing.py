@@ -1,0 +1,265 @@
+"""From CSV text to typed columns. Pure functions, whole columns at a time.
+
+Each takes an array of text without nulls and returns the values and which texts it could not
+read; a blank text is an absent value, not an unreadable one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from config.declarations import Type
+
+INSTANT = pa.timestamp("us", tz="UTC")
+
+ARROW_TYPES: dict[Type, pa.DataType] = {
+    Type.INTEGER: pa.int64(),
+    Type.NUMBER: pa.float64(),
+    Type.SWITCH: pa.float64(),
+    Type.TEXT: pa.string(),
+    Type.TIMESTAMP: INSTANT,
+}
+
+_INTEGER = r"^[+-]?[0-9]+$"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_NUMBER_LIKE = r"^[+-]?[.,]?[0-9]"
+_ISO = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]+)?)?)?)?$"
+)
+_ZONE = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+_EPOCH_SECONDS = r"^[0-9]{9,11}(\.[0-9]+)?$"
+_EPOCH_MILLISECONDS = r"^[0-9]{12,14}$"
+_ON = ("1", "true", "t", "yes", "y", "on")
+_OFF = ("0", "false", "f", "no", "n", "off")
+_FIRST = datetime(1, 1, 1, tzinfo=UTC)
+_LAST = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class Parsed(NamedTuple):
+    """The values of a column (null where absent or unreadable) and which were unreadable."""
+
+    values: pa.Array
+    unreadable: pa.BooleanArray
+
+
+class ParsedValues(NamedTuple):
+    """As Parsed, and the words that stood where a value should be (null elsewhere)."""
+
+    values: pa.Array
+    unreadable: pa.BooleanArray
+    words: pa.StringArray
+
+
+def parse_integers(text: pa.StringArray) -> Parsed:
+    """Whole numbers of 64 bits; blanks around them do not matter.
+
+    >>> parse_integers(pa.array(["7", " 007", "", "7.5", "x"])).values.to_pylist()
+    [7, 7, None, None, None]
+    """
+    trimmed, blank = _trimmed(text)
+    digits = pc.match_substring_regex(trimmed, _INTEGER)
+    unsigned = pc.replace_substring_regex(_where(trimmed, digits), r"^\+", "")
+    try:
+        values = unsigned.cast(pa.int64())
+    except pa.ArrowInvalid:  # One of them has more than 64 bits.
+        values = pa.array([_int64(item) for item in unsigned.to_pylist()], pa.int64())
+    return Parsed(values, _neither(blank, values))
+
+
+def parse_numbers(text: pa.StringArray) -> ParsedValues:
+    """Decimal numbers; a word is kept apart, and a number in another notation is unreadable.
+
+    >>> values, unreadable, words = parse_numbers(pa.array(["-1.5e3", "POINT FAIL", "21,5", ""]))
+    >>> values.to_pylist(), words.to_pylist()
+    ([-1500.0, None, None, None], [None, 'POINT FAIL', None, None])
+    >>> unreadable.to_pylist()
+    [False, False, True, False]
+    """
+    trimmed, blank = _trimmed(text)
+    plain = pc.match_substring_regex(trimmed, _NUMBER)
+    values = pc.replace_substring_regex(_where(trimmed, plain), r"^\+", "").cast(pa.float64())
+    finite = pc.fill_null(pc.is_finite(values), False)
+    values = _where(values, finite)
+    other_notation = pc.and_not(pc.match_substring_regex(trimmed, _NUMBER_LIKE), finite)
+    is_word = pc.invert(pc.or_(blank, pc.or_(finite, other_notation)))
+    return ParsedValues(values, other_notation, _where(trimmed, is_word))
+
+
+def parse_switches(text: pa.StringArray) -> ParsedValues:
+    """States as 1 and 0, from numbers or words such as on and off; other words are kept apart.
+
+    >>> parse_switches(pa.array(["1", "OFF", "Yes", "NO DATA"])).values.to_pylist()
+    [1.0, 0.0, 1.0, None]
+    """
+    lowered = pc.utf8_lower(pc.utf8_trim_whitespace(text))
+    on = pc.is_in(lowered, pa.array(_ON))
+    off = pc.is_in(lowered, pa.array(_OFF))
+    return parse_numbers(pc.if_else(on, "1", pc.if_else(off, "0", text)))
+
+
+def parse_timestamps(
+    text: pa.StringArray, time_format: str | None = None, source_timezone: str = "UTC"
+) -> Parsed:
+    """Instants, UTC.
+
+    Without a format: ISO 8601 (blank or T, fractions, zones) and seconds or milliseconds since
+    1970. Fractions are cut to microseconds. A time without a zone is taken to be in
+    `source_timezone`: of the two instants that an hour has when clocks go back, the first; a
+    time that clocks skip when they go forward is unreadable.
+
+    >>> parsed = parse_timestamps(pa.array(["2024-06-01 12:00", "1717243200", "01.06.2024"]))
+    >>> [str(value) for value in parsed.values.to_pylist()]
+    ['2024-06-01 12:00:00+00:00', '2024-06-01 12:00:00+00:00', 'None']
+    >>> parsed.unreadable.to_pylist()
+    [False, False, True]
+    """
+    if time_format is None and (common := _read_at_once(text, source_timezone)) is not None:
+        return common
+    trimmed, blank = _trimmed(text)
+    if time_format is not None:
+        # Parsed by value in Python: Arrow's strptime ignores zones on some systems.
+        values = _strptime(trimmed, time_format, source_timezone)
+        return Parsed(values, _neither(blank, values))
+
+    local, zoned = _read_iso(trimmed)
+    epoch = _read_epoch(trimmed)
+    values = _in_calendar(pc.coalesce(_from_zone(local, source_timezone), zoned, epoch))
+    return Parsed(values, _neither(blank, values))
+
+
+def observe_type(text: pa.StringArray) -> str:
+    """What a column of text looks like: the narrowest type that reads all of it.
+
+    >>> observe_type(pa.array(["1", "", "2"])), observe_type(pa.array(["1", "2.5"]))
+    ('integer', 'number')
+    >>> observe_type(pa.array(["", ""])), observe_type(pa.array(["2024-06-01T00:00Z", ""]))
+    ('empty', 'timestamp')
+    """
+    trimmed, blank = _trimmed(text)
+    some = pc.filter(trimmed, pc.invert(blank))
+    if len(some) == 0:
+        return "empty"
+    if pc.all(pc.match_substring_regex(some, _INTEGER)).as_py():
+        return Type.INTEGER.value
+    if pc.all(pc.match_substring_regex(some, _NUMBER)).as_py():
+        return Type.NUMBER.value
+    if pc.all(pc.is_in(pc.utf8_lower(some), pa.array(_ON + _OFF))).as_py():
+        return Type.SWITCH.value
+    if pc.all(pc.is_valid(parse_timestamps(some).values)).as_py():
+        return Type.TIMESTAMP.value
+    return Type.TEXT.value
+
+
+def _read_at_once(text: pa.StringArray, source_timezone: str) -> Parsed | None:
+    """The column if all of it is plain ISO 8601, all with zones or all without: the usual case."""
+    try:
+        values = _in_calendar(_from_zone(text.cast(pa.timestamp("us")), source_timezone))
+    except pa.ArrowInvalid:
+        try:
+            values = _in_calendar(text.cast(INSTANT))
+        except pa.ArrowInvalid:
+            return None
+    return Parsed(values, pc.is_null(values))
+
+
+def _read_iso(trimmed: pa.StringArray) -> tuple[pa.Array, pa.Array]:
+    """ISO 8601 texts: those without a zone as local times, those with one as instants."""
+    text = pc.replace_substring_regex(trimmed, r"[ ]?(UTC|GMT|[zZ])$", "Z")
+    text = pc.replace_substring_regex(text, r"[ ]+([+-][0-9:]+)$", r"\1")
+    text = pc.replace_substring_regex(text, r"^([0-9-]{10})t", r"\1T")
+    zoned = pc.and_(
+        pc.match_substring_regex(text, r"^.{13,}" + _ZONE),
+        pc.match_substring_regex(pc.replace_substring_regex(text, _ZONE, ""), _ISO),
+    )
+    local = pc.and_not(pc.match_substring_regex(text, _ISO), zoned)
+    # Arrow reads no more digits than its unit has.
+    text = pc.replace_substring_regex(text, r"[.,]([0-9]{1,6})[0-9]*", r".\1")
+    return (
+        _cast_each(_where(text, local), pa.timestamp("us")),
+        _cast_each(_where(text, zoned), INSTANT),
+    )
+
+
+def _read_epoch(trimmed: pa.StringArray) -> pa.Array:
+    seconds = pc.match_substring_regex(trimmed, _EPOCH_SECONDS)
+    milliseconds = pc.match_substring_regex(trimmed, _EPOCH_MILLISECONDS)
+    if not pc.any(pc.or_(seconds, milliseconds)).as_py():
+        return pa.nulls(len(trimmed), INSTANT)
+    as_decimal = pc.replace_substring_regex(_where(trimmed, seconds), r"(\.[0-9]{6})[0-9]+", r"\1")
+    as_microseconds = pc.multiply(as_decimal.cast(pa.decimal128(18, 6)), pa.scalar(1_000_000))
+    return pc.coalesce(
+        as_microseconds.cast(pa.int64()),
+        pc.multiply(_where(trimmed, milliseconds).cast(pa.int64()), 1000),
+    ).cast(INSTANT)
+
+
+def _cast_each(text: pa.StringArray, to: pa.DataType) -> pa.Array:
+    """Cast; null for a text such as 2024-02-30, which spoils a whole column for Arrow."""
+    try:
+        return text.cast(to)
+    except pa.ArrowInvalid:
+        if len(text) == 1:
+            return pa.nulls(1, to)
+        half = len(text) // 2
+        return pa.concat_arrays([_cast_each(text[:half], to), _cast_each(text[half:], to)])
+
+
+def _from_zone(local: pa.Array, zone: str) -> pa.Array:
+    """Local times as instants; null where the zone's clocks skip them."""
+    if zone == "UTC":
+        return local.cast(INSTANT)
+    instants = pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="earliest")
+    exist = pc.equal(pc.local_timestamp(instants), local)
+    return _where(instants.cast(INSTANT), pc.fill_null(exist, False))
+
+
+def _in_calendar(instants: pa.Array) -> pa.Array:
+    """Only instants of the years 1 to 9999: others cannot be written as dates downstream."""
+    microseconds = instants.cast(pa.int64())
+    bounds = [int(moment.timestamp()) * 1_000_000 for moment in (_FIRST, _LAST)]
+    inside = pc.and_(
+        pc.greater_equal(microseconds, bounds[0]), pc.less(microseconds, bounds[1])
+    )
+    return _where(instants, pc.fill_null(inside, False))
+
+
+def _strptime(trimmed: pa.StringArray, time_format: str, zone: str) -> pa.Array:
+    local: list[datetime | None] = []
+    zoned: list[datetime | None] = []
+    for item in trimmed.to_pylist():
+        moment = instant = None
+        with contextlib.suppress(ValueError, OverflowError):
+            moment = datetime.strptime(item, time_format)
+            if moment.tzinfo is not None:
+                moment, instant = None, moment.astimezone(UTC)
+        local.append(moment)
+        zoned.append(instant)
+    return pc.coalesce(
+        _from_zone(pa.array(local, pa.timestamp("us")), zone), pa.array(zoned, INSTANT)
+    )
+
+
+def _int64(item: str | None) -> int | None:
+    if item is None:
+        return None
+    number = int(item)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _trimmed(text: pa.StringArray) -> tuple[pa.StringArray, pa.BooleanArray]:
+    trimmed = pc.utf8_trim_whitespace(text)
+    return trimmed, pc.equal(trimmed, "")
+
+
+def _where(values: pa.Array, mask: pa.BooleanArray) -> pa.Array:
+    return pc.if_else(mask, values, pa.scalar(None, values.type))
+
+
+def _neither(blank: pa.BooleanArray, values: pa.Array) -> pa.BooleanArray:
+    return pc.and_not(pc.is_null(values), blank)

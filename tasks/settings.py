@@ -1,0 +1,146 @@
+"""The configuration: section [pipeline] and a section for each source, from luigi.cfg.
+
+The environment wins over the file: PIPELINE_DATA_DIR, PIPELINE_WAREHOUSE_URL and so on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import zoneinfo
+from configparser import Error as ConfigParserError
+from dataclasses import dataclass
+from pathlib import Path
+
+from luigi.configuration import get_config
+
+from config.declarations import Source, Type
+from config.sources import SOURCES
+from tasks.errors import PipelineError
+
+_SOURCE_OPTIONS = ("time_format", "source_timezone", "max_rejected")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are, and how strict to be.
+
+    Attributes:
+        data_dir: Folder of the CSV files.
+        staging_dir: Folder of Parquet files, quarantine, audits and receipts.
+        reports_dir: Folder of the reports.
+        warehouse_url: SQLAlchemy URL of the warehouse.
+        source_timezone: IANA zone of times that name none.
+        max_rejected: Share of a file's rows that may be quarantined, 0 to 1.
+    """
+
+    data_dir: Path = Path("take_home_data")
+    staging_dir: Path = Path("staging")
+    reports_dir: Path = Path("reports")
+    warehouse_url: str = "sqlite:///data_warehouse.db"
+    source_timezone: str = "UTC"
+    max_rejected: float = 0.01
+
+
+def settings() -> Settings:
+    """The settings in force: environment, else luigi.cfg, else the default.
+
+    Raises:
+        PipelineError: A line is unknown or has a value that cannot be used.
+    """
+    names = [field.name for field in dataclasses.fields(Settings)]
+    given = _section("pipeline")
+    _refuse_unknown("pipeline", given, names)
+    for name in names:
+        variable = f"PIPELINE_{name.upper()}"
+        if os.environ.get(variable):
+            given[name] = os.environ[variable]
+    defaults = Settings()
+    return Settings(
+        data_dir=Path(given.get("data_dir", defaults.data_dir)),
+        staging_dir=Path(given.get("staging_dir", defaults.staging_dir)),
+        reports_dir=Path(given.get("reports_dir", defaults.reports_dir)),
+        warehouse_url=given.get("warehouse_url", defaults.warehouse_url),
+        source_timezone=_zone("pipeline", given.get("source_timezone", defaults.source_timezone)),
+        max_rejected=_share("pipeline", given.get("max_rejected", defaults.max_rejected)),
+    )
+
+
+def source(name: str) -> Source:
+    """The declaration of a source with what luigi.cfg says of it.
+
+    Raises:
+        PipelineError: Its section has an unknown line or a value that cannot be used.
+    """
+    general = settings()
+    declared = SOURCES[name]
+    given = _section(name)
+    columns = [column.name for column in declared.columns]
+    _refuse_unknown(name, given, [*columns, *_SOURCE_OPTIONS])
+    return dataclasses.replace(
+        declared,
+        columns=tuple(
+            dataclasses.replace(column, header=given[column.name].strip())
+            if column.name in given
+            else column
+            for column in declared.columns
+        ),
+        time_format=given.get("time_format"),
+        source_timezone=_zone(name, given.get("source_timezone", general.source_timezone)),
+        max_rejected=_share(name, given.get("max_rejected", general.max_rejected)),
+    )
+
+
+def mapping_line(table: Source, column: str) -> str:
+    """The lines of luigi.cfg that would map a column of a source to a header.
+
+    >>> print(mapping_line(SOURCES["LOG_RCD_F"], "recorded_at"))
+    [LOG_RCD_F] recorded_at = <header of the time>
+    """
+    meaning = {Type.TIMESTAMP: "the time", Type.NUMBER: "the value", Type.SWITCH: "the value"}
+    return f"[{table.name}] {column} = <header of {meaning.get(table.column(column).type, column)}>"
+
+
+def _section(name: str) -> dict[str, str]:
+    config = get_config()
+    if not config.has_section(name):
+        return {}
+    try:
+        # Raw: a time format is full of percent signs.
+        return {option: config.get(name, option, raw=True) for option in config.options(name)}
+    except ConfigParserError as error:
+        raise PipelineError(f"luigi.cfg: section [{name}] cannot be read: {error}") from error
+
+
+def _refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise PipelineError(
+            f"luigi.cfg: section [{section}] has lines that mean nothing:",
+            [f"{option} = {given[option]}" for option in unknown],
+            f"Known there: {', '.join(known)}.",
+        )
+
+
+def _zone(section: str, name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise PipelineError(
+            f"luigi.cfg: section [{section}]: source_timezone = {name} is no time zone.",
+            remedy="Give an IANA name such as UTC or Europe/Berlin.",
+        ) from error
+    return name
+
+
+def _share(section: str, text: str | float) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise PipelineError(
+            f"luigi.cfg: section [{section}]: max_rejected = {text} is not a share.",
+            remedy="Give a number from 0 to 1, such as 0.01.",
+        )
+    return share

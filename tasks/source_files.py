@@ -1,0 +1,312 @@
+"""The source files: where they are, what their headers say, whether they can be staged at all."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from config.declarations import Column, Source
+from tasks.errors import PipelineError
+
+ARCHIVE = "take_home_data.zip"
+MAX_UNPACKED_BYTES = 20 * 2**30
+"""Bound on what an archive may unpack to."""
+
+_ENDINGS = (".csv", ".csv.gz")
+_SNIFFED_BYTES = 65_536
+csv.field_size_limit(2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What each column of one source file is.
+
+    Attributes:
+        header: The column names as they stand in the file, blanks around them removed.
+        recognised: Declared column -> its position in the file.
+        carried: Name -> position of the columns that are carried as text, in the file's order.
+        absent: Declared columns that the file does not have.
+    """
+
+    header: tuple[str, ...]
+    recognised: dict[str, int]
+    carried: dict[str, int]
+    absent: tuple[str, ...]
+
+
+def find_files(name: str, data_dir: Path) -> list[Path]:
+    """The CSV files of a source, `NAME.csv` or `NAME.csv.gz` in any case; there should be one."""
+    wanted = {f"{name}{ending}".lower() for ending in _ENDINGS}
+    if not data_dir.is_dir():
+        return []
+    return sorted(path for path in data_dir.iterdir() if path.name.lower() in wanted)
+
+
+def source_path(name: str, data_dir: Path) -> Path:
+    """Where a source's CSV file is, or where it is expected."""
+    return next(iter(find_files(name, data_dir)), data_dir / f"{name}.csv")
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """A source file for reading, unpacked if it is a `.gz`."""
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def open_text(path: Path) -> io.TextIOWrapper:
+    """A source file as text, line ends kept; bytes that are not UTF-8 become surrogates."""
+    return io.TextIOWrapper(
+        open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
+    )
+
+
+def unpack_archive(data_dir: Path) -> list[Path]:
+    """Unpack the CSV files of `take_home_data.zip`, in the data folder or beside it.
+
+    Folders inside the archive do not count; files that are no CSV are left out. Each file
+    appears whole or not at all, and none that is there already is touched.
+
+    Returns:
+        The files made; none if there is no archive.
+
+    Raises:
+        PipelineError: The archive is damaged, or unpacks to more than MAX_UNPACKED_BYTES.
+    """
+    candidates = (data_dir / ARCHIVE, data_dir.resolve().parent / ARCHIVE)
+    archive = next((path for path in candidates if path.is_file()), None)
+    if archive is None:
+        return []
+    made = []
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            # Only the last part of a name is used, so nothing can land outside the folder.
+            members = {
+                Path(info.filename.replace("\\", "/")).name: info
+                for info in packed.infolist()
+                if info.filename.lower().endswith(_ENDINGS)
+                and not Path(info.filename).name.startswith(".")
+            }
+            room = MAX_UNPACKED_BYTES
+            data_dir.mkdir(parents=True, exist_ok=True)
+            for name, info in sorted(members.items()):
+                if (data_dir / name).exists():
+                    continue
+                with packed.open(info) as member:
+                    room -= _copy_bounded(member, data_dir / name, room)
+                made.append(data_dir / name)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise PipelineError(
+            f"{archive} cannot be unpacked: {error}.",
+            remedy="Unpack it by hand into the data folder, or remove it.",
+        ) from error
+    return made
+
+
+def _copy_bounded(source: IO[bytes], target: Path, room: int) -> int:
+    """Copy at most `room` bytes to a new file and return their number."""
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            written = 0
+            while block := source.read(1 << 20):
+                written += len(block)
+                if written > room:
+                    raise PipelineError(
+                        f"{ARCHIVE} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes.",
+                        remedy="Unpack it by hand into the data folder if it is to be trusted.",
+                    )
+                out.write(block)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return written
+
+
+def read_header(path: Path) -> tuple[str, ...]:
+    """The column names of a CSV file as they stand there.
+
+    Raises:
+        PipelineError: The file is empty, is no text, or cannot be read.
+    """
+    try:
+        with open_bytes(path) as stream:
+            start = stream.read(_SNIFFED_BYTES)
+        if not start.removeprefix(b"\xef\xbb\xbf").strip():
+            raise PipelineError(f"{path.name} is empty: it has no header.")
+        if b"\0" in start:
+            looks = " (it looks like UTF-16)" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+            raise PipelineError(f"{path.name} is not a text file{looks}: save it as UTF-8 CSV.")
+        with open_text(path) as stream:
+            header = next(iter(csv.reader(line for line in stream if line.strip("\r\n"))))
+    except (OSError, EOFError, csv.Error) as error:
+        raise PipelineError(f"{path.name} cannot be read: {error}.") from error
+    try:
+        "".join(header).encode()
+    except UnicodeEncodeError as error:
+        raise PipelineError(
+            f"{path.name} is not UTF-8: its header has other bytes; save it as UTF-8 CSV."
+        ) from error
+    return tuple(header)
+
+
+def match_columns(source: Source, header: Sequence[str]) -> Layout:
+    """Recognise the declared columns in a header; the others are carried as text.
+
+    Case and blanks around names do not matter. The first of a column's names that the header
+    has is taken.
+
+    >>> from config.sources import APP_TYPE
+    >>> layout = match_columns(APP_TYPE, [" Name", "APP_TYPE_ID", "vendor"])
+    >>> layout.recognised, layout.carried
+    ({'app_type_id': 1, 'name': 0}, {'vendor': 2})
+
+    Raises:
+        PipelineError: A name stands twice, or a required column is missing.
+    """
+    names = _name_the_nameless([name.strip() for name in header])
+    positions: dict[str, int] = {}
+    problems = []
+    for position, name in enumerate(names):
+        if name.lower() in positions:
+            problems.append(
+                f"column {name!r} stands twice, as number {positions[name.lower()] + 1} "
+                f"and {position + 1}: rename or remove one"
+            )
+        positions.setdefault(name.lower(), position)
+    recognised = {}
+    for column in source.columns:
+        position = _position(column, positions)
+        if position is not None:
+            recognised[column.name] = position
+        elif column.header is not None:
+            problems.append(
+                f"column {column.header!r} is missing, which luigi.cfg names for {column.name}; "
+                f"the file has: {', '.join(names)}"
+            )
+        elif not column.nullable:
+            problems.append(f"column {column.name!r} is missing; the file has: {', '.join(names)}")
+    taken = set(recognised.values())
+    carried = {name: position for position, name in enumerate(names) if position not in taken}
+    for name in carried:
+        if name.lower() in {column.name for column in source.columns}:
+            problems.append(
+                f"column {name!r} stands beside the one that luigi.cfg names for {name.lower()}: "
+                "rename or remove one"
+            )
+    if problems:
+        raise PipelineError(f"{source.name} was refused:", problems)
+    return Layout(
+        header=tuple(names),
+        recognised=recognised,
+        carried=carried,
+        absent=tuple(c.name for c in source.columns if c.name not in recognised),
+    )
+
+
+def _name_the_nameless(names: Sequence[str]) -> list[str]:
+    """Name empty headers by their place.
+
+    >>> _name_the_nameless(["", "id"])
+    ['column_1', 'id']
+    """
+    return [name or f"column_{place}" for place, name in enumerate(names, start=1)]
+
+
+def _position(column: Column, positions: dict[str, int]) -> int | None:
+    names = (column.header,) if column.header is not None else (column.name, *column.aliases)
+    return next((positions[name.lower()] for name in names if name.lower() in positions), None)
+
+
+def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout]:
+    """The layout of every source file.
+
+    Raises:
+        PipelineError: Listing every problem of every file at once.
+    """
+    layouts, problems = {}, []
+    for source in sources:
+        found = find_files(source.name, data_dir)
+        if len(found) != 1:
+            names = " and ".join(path.name for path in found)
+            problems.append(
+                f"{names} stand side by side: keep one of them"
+                if found
+                else f"{source.name}.csv (or .csv.gz) is missing"
+            )
+            continue
+        try:
+            layouts[source.name] = match_columns(source, read_header(found[0]))
+        except PipelineError as error:
+            of_columns = [f"{found[0].name}: {problem}" for problem in error.problems]
+            problems.extend(of_columns or [str(error)])
+    if problems:
+        there = sorted(path.name for path in data_dir.iterdir()) if data_dir.is_dir() else []
+        raise PipelineError(
+            f"The source files in {data_dir} cannot be staged; nothing was changed:",
+            problems,
+            f"The folder {'holds: ' + ', '.join(there) if there else 'is empty or absent'}.\n"
+            "Mend the files; or name a differing header in luigi.cfg, such as\n"
+            "  [LOG_RCD_F]\n"
+            "  point_log_inst_id = <header of that column>\n"
+            "or make the missing files up: luigi --module tasks SampleData --local-scheduler",
+        )
+    return layouts
+
+
+def records(path: Path) -> Iterator[tuple[int, str]]:
+    """Every record of a CSV file, the header too: line number and text as it came.
+
+    A record is a line, or several where a quoted field holds line breaks. Empty lines are no
+    records. Bytes that are not UTF-8 come as surrogates.
+
+    Raises:
+        PipelineError: A quoted field is never closed.
+    """
+    number = 0
+    with open_text(path) as stream:
+        for line in stream:
+            number += 1
+            if '"' not in line:
+                if line.strip("\r\n"):
+                    yield number, line.rstrip("\r\n")
+                continue
+            parts = [line]
+            closed = True
+
+            def lines(first: str = line, parts: list[str] = parts) -> Iterator[str]:
+                nonlocal closed
+                yield first
+                for following in stream:
+                    parts.append(following)
+                    yield following
+                closed = False  # The reader asks for more, and there is none.
+
+            next(csv.reader(lines()))
+            if not closed:
+                raise PipelineError(
+                    f"{path.name}: line {number}: a quote opens a field and is never closed, "
+                    "so the rest of the file cannot be told apart.",
+                    [f"the line reads: {shorten(line)}"],
+                    "Close the quote, or double it if it belongs to the text.",
+                )
+            yield number, "".join(parts).rstrip("\r\n")
+            number += len(parts) - 1
+
+
+def shorten(text: str, most: int = 120) -> str:
+    """A text for a message: one line, quoted, not too long.
+
+    >>> shorten("no break" + "!" * 200, most=12)
+    "'no break!!!!'..."
+    """
+    cut = text.rstrip("\r\n")
+    shown = repr(cut[:most])
+    return shown + ("..." if len(cut) > most else "")

@@ -1,0 +1,47 @@
+"""The declared warehouse tables as SQLAlchemy tables: for DDL and for queries."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from config.declarations import Table, Type
+from config.warehouse import TABLES
+
+_SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
+    # SQLite makes only a column declared INTEGER the table's row id.
+    Type.INTEGER: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+    Type.NUMBER: sa.Double(),
+    Type.TEXT: sa.Text(),
+    Type.TIMESTAMP: sa.DateTime(),
+}
+
+
+def metadata() -> sa.MetaData:
+    """All warehouse tables, with keys, foreign keys, indexes and comments."""
+    schema = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    for table in TABLES.values():
+        _add(table, schema)
+    return schema
+
+
+def _add(table: Table, schema: sa.MetaData) -> None:
+    columns = [
+        sa.Column(
+            column.name,
+            _SQL_TYPES[column.type],
+            *([sa.ForeignKey(column.references)] if column.references else []),
+            primary_key=column.name == table.primary_key,
+            autoincrement=False,
+            nullable=column.nullable,
+            index=column.name in table.indexes,
+            comment=column.description,
+        )
+        for column in table.columns
+    ]
+    sa.Table(table.name, schema, *columns, comment=table.grain)
