@@ -1,4 +1,165 @@
-"""What a run shows at its end."""
+"""What a run shows at its end: the files, the summaries, what to mind, where everything is."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from config.sources import LOG_KINDS
+from config.warehouse import SUMMARY_LEVELS
 from tasks.settings import Settings
+
+_HEAD_ROWS = 5
+_WIDEST = 32
+
+STRATEGIES = (
+    "A nullable column, or one with a constant default: a native ALTER, with a short lock time.",
+    "1. Online schema change tools (MySQL family: pt-online-schema-change, gh-ost): a copy is "
+    "filled in chunks while writes are followed, then the names are swapped.",
+    "2. Shadow table and rolling update (any engine): the keys of changed rows are noted, rows "
+    "copied in chunks, contents verified, names swapped, users moved one by one.",
+)
+
+
 def print_results(settings: Settings) -> None:
-    print("done")
+    """Print the results that stand in the reports folder."""
+    quality = settings.reports_dir / "data_quality.json"
+    figures = json.loads(quality.read_text(encoding="utf-8"))
+    lines = itertools.chain(
+        _show_sources(figures["sources"]),
+        *(_show_summary(settings.reports_dir, level) for level in SUMMARY_LEVELS),
+        _show_losses(figures["hops"], figures["sources"]),
+        _show_assumptions(figures["assumptions"]),
+        _show_unmapped(figures["unmapped"]),
+        ["", "Adding a column to a large table", *(f"  {line}" for line in STRATEGIES)],
+        _show_places(settings),
+    )
+    text = "\n".join(lines) + "\n"
+    # A console that knows fewer characters shows question marks, and the run goes on.
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+    sys.stdout.flush()
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Lines of a table; numbers stand to the right, long or odd texts are cut to one line.
+
+    >>> print("\\n".join(format_table(["unit", "rows"], [["Rack", 1200], ["Case", 7]])))
+      unit   rows
+      Rack  1,200
+      Case      7
+    """
+    texts = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
+    right = [
+        bool(rows) and all(isinstance(row[place], int) for row in rows)
+        for place in range(len(header))
+    ]
+    for row in [list(header), *texts]:
+        cells = (
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, right, strict=True)
+        )
+        yield ("  " + "  ".join(cells)).rstrip()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = "".join(char if char.isprintable() else " " for char in str(value))
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+
+
+def _show_sources(sources: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield "Source files"
+    rows = [
+        [
+            source["file"],
+            source["rows"],
+            len(source["header"]),
+            source["staged"],
+            source["rejected"],
+            "exactly 1,000,000 rows: a capped export?" if source["capped"] else "",
+        ]
+        for source in sources.values()
+    ]
+    yield from format_table(["file", "rows", "columns", "staged", "quarantined", ""], rows)
+
+
+def _show_summary(reports_dir: Path, level: str) -> Iterator[str]:
+    path = reports_dir / f"summary_by_{level}.csv"
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream)
+        header = next(reader)
+        head = list(itertools.islice(reader, _HEAD_ROWS))
+        rest = sum(1 for _ in reader)
+    yield ""
+    yield f"Summary by {level} ({len(head) + rest:,} rows)"
+    rows = [
+        [int(value) if name.endswith("_count") else value for name, value in zip(header, row, strict=True)]
+        for row in head
+    ]
+    yield from format_table(header, rows)
+    if rest:
+        yield f"  ... {rest:,} more in {path}"
+
+
+def _show_losses(hops: list[dict[str, Any]], sources: dict[str, Any]) -> Iterator[str]:
+    records = sum(sources[name]["staged"] for name in LOG_KINDS.values())
+    yield ""
+    yield f"Log records that lost their way, of {records:,} (their keys are -1 from there on)"
+    rows = [
+        [
+            f"no such row in {hop['parent']}",
+            sum(hop["records"].values()),
+            hop["log_instances"],
+            "a capped export?" if sources[hop["parent"]]["capped"] else "",
+        ]
+        for hop in hops
+    ]
+    yield from format_table(["hop", "records", "log instances", ""], rows)
+
+
+def _show_assumptions(assumptions: list[dict[str, Any]]) -> Iterator[str]:
+    yield ""
+    yield "Assumptions"
+    for item in assumptions:
+        yield f"  {'holds' if item['holds'] else 'FAILS'}  {item['assumption']}"
+        yield f"         {item['figures']}"
+
+
+def _show_unmapped(unmapped: list[dict[str, str]]) -> Iterator[str]:
+    if unmapped:
+        yield ""
+        yield "Not found in the files, hence NULL; a line in luigi.cfg maps each"
+        for item in unmapped:
+            yield f"  {item['source']}: {item['column']}: {item['line']}"
+
+
+def _show_places(settings: Settings) -> Iterator[str]:
+    yield ""
+    yield "Where everything is"
+    yield f"  reports     {settings.reports_dir}/ (schema_change.md, data_quality.md, summaries)"
+    yield f"  warehouse   {_without_password(settings.warehouse_url)}"
+    quarantined = sorted((settings.staging_dir / "quarantine").glob("*.csv"))
+    files = ", ".join(path.name for path in quarantined) or "nothing"
+    yield f"  quarantine  {settings.staging_dir / 'quarantine'}/ ({files})"
+    yield f"  staging     {settings.staging_dir}/"
+
+
+def _without_password(url: str) -> str:
+    """A warehouse URL that can be shown.
+
+    >>> _without_password("postgresql://etl:secret@db/logs")
+    'postgresql://etl:***@db/logs'
+    """
+    scheme, separator, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{separator}{user}{colon}{'***' if colon else ''}{at}{place}"

@@ -28,6 +28,8 @@ _PREFIX = "sqlite:///"
 _WAIT_MS = 3_600_000
 """How long a load waits for another run's load."""
 
+_EVENTS = ("INSERT", "UPDATE", "DELETE")
+
 _BOOKKEEPING = """
 CREATE TABLE IF NOT EXISTS load_receipt (
     table_name TEXT NOT NULL PRIMARY KEY,
@@ -175,6 +177,20 @@ def replace_rows(
     return rows
 
 
+def watch(table: str) -> list[str]:
+    """Statements that make any change of a table's rows void its receipt."""
+    return [
+        f"CREATE TRIGGER {table}_{event}_voids_receipt AFTER {event} ON {table}"
+        f" BEGIN DELETE FROM load_receipt WHERE table_name = '{table}'; END"
+        for event in _EVENTS
+    ]
+
+
+def unwatch(table: str) -> list[str]:
+    """Statements that take these triggers away."""
+    return [f"DROP TRIGGER IF EXISTS {table}_{event}_voids_receipt" for event in _EVENTS]
+
+
 def _chain(first: pa.RecordBatch, others: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
     yield first
     yield from others
@@ -240,8 +256,8 @@ class _Load:
         names = {name for (name,) in self.query("SELECT name FROM sqlite_schema")}
         self.tables = [name for name in TABLES if name in names]
         for name in self.tables:
-            for event in ("insert", "update", "delete"):
-                self.query(f"DROP TRIGGER IF EXISTS {name}_{event}_voids_receipt")
+            for statement in unwatch(name):
+                self.query(statement)
 
     def make_table(self) -> None:
         """See that the table is there as declared; columns that someone added may stay."""
@@ -365,8 +381,5 @@ class _Load:
                 "INSERT INTO data_dictionary VALUES (?, ?, ?, ?)", (name, column, kind, description)
             )
         for watched in self.tables:
-            for event in ("insert", "update", "delete"):
-                self.query(
-                    f"CREATE TRIGGER {watched}_{event}_voids_receipt AFTER {event} ON {watched}"
-                    f" BEGIN DELETE FROM load_receipt WHERE table_name = '{watched}'; END"
-                )
+            for statement in watch(watched):
+                self.query(statement)

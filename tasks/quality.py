@@ -1,0 +1,244 @@
+"""Data quality: where every row went, what is unknown, and whether the assumptions hold."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from config.sources import LOG_KINDS, SOURCES
+from tasks.enrichment import Hop
+from tasks.settings import mapping_line
+from tasks.staging import Audit
+from tasks.templates import render
+
+EXPORT_CAP = 1_000_000
+"""An export with exactly this many rows was probably cut off."""
+
+CLEAN_REJECTED = 0.01
+CLEAN_UNKNOWN = 0.05
+"""Up to these shares of quarantined rows and of records without unit, data is relatively clean."""
+
+
+@dataclass
+class Relation:
+    """How a source's rows relate to those of another that they point to.
+
+    Attributes:
+        child: Source with the foreign key.
+        key: The foreign key's column.
+        parent: Source that it points to.
+        children: Staged rows of the child.
+        orphans: Those whose parent is missing.
+        parents: Staged rows of the parent.
+        parents_in_use: Those with at least one child.
+        most_children: The most children that one parent has.
+        repeated_parents: Rows of the parent that repeat a key and tell something else;
+            quarantined. The relation is one-to-many if there are none.
+    """
+
+    child: str
+    key: str
+    parent: str
+    children: int
+    orphans: int
+    parents: int
+    parents_in_use: int
+    most_children: int
+    repeated_parents: int
+
+
+@dataclass
+class Assumption:
+    """An assumption about the data, tested."""
+
+    assumption: str
+    holds: bool
+    figures: str
+
+
+def relate(
+    audits: Mapping[str, Audit], staged: Mapping[str, Path], child: str, key: str
+) -> Relation:
+    """Measure one foreign key of the sources; the child's rows are streamed."""
+    parent, parent_key = SOURCES[child].references[key]
+    keys = pq.read_table(staged[parent], columns=[parent_key])[parent_key].combine_chunks()
+    children: Counter[int] = Counter()
+    orphans = 0
+    with pq.ParquetFile(staged[child]) as file:
+        for batch in file.iter_batches(columns=[key]):
+            known = pc.is_in(batch[key], keys)
+            orphans += pc.sum(pc.invert(known)).as_py() or 0
+            for item in pc.value_counts(batch[key].filter(known)).to_pylist():
+                children[item["values"]] += item["counts"]
+    return Relation(
+        child=child,
+        key=key,
+        parent=parent,
+        children=audits[child].staged,
+        orphans=orphans,
+        parents=len(keys),
+        parents_in_use=len(children),
+        most_children=max(children.values(), default=0),
+        repeated_parents=audits[parent].repeated_keys.get("different", 0),
+    )
+
+
+def judge_assumptions(
+    audits: Mapping[str, Audit], relations: list[Relation], hops: list[Hop]
+) -> list[Assumption]:
+    """The assumptions that the data model rests on, with verdict and figures."""
+    instances = audits["APP_INSTANCE"]
+    different = instances.repeated_keys.get("different", 0)
+    untyped = next(r for r in relations if r.child == "APP_INSTANCE").orphans
+    not_one = [r for r in relations if r.repeated_parents]
+    rows = sum(audit.rows for audit in audits.values())
+    rejected = sum(audit.rejected for audit in audits.values())
+    worst = max(audits.values(), key=lambda audit: _share(audit.rejected, audit.rows))
+    records = sum(audits[name].staged for name in LOG_KINDS.values())
+    lost = sum(sum(hop.records.values()) for hop in hops if hop.parent != "APP_TYPE")
+    words = sum(audit.word_rows for audit in audits.values())
+    return [
+        Assumption(
+            "Each application instance belongs to one application type.",
+            different == 0,
+            f"{instances.staged:,} application instances; {different:,} further rows give one of "
+            "them again with other content (quarantined, the first row counts); "
+            f"{untyped:,} refer to a type reference that is not there.",
+        ),
+        Assumption(
+            "The relations are one-to-many.",
+            not not_one,
+            "; ".join(
+                f"{r.parent} to {r.child}: up to {r.most_children:,}"
+                + (f", {r.repeated_parents:,} parents given twice" if r.repeated_parents else "")
+                for r in relations
+            )
+            + ".",
+        ),
+        Assumption(
+            "The data is relatively clean.",
+            _share(worst.rejected, worst.rows) <= CLEAN_REJECTED
+            and _share(lost, records) <= CLEAN_UNKNOWN,
+            f"{rejected:,} of {rows:,} rows quarantined (most in {worst.source}: "
+            f"{_share(worst.rejected, worst.rows):.2%}, up to {CLEAN_REJECTED:.0%} counts as clean); "
+            f"{lost:,} of {records:,} log records without a unit ({_share(lost, records):.2%}, up "
+            f"to {CLEAN_UNKNOWN:.0%}); {words:,} with a word in place of a value.",
+        ),
+    ]
+
+
+def unmapped(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
+    """The recognised columns that files lack, with the line of luigi.cfg that would map each."""
+    return [
+        {"source": name, "column": column, "line": mapping_line(SOURCES[name], column)}
+        for name, audit in audits.items()
+        for column in audit.absent
+    ]
+
+
+def collect(
+    audits: Mapping[str, Audit], hops: list[Hop], staged: Mapping[str, Path]
+) -> dict[str, Any]:
+    """All figures of the report, as JSON can hold them."""
+    relations = [
+        relate(audits, staged, name, key)
+        for name, source in SOURCES.items()
+        for key in source.references
+    ]
+    return {
+        "sources": {
+            name: {
+                **asdict(audit),
+                "rejected": audit.rejected,
+                "carried": [
+                    header for header in audit.header if header not in audit.recognised.values()
+                ],
+                "capped": audit.rows == EXPORT_CAP,
+            }
+            for name, audit in audits.items()
+        },
+        "unmapped": unmapped(audits),
+        "hops": [asdict(hop) for hop in hops],
+        "relations": [asdict(relation) for relation in relations],
+        "assumptions": [asdict(item) for item in judge_assumptions(audits, relations, hops)],
+        "further_data": further_data(audits),
+    }
+
+
+def further_data(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
+    """What would help to make more of the logs, and what of it is present."""
+    logs = [audits[name] for name in LOG_KINDS.values()]
+    headers = {f"{a.source}.{column}" for a in audits.values() for column in a.header}
+    users = sorted(
+        name
+        for name in headers
+        if any(word in name.partition(".")[2].lower() for word in ("user", "operator", "_by"))
+    )
+
+    def present(column: str) -> str:
+        found = [f"{a.source}.{a.recognised[column]}" for a in logs if column in a.recognised]
+        missing = sum(a.nulls[column] for a in logs if column in a.recognised)
+        if not found:
+            return "not in the files"
+        text = "present: " + ", ".join(found)
+        return f"{text}; empty in {missing:,} records" if missing else text
+
+    times = present("recorded_at")
+    return [
+        {"what": "Times of the records", "use": "gaps, rates and day cycles", "present": times},
+        {
+            "what": "Status codes of the records",
+            "use": "telling bad sensors from real readings",
+            "present": present("status"),
+        },
+        {
+            "what": "Users",
+            "use": "who changed a setpoint or silenced an alarm",
+            "present": "present: " + ", ".join(users) if users else "not in the files",
+        },
+        {
+            "what": "The controllers' time zone",
+            "use": "placing times without a zone",
+            "present": "not in the files; source_timezone in luigi.cfg stands for it",
+        },
+        {
+            "what": "Names of units and of engineering units",
+            "use": "reports that need no look-up",
+            "present": "not in the files, which give numbers",
+        },
+    ]
+
+
+def write_quality_report(
+    audit_paths: Mapping[str, Path],
+    hops_path: Path,
+    staged: Mapping[str, Path],
+    markdown: Path,
+    figures: Path,
+) -> None:
+    """Write the report for people (Markdown) and its figures for programs (JSON)."""
+    audits = {n: Audit.from_json(p.read_text(encoding="utf-8")) for n, p in audit_paths.items()}
+    hops = [Hop(**hop) for hop in json.loads(hops_path.read_text(encoding="utf-8"))]
+    collected = collect(audits, hops, staged)
+    figures.write_text(
+        json.dumps(collected, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
+    )
+    text = render(
+        "data_quality.md.j2",
+        **collected,
+        kinds=list(LOG_KINDS),
+        cap=EXPORT_CAP,
+        records=sum(audits[name].staged for name in LOG_KINDS.values()),
+    )
+    markdown.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
