@@ -74,9 +74,7 @@ APP_TYPE_REF = Source(
     grain="one row per use of an application type by a unit",
     columns=(
         Column("app_type_ref_id", Type.INTEGER, "Natural key; 0 is a real one."),
-        Column(
-            "app_type_id", Type.INTEGER, "The type in use.", references="APP_TYPE.app_type_id"
-        ),
+        Column("app_type_id", Type.INTEGER, "The type in use.", references="APP_TYPE.app_type_id"),
         Column("unit_id", Type.INTEGER, "The controller (unit) that uses the type."),
     ),
     primary_key="app_type_ref_id",

@@ -62,9 +62,7 @@ def status() -> int:
 def forget_tasks(name: str | None, *, downstream: bool) -> int:
     """Remove the receipts of a task, of a family of tasks, or of all (no name given)."""
     graph = walk(AllReports())
-    chosen = [
-        task for task in graph if name is None or name in (task.label, task.task_family)
-    ]
+    chosen = [task for task in graph if name is None or name in (task.label, task.task_family)]
     if not chosen:
         labels = [task.label for task in graph]
         raise PipelineError(f"There is no task {name}. There are:", labels)

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def _show_sources(sources: dict[str, Any]) -> Iterator[str]:
             len(source["header"]),
             source["staged"],
             source["rejected"],
-            "exactly 1,000,000 rows: a capped export?" if source["capped"] else "",
+            "a capped export?" if source["capped"] else "",
         ]
         for source in sources.values()
     ]
@@ -101,11 +102,12 @@ def _show_summary(reports_dir: Path, level: str) -> Iterator[str]:
         rest = sum(1 for _ in reader)
     yield ""
     yield f"Summary by {level} ({len(head) + rest:,} rows)"
+    # The times would make the lines too long; they are in the file.
+    shown = [place for place, name in enumerate(header) if not name.endswith("_recorded_at")]
     rows = [
-        [int(value) if name.endswith("_count") else value for name, value in zip(header, row, strict=True)]
-        for row in head
+        [int(row[at]) if header[at].endswith("_count") else row[at] for at in shown] for row in head
     ]
-    yield from format_table(header, rows)
+    yield from format_table([header[at] for at in shown], rows)
     if rest:
         yield f"  ... {rest:,} more in {path}"
 
@@ -131,7 +133,9 @@ def _show_assumptions(assumptions: list[dict[str, Any]]) -> Iterator[str]:
     yield "Assumptions"
     for item in assumptions:
         yield f"  {'holds' if item['holds'] else 'FAILS'}  {item['assumption']}"
-        yield f"         {item['figures']}"
+        yield from textwrap.wrap(
+            item["figures"], 100, initial_indent=" " * 9, subsequent_indent=" " * 9
+        )
 
 
 def _show_unmapped(unmapped: list[dict[str, str]]) -> Iterator[str]:

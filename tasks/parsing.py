@@ -223,9 +223,7 @@ def _in_calendar(instants: pa.Array) -> pa.Array:
     """Only instants of the years 1 to 9999: others cannot be written as dates downstream."""
     microseconds = instants.cast(pa.int64())
     bounds = [int(moment.timestamp()) * 1_000_000 for moment in (_FIRST, _LAST)]
-    inside = pc.and_(
-        pc.greater_equal(microseconds, bounds[0]), pc.less(microseconds, bounds[1])
-    )
+    inside = pc.and_(pc.greater_equal(microseconds, bounds[0]), pc.less(microseconds, bounds[1]))
     return _where(instants, pc.fill_null(inside, False))
 
 

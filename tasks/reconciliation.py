@@ -86,7 +86,9 @@ def _count_files(audits: Mapping[str, Path], staged: Mapping[str, Path]) -> list
         audit = Audit.from_json(path.read_text(encoding="utf-8"))
         rows = pq.read_metadata(staged[name]).num_rows
         counts.append(
-            Count(f"rows of {name}", "file", audit.rows, "staged + quarantined", rows + audit.rejected)
+            Count(
+                f"rows of {name}", "file", audit.rows, "staged + quarantined", rows + audit.rejected
+            )
         )
     return counts
 

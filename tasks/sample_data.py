@@ -185,7 +185,9 @@ class _Sample:
         return [
             _text(1_000_001 + np.arange(rows)),
             _text(points),
-            _text(self.random.choice([2, 74, 94, 26, 14], size=rows, p=[0.8, 0.17, 0.01, 0.01, 0.01])),
+            _text(
+                self.random.choice([2, 74, 94, 26, 14], size=rows, p=[0.8, 0.17, 0.01, 0.01, 0.01])
+            ),
             _text(self.random.choice([180, 60, 5400], size=rows, p=[0.91, 0.08, 0.01])),
         ]
 
@@ -223,7 +225,9 @@ class _Sample:
             _text(np.where(orphans, instances.max() + 1 + picked, picked)),
             _pick(kinds, ('"Supply Air, Temp"', "Case Temp", "Fan Run", "Defrost")),
             _pick(kinds, ("AI", "AI", "DI", "DO")),
-            _pick(self.random.integers(0, 5, rows), ("", "NA", " see plan", '"the ""old"" one"', "-")),
+            _pick(
+                self.random.integers(0, 5, rows), ("", "NA", " see plan", '"the ""old"" one"', "-")
+            ),
             _join("0", _text(ids % 256), ".00", _text(ids % 16)),
             _pick(kinds, ("2", "2", "74", "74")),
             _pick(kinds, ("-40.0", "-30.0", "0", "0")),

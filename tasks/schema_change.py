@@ -73,9 +73,7 @@ def compare_columns(before: Columns, now: Columns) -> list[Change]:
 def columns_of(audits: Mapping[str, Audit]) -> Columns:
     """The columns that each source's file has now; names in lower case."""
     return {
-        name: {
-            header.lower(): audit.observed_types.get(header, "empty") for header in audit.header
-        }
+        name: {header.lower(): audit.observed_types.get(header, "empty") for header in audit.header}
         for name, audit in audits.items()
     }
 

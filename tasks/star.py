@@ -91,9 +91,7 @@ def facts(enriched: Iterable[Path]) -> Iterator[pa.RecordBatch]:
 def _with_unknown(table: Table, rows: pa.Table, **texts: str) -> pa.Table:
     """The rows and the unknown member, sorted by key, columns as declared."""
     schema = arrow_schema(table)
-    unknown = {
-        c.name: [texts.get(c.name, None if c.nullable else UNKNOWN)] for c in table.columns
-    }
+    unknown = {c.name: [texts.get(c.name, None if c.nullable else UNKNOWN)] for c in table.columns}
     whole = pa.concat_tables(
         [pa.table(unknown, schema=schema), rows.select(schema.names).cast(schema)]
     )

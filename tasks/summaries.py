@@ -78,12 +78,20 @@ def write_summary(warehouse_url: str, level: str, into: Path) -> int:
     engine = connect(warehouse_url)
     with engine.connect() as connection:
         log_instances, records, names = (
-            pd.read_sql(query, connection) for query in (_log_instances(level), _records(level), _names(level))
+            pd.read_sql(query, connection)
+            for query in (_log_instances(level), _records(level), _names(level))
         )
     engine.dispose()
     summary = summarise(level, log_instances, records, names)
+    for column in ("first_recorded_at", "last_recorded_at"):
+        summary[column] = summary[column].map(_time_text)
     summary.to_csv(into, index=False, lineterminator="\n")
     return len(summary)
+
+
+def _time_text(moment: pd.Timestamp) -> str:
+    """A time by itself: pandas would write all of a column as finely as its finest."""
+    return "" if pd.isna(moment) else str(moment.to_pydatetime())
 
 
 def _distinct_known(column: sa.Column) -> sa.ColumnElement[int]:

@@ -28,6 +28,9 @@ _PREFIX = "sqlite:///"
 _WAIT_MS = 3_600_000
 """How long a load waits for another run's load."""
 
+_CACHE_KIB = 65_536
+"""Page cache of a load, for the look-ups of its foreign keys."""
+
 _EVENTS = ("INSERT", "UPDATE", "DELETE")
 
 _BOOKKEEPING = """
@@ -80,7 +83,9 @@ def connect(url: str) -> sa.Engine:
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
 
 
 # --- receipts --------------------------------------------------------------------------------
@@ -252,6 +257,7 @@ class _Load:
     def begin(self, receipt: Receipt) -> None:
         """Take the write lock, by a first statement that writes; wait if another run has it."""
         self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
+        self.query(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self.query(f"DELETE FROM load_receipt WHERE table_name = '{self.table.name}'")
         names = {name for (name,) in self.query("SELECT name FROM sqlite_schema")}
         self.tables = [name for name in TABLES if name in names]

@@ -1,0 +1,178 @@
+"""A project folder for each test, and the pipeline run in it as people run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MINIATURE = Path(__file__).parent / "miniature"
+
+
+@dataclass
+class Result:
+    """How a command ended."""
+
+    status: int
+    out: str
+    log: str
+
+    @property
+    def ran(self) -> list[str]:
+        """The tasks that the worker ran, in order."""
+        return [line.rpartition(" ")[2] for line in self.log.splitlines() if "running   " in line]
+
+    @property
+    def unchanged(self) -> list[str]:
+        """The tasks that found their inputs unchanged when they ran."""
+        return [
+            line.partition(": unchanged")[0].rpartition(" ")[2]
+            for line in self.log.splitlines()
+            if ": unchanged, nothing built" in line
+        ]
+
+    @property
+    def built(self) -> list[str]:
+        """The tasks that built something."""
+        return sorted(set(self.ran) - set(self.unchanged) - {"AllReports"})
+
+
+@dataclass
+class Project:
+    """A folder with source files, configuration and whatever runs have made there."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "take_home_data"
+
+    @property
+    def staging(self) -> Path:
+        return self.folder / "staging"
+
+    @property
+    def reports(self) -> Path:
+        return self.folder / "reports"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "data_warehouse.db"
+
+    def run(self, *command: str, env: dict[str, str] | None = None) -> Result:
+        """Run a command in the folder, from the environment of the tests."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(env),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")
+        }
+        bin_folder = str(Path(sys.executable).parent)
+        return {
+            **kept,
+            "PATH": os.pathsep.join([bin_folder, kept.get("PATH", "")]),
+            "PYTHONUTF8": "1",
+            **(more or {}),
+        }
+
+    def luigi(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
+        """`luigi --module tasks ... --local-scheduler`."""
+        return self.run("luigi", "--module", "tasks", *arguments, "--local-scheduler", env=env)
+
+    def tasks(self, *arguments: str) -> Result:
+        """`python -m tasks ...`."""
+        return self.run(sys.executable, "-m", "tasks", *arguments)
+
+    def query(self, sql: str) -> list[tuple]:
+        """Ask the warehouse."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def change(self, sql: str) -> None:
+        """Change the warehouse by hand."""
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.execute(sql)
+
+    def facts(self) -> list[tuple]:
+        return self.query("SELECT * FROM fact_logs ORDER BY log_id")
+
+    def outputs(self) -> dict[str, object]:
+        """Everything that has to be the same however the project got there."""
+        files = {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for folder in (self.staging, self.reports)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+            and ".receipts" not in path.parts
+            and path.name not in ("schema_change.md", "header_history.json", ".gitkeep")
+        }
+        tables = [
+            "dim_application_type",
+            "dim_unit",
+            "dim_application_instance",
+            "dim_log_instance",
+            "fact_logs",
+            "retained_member",
+            "data_dictionary",
+        ]
+        return {
+            **files,
+            **{name: self.query(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables},
+        }
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace a text in a source file; it must be there once."""
+        path = self.data / name
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
+        path.write_text(text.replace(old, new), encoding="utf-8", newline="")
+
+
+def make_project(folder: Path, data: Path | None = MINIATURE) -> Project:
+    """A project in an empty folder, configured as shipped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "luigi.cfg", folder)
+    (folder / "config").mkdir()
+    shutil.copy(ROOT / "config" / "logging.cfg", folder / "config")
+    (folder / "take_home_data").mkdir()
+    if data is not None:
+        for path in data.glob("*.csv"):
+            shutil.copy(path, folder / "take_home_data")
+    return Project(folder)
+
+
+@pytest.fixture()
+def project(tmp_path: Path) -> Project:
+    """A project with the miniature source files, not yet run."""
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def _ran_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = make_project(tmp_path_factory.mktemp("ran") / "project")
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    return project.folder
+
+
+@pytest.fixture()
+def ran(_ran_once: Path, tmp_path: Path) -> Project:
+    """A project of the test's own in which everything has been run once."""
+    return Project(Path(shutil.copytree(_ran_once, tmp_path / "ran")))

@@ -1,0 +1,304 @@
+"""The graph end to end on the miniature: every expected number stands here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Project
+
+FACTS = [
+    # log_id, unit, instance, type, point, log instance, recorded_at, value, status, kind
+    (1, 8, 102, 4, 1002, 3, "2024-06-01 00:00:00.000000", 1.0, "OK", "B"),
+    (2, 8, 102, 4, 1002, 3, "2024-06-01 00:01:00.000000", 0.0, "OK", "B"),
+    (3, 8, 102, 4, 1002, 3, "2024-06-01 00:02:00.000000", None, "NO DATA", "B"),
+    (4, 7, 100, 1, 1006, 7, "2024-06-01 01:30:00.000000", 1.0, "OK", "B"),
+    (5, -1, -1, -1, -1, -1, "2024-06-01 02:00:00.000000", 0.0, "OK", "B"),
+    (6, 7, 100, 1, 1000, 1, "2024-06-01 00:00:00.000000", 4.5, "OK", "F"),
+    (7, 7, 100, 1, 1000, 1, "2024-05-31 22:03:00.000000", 4.75, "OK", "F"),
+    (8, 7, 101, 3, 1001, 2, "2024-06-01 00:00:00.000000", -21.0, "ALARM", "F"),
+    (9, 7, 101, 3, 1001, 2, None, -20.5, None, "F"),
+    (10, 9, 103, -1, 1003, 4, "2024-06-01 00:00:00.250000", 100.0, "OK", "F"),
+    (11, -1, 104, -1, 1004, 5, "2024-06-02 00:00:00.000000", None, "2; POINT FAIL", "F"),
+    (12, -1, -1, -1, 1005, 6, "2024-06-02 00:03:00.000000", 3.0, "OK", "F"),
+    (13, -1, -1, -1, 8888, 8, "2024-06-02 00:06:00.000000", 4.0, "OK", "F"),
+]
+
+DIMENSIONS = {
+    "dim_application_type": [
+        (-1, "Unknown"),
+        (1, "Dairy Case"),
+        (2, "(no name)"),
+        (3, "Suction Group"),
+        (4, "Fan, Condenser"),
+    ],
+    "dim_unit": [(-1, "Unknown"), (7, "Unit 7"), (8, "Unit 8"), (9, "Unit 9")],
+    "dim_application_instance": [
+        (-1, -1, -1, -1),
+        (100, 0, 1, 7),
+        (101, 11, 3, 7),
+        (102, 12, 4, 8),
+        (103, 13, -1, 9),
+        (104, -1, -1, -1),
+        (105, 0, 1, 7),
+    ],
+    "dim_log_instance": [
+        (-1, -1, -1, -1, -1, None, None),
+        (1, 1000, 100, 1, 7, 2, 180),
+        (2, 1001, 101, 3, 7, 2, 180),
+        (3, 1002, 102, 4, 8, 74, 60),
+        (4, 1003, 103, -1, 9, 2, 180),
+        (5, 1004, 104, -1, -1, 2, 180),
+        (6, 1005, -1, -1, -1, 2, 180),
+        (7, 1006, 100, 1, 7, None, 5400),
+        (8, 8888, -1, -1, -1, 2, 180),
+    ],
+}
+
+SUMMARIES = {
+    "unit_id": """\
+unit_id,unit_name,log_count,record_count,digital_count,float_count,app_instance_count,first_recorded_at,last_recorded_at
+-1,Unknown,3,4,1,3,1,2024-06-01 02:00:00,2024-06-02 00:06:00
+7,Unit 7,3,5,1,4,2,2024-05-31 22:03:00,2024-06-01 01:30:00
+8,Unit 8,1,3,3,0,1,2024-06-01 00:00:00,2024-06-01 00:02:00
+9,Unit 9,1,1,0,1,1,2024-06-01 00:00:00.250000,2024-06-01 00:00:00.250000
+""",
+    "app_instance_id": """\
+app_instance_id,log_count,record_count,digital_count,float_count,unit_id,app_type_id,app_type_description,first_recorded_at,last_recorded_at
+-1,2,3,1,2,-1,-1,Unknown,2024-06-01 02:00:00,2024-06-02 00:06:00
+100,2,3,1,2,7,1,Dairy Case,2024-05-31 22:03:00,2024-06-01 01:30:00
+101,1,2,0,2,7,3,Suction Group,2024-06-01 00:00:00,2024-06-01 00:00:00
+102,1,3,3,0,8,4,"Fan, Condenser",2024-06-01 00:00:00,2024-06-01 00:02:00
+103,1,1,0,1,9,-1,Unknown,2024-06-01 00:00:00.250000,2024-06-01 00:00:00.250000
+104,1,1,0,1,-1,-1,Unknown,2024-06-02 00:00:00,2024-06-02 00:00:00
+""",
+    "app_type_id": """\
+app_type_id,app_type_description,log_count,record_count,digital_count,float_count,app_instance_count,unit_count,first_recorded_at,last_recorded_at
+-1,Unknown,4,5,1,4,2,1,2024-06-01 00:00:00.250000,2024-06-02 00:06:00
+1,Dairy Case,2,3,1,2,1,1,2024-05-31 22:03:00,2024-06-01 01:30:00
+3,Suction Group,1,2,0,2,1,1,2024-06-01 00:00:00,2024-06-01 00:00:00
+4,"Fan, Condenser",1,3,3,0,1,1,2024-06-01 00:00:00,2024-06-01 00:02:00
+""",
+}
+
+HOPS = {
+    # parent: log instances lost, B records, F records, missing keys
+    "LOG_INSTANCE": (0, 1, 0, [77]),
+    "POINT": (1, 0, 1, [8888]),
+    "APP_INSTANCE": (1, 0, 1, [999]),
+    "APP_TYPE_REF": (1, 0, 1, [55]),
+    "APP_TYPE": (1, 0, 1, [99]),
+}
+
+
+def test_the_facts_are_the_log_records_with_their_chain(ran: Project) -> None:
+    assert ran.facts() == FACTS
+
+
+@pytest.mark.parametrize("table", DIMENSIONS)
+def test_each_dimension_has_its_members_and_the_unknown_one(ran: Project, table: str) -> None:
+    assert ran.query(f"SELECT * FROM {table} ORDER BY 1") == DIMENSIONS[table]
+
+
+@pytest.mark.parametrize("level", SUMMARIES)
+def test_the_summaries_count_instances_and_records(ran: Project, level: str) -> None:
+    text = (ran.reports / f"summary_by_{level}.csv").read_text(encoding="utf-8")
+    assert text == SUMMARIES[level]
+
+
+@pytest.mark.parametrize("level", SUMMARIES)
+def test_the_totals_of_the_summaries_add_up(ran: Project, level: str) -> None:
+    with (ran.reports / f"summary_by_{level}.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert sum(int(row["log_count"]) for row in rows) == 8
+    assert sum(int(row["record_count"]) for row in rows) == 13
+
+
+def test_what_is_lost_at_each_hop_is_counted(ran: Project) -> None:
+    hops = json.loads((ran.staging / "audit" / "hops.json").read_text())
+    assert {
+        hop["parent"]: (
+            hop["log_instances"],
+            hop["records"]["B"],
+            hop["records"]["F"],
+            hop["examples"],
+        )
+        for hop in hops
+    } == HOPS
+
+
+def test_the_warehouse_has_the_declared_keys_and_indexes(ran: Project) -> None:
+    keys = ran.query('SELECT "from", "table" FROM pragma_foreign_key_list(\'fact_logs\')')
+    assert sorted(keys) == [
+        ("app_instance_id", "dim_application_instance"),
+        ("app_type_id", "dim_application_type"),
+        ("point_log_inst_id", "dim_log_instance"),
+        ("unit_id", "dim_unit"),
+    ]
+    assert ran.query("PRAGMA foreign_key_check") == []
+    indexes = ran.query("SELECT name FROM pragma_index_list('fact_logs') ORDER BY 1")
+    assert indexes == [
+        ("ix_fact_logs_app_instance_id",),
+        ("ix_fact_logs_app_type_id",),
+        ("ix_fact_logs_unit_id",),
+    ]
+    required = ran.query("SELECT name FROM pragma_table_info('fact_logs') WHERE \"notnull\"")
+    assert {name for (name,) in required} == {
+        "log_id",
+        "unit_id",
+        "app_instance_id",
+        "app_type_id",
+        "point_id",
+        "point_log_inst_id",
+        "log_kind",
+    }
+
+
+def test_every_column_is_described_in_the_warehouse(ran: Project) -> None:
+    columns = ran.query(
+        "SELECT m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p"
+        " WHERE m.name LIKE 'dim_%' OR m.name = 'fact_logs' ORDER BY 1, 2"
+    )
+    described = ran.query(
+        "SELECT table_name, column_name FROM data_dictionary"
+        " WHERE column_name <> '' AND length(description) > 10 ORDER BY 1, 2"
+    )
+    assert [pair for pair in columns if not pair[0].startswith("ix_")] == described
+
+
+def test_times_compare_as_sqlalchemy_and_sqlite_write_them(ran: Project) -> None:
+    before_six = "SELECT count(*) FROM fact_logs WHERE recorded_at < '2024-06-01 00:01:00'"
+    assert ran.query(before_six) == [(5,)]
+    assert ran.query("SELECT datetime(recorded_at) FROM fact_logs WHERE log_id = 4") == [
+        ("2024-06-01 01:30:00",)
+    ]
+
+
+def test_staging_carries_what_is_not_declared_as_it_came(ran: Project) -> None:
+    point = pq.read_table(ran.staging / "POINT.parquet")
+    assert point.column_names == ["point_id", "app_instance_id", "io_address"]
+    assert point["io_address"].to_pylist()[3:5] == ["NA", " 01.05"]
+
+
+def test_reconciliation_lists_every_count_and_they_agree(ran: Project) -> None:
+    with (ran.reports / "reconciliation.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["what"]: int(row["found"]) for row in rows} == {
+        "rows of APP_TYPE": 4,
+        "rows of APP_TYPE_REF": 4,
+        "rows of APP_INSTANCE": 6,
+        "rows of POINT": 8,
+        "rows of LOG_INSTANCE": 8,
+        "rows of LOG_RCD_B": 5,
+        "rows of LOG_RCD_F": 8,
+        "members of dim_application_type": 5,
+        "members of dim_unit": 4,
+        "members of dim_application_instance": 7,
+        "members of dim_log_instance": 9,
+        "B records": 5,
+        "B records of unit -1": 1,
+        "B records of unit 7": 1,
+        "B records of unit 8": 3,
+        "F records": 8,
+        "F records of unit -1": 3,
+        "F records of unit 7": 4,
+        "F records of unit 9": 1,
+    }
+    assert all(row["expected"] == row["found"] for row in rows)
+
+
+def test_the_console_shows_files_summaries_strategies_and_places(project: Project) -> None:
+    result = project.luigi("AllReports")
+    assert result.status == 0
+    for line in (
+        "  POINT.csv            8        3       8            0",
+        "Summary by unit_id (4 rows)",
+        "  7        Unit 7             3             5              1            4",
+        "Summary by app_instance_id (6 rows)",
+        "Summary by app_type_id (4 rows)",
+        "  no such row in POINT               1              1",
+        "  holds  Each application instance belongs to one application type.",
+        "  1. Online schema change tools",
+        "  2. Shadow table and rolling update",
+        "  warehouse   sqlite:///data_warehouse.db",
+    ):
+        assert line in result.out
+    assert "Loaded POINT: 8 rows, 3 columns" in result.log
+
+    again = project.luigi("AllReports")
+    assert again.status == 0
+    assert again.ran == []
+    assert again.out == result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [
+        (["CsvToParquet", "--table", "POINT"], "staging/POINT.parquet"),
+        (["EnrichedLogs"], "staging/enriched_logs/LOG_RCD_F.parquet"),
+        (["LoadDimension", "--table", "dim_unit"], "data_warehouse.db"),
+        (["LoadFactLogs"], "data_warehouse.db"),
+        (["SummaryReport", "--level", "unit_id"], "reports/summary_by_unit_id.csv"),
+        (["SchemaChangeReport"], "reports/schema_change.md"),
+    ],
+)
+def test_each_task_runs_by_itself(project: Project, arguments: list[str], made: str) -> None:
+    result = project.luigi(*arguments)
+    assert result.status == 0, result.log
+    assert (project.folder / made).exists()
+    assert "AllReports" not in result.ran
+
+
+def test_two_workers_give_what_one_gives(ran: Project, project: Project) -> None:
+    result = project.luigi("AllReports", "--workers", "2")
+    assert result.status == 0, result.log
+    assert project.outputs() == ran.outputs()
+
+
+def test_workers_that_are_spawned_give_the_same(ran: Project, project: Project) -> None:
+    (project.folder / "spawn.py").write_text(
+        "import multiprocessing, sys\n"
+        "from luigi.cmdline import luigi_run\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        "    luigi_run(sys.argv[1:])\n"
+    )
+    command = ["python", "spawn.py", "--module", "tasks", "AllReports", "--local-scheduler"]
+    result = project.run(*command, "--workers", "2")
+    assert result.status == 0, result.log
+    assert project.outputs() == ran.outputs()
+
+
+def test_paths_come_from_the_environment_first(project: Project) -> None:
+    (project.folder / "elsewhere").mkdir()
+    result = project.luigi(
+        "LoadDimension",
+        "--table",
+        "dim_unit",
+        env={
+            "PIPELINE_WAREHOUSE_URL": "sqlite:///elsewhere/other.db",
+            "PIPELINE_STAGING_DIR": "elsewhere/staged",
+        },
+    )
+    assert result.status == 0, result.log
+    assert (project.folder / "elsewhere" / "other.db").exists()
+    assert (project.folder / "elsewhere" / "staged" / "APP_TYPE_REF.parquet").exists()
+    assert not project.database.exists()
+
+
+def test_the_warehouse_can_be_read_while_it_is_open_elsewhere(ran: Project) -> None:
+    reader = sqlite3.connect(ran.database)
+    reader.execute("BEGIN")
+    before = reader.execute("SELECT count(*) FROM fact_logs").fetchall()
+    ran.edit("LOG_RCD_F.csv", "8,8,2024-06-02 00:06:00,4,OK\n", "")
+    result = ran.luigi("AllReports")
+    during = reader.execute("SELECT count(*) FROM fact_logs").fetchall()
+    reader.execute("COMMIT")
+    after = reader.execute("SELECT count(*) FROM fact_logs").fetchall()
+    reader.close()
+    assert result.status == 0, result.log
+    assert (before, during, after) == ([(13,)], [(13,)], [(12,)])
