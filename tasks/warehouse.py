@@ -83,7 +83,9 @@ def connect(url: str) -> sa.Engine:
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)
+    # Not mode=ro: such a connection leaves its -wal and -shm files behind when it closes.
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=60)
+    connection.execute("PRAGMA query_only = ON")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 

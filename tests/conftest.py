@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,3 +178,16 @@ def _ran_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ran(_ran_once: Path, tmp_path: Path) -> Project:
     """A project of the test's own in which everything has been run once."""
     return Project(Path(shutil.copytree(_ran_once, tmp_path / "ran")))
+
+
+@pytest.fixture()
+def unused_port() -> Callable[[], int]:
+    """A port on loopback that nobody listens on."""
+
+    def find() -> int:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port: int = listener.getsockname()[1]
+        return port
+
+    return find
