@@ -468,9 +468,21 @@ def test_of_the_two_instants_of_an_hour_that_comes_twice_the_first_is_taken() ->
     assert read == [utc(2024, 10, 26, 23, 59), utc(2024, 10, 27, 0, 30), utc(2024, 10, 27, 2)]
 
 
+def test_clocks_change_after_2037_too() -> None:
+    read = read_times(
+        "2050-01-15 12:00",
+        "2050-03-27 02:30",  # Skipped.
+        "2050-07-15 12:00",
+        "2050-10-30 02:30",  # Comes twice.
+        zone="Europe/Berlin",
+    )
+
+    assert read == [utc(2050, 1, 15, 11), None, utc(2050, 7, 15, 10), utc(2050, 10, 30, 0, 30)]
+
+
 @moderate
 @given(
-    st.lists(st.datetimes(datetime(1950, 1, 1), datetime(2060, 1, 1)), min_size=1),
+    st.lists(st.datetimes(datetime(1950, 1, 1), datetime(2037, 12, 31)), min_size=1),
     st.sampled_from(ZONES),
 )
 @example([datetime(2024, 3, 31, 2, 30), datetime(2024, 10, 27, 2, 30)], "Europe/Berlin")

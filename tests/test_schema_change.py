@@ -1,0 +1,267 @@
+"""Changes of the source columns are told, and the steps for a live table do what they say."""
+
+from __future__ import annotations
+
+import random
+import re
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tasks.schema_change import (
+    LiveTable,
+    Step,
+    Version,
+    abandon_steps,
+    add_version,
+    describe_tables,
+    native_steps,
+    shadow_steps,
+)
+from tests.conftest import Project
+
+
+def report(project: Project) -> str:
+    return (project.reports / "schema_change.md").read_text(encoding="utf-8")
+
+
+# --- the source columns ----------------------------------------------------------------------
+
+
+def test_the_first_run_has_nothing_to_compare_with(ran: Project) -> None:
+    assert "This is the first run that was recorded" in report(ran)
+
+
+def test_columns_that_appear_vanish_or_change_type_are_told(ran: Project) -> None:
+    ran.edit("POINT.csv", "point_id,app_instance_id,io_address", "point_id,app_instance_id,io")
+    log = ran.data / "LOG_RCD_F.csv"
+    log.write_text(
+        re.sub(r"(?m)$", ",x", log.read_text().strip()).replace("status,x", "status,<b>|new")
+    )
+    ran.edit("APP_INSTANCE.csv", "Case 1", "1")
+    for name in ("Rack A", "Fan 1", "Odd one", "No such reference", "Case 2"):
+        ran.edit("APP_INSTANCE.csv", name, "2.5")
+    result = ran.luigi("AllReports")
+    assert result.status == 0, result.log
+    text = report(ran)
+    assert "Since the last successful run (" in text
+    assert "- POINT\n  - new: io, carried through staging as text\n  - gone: io_address\n" in text
+    assert "perhaps io_address was renamed io; nothing was assumed" in text
+    assert "- LOG_RCD_F\n  - new: \\<b\\>\\|new, carried through staging as text\n" in text
+    assert "app_instance_name looked like text and now looks like number" in text
+
+    ran.edit("APP_TYPE.csv", "3,Suction Group", "3,Pump")
+    assert ran.luigi("AllReports").status == 0
+    text = report(ran)
+    assert "No column appeared, vanished or changed its type" in text
+    assert "All changes on record:" in text
+    assert "gone: io_address" in text
+
+
+def test_a_run_that_brings_no_change_moves_the_last_run_on() -> None:
+    columns = {"POINT": {"point_id": "integer"}}
+    history = add_version([], columns, "day 1")
+    history = add_version(history, columns, "day 2")
+    assert history == [Version("day 1", "day 2", columns)]
+    more = {"POINT": {"point_id": "integer", "note": "text"}}
+    assert add_version(history, more, "day 3") == [*history, Version("day 3", "day 3", more)]
+
+
+def test_a_column_without_values_changes_no_type() -> None:
+    first = add_version([], {"POINT": {"note": "text"}}, "day 1")
+    assert len(add_version(first, {"POINT": {"note": "empty"}}, "day 2")) == 1
+
+
+def test_a_damaged_history_starts_anew(ran: Project) -> None:
+    history = ran.staging / "audit" / "header_history.json"
+    history.write_text("[{")
+    result = ran.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert "This is the first run that was recorded" in report(ran)
+
+
+# --- the live tables -------------------------------------------------------------------------
+
+
+@pytest.fixture()
+def live(ran: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project's warehouse with many facts, so that copying takes several chunks."""
+    monkeypatch.setattr("tasks.schema_change.CHUNK_ROWS", 7)
+    with closing(sqlite3.connect(ran.database)) as connection, connection:
+        for log_id in range(100, 160):
+            connection.execute(
+                "INSERT INTO fact_logs SELECT ?, unit_id, app_instance_id, app_type_id, point_id,"
+                " point_log_inst_id, recorded_at, value, status, log_kind FROM fact_logs"
+                " WHERE log_id = 6",
+                (log_id,),
+            )
+    return ran
+
+
+def fact_logs(project: Project) -> LiveTable:
+    tables = describe_tables(f"sqlite:///{project.database}")
+    return next(table for table in tables if table.name == "fact_logs")
+
+
+def carry_out(connection: sqlite3.Connection, step: Step) -> list[tuple]:
+    """Run a step's statements; what its queries give."""
+    given: list[tuple] = []
+    while True:
+        before = connection.total_changes
+        for statement in step.statements:
+            given += connection.execute(statement).fetchall()
+        if not step.repeat or connection.total_changes == before:
+            return given
+
+
+def test_the_report_describes_the_live_tables(ran: Project) -> None:
+    text = report(ran)
+    row = next(line for line in text.splitlines() if line.startswith("| fact_logs |"))
+    assert "| 13 |" in row
+    assert "ix_fact_logs_app_instance_id, ix_fact_logs_app_type_id, ix_fact_logs_unit_id" in row
+    dim_unit = next(line for line in text.splitlines() if line.startswith("| dim_unit |"))
+    assert "fact_logs.unit_id" in dim_unit
+    for words in (
+        "pt-online-schema-change --alter",
+        "gh-ost --host=HOST",
+        "It refuses this table",
+        "strategy 2, shadow table and rolling update",
+        "Rollback",
+    ):
+        assert words in text
+
+
+def test_the_commands_in_the_report_are_the_steps_that_are_tested(ran: Project) -> None:
+    text = report(ran)
+    table = fact_logs(ran)
+    for step in (*native_steps(table), *shadow_steps(table), *abandon_steps(table)):
+        assert "".join(f"{statement};\n" for statement in step.statements) in text
+
+
+def test_the_native_steps_add_and_drop_the_column(live: Project) -> None:
+    before = live.facts()
+    add, drop = native_steps(fact_logs(live))
+    with closing(sqlite3.connect(live.database, isolation_level=None)) as connection:
+        carry_out(connection, add)
+        assert live.facts() == [(*row, None) for row in before]
+        carry_out(connection, drop)
+    assert live.facts() == before
+
+
+def test_a_load_keeps_a_column_that_was_added_natively(live: Project) -> None:
+    with closing(sqlite3.connect(live.database, isolation_level=None)) as connection:
+        carry_out(connection, native_steps(fact_logs(live))[0])
+    live.edit("LOG_RCD_F.csv", "1e2", "1e3")
+    assert live.luigi("AllReports").status == 0
+    names = [name for (name,) in live.query("SELECT name FROM pragma_table_info('fact_logs')")]
+    assert names[-1] == "new_column"
+
+
+def write_something(connection: sqlite3.Connection, chance: random.Random) -> None:
+    """What an application might do to the table meanwhile."""
+    key = chance.choice([-5, *range(1, 14), *range(100, 175)])
+    columns = "unit_id, app_instance_id, app_type_id, point_id, point_log_inst_id, log_kind"
+    values = "7, 100, 1, 1000, 1, 'F'"
+    match chance.randrange(5):
+        case 0:
+            connection.execute("DELETE FROM fact_logs WHERE log_id = ?", (key,))
+        case 1:
+            connection.execute(
+                f"INSERT OR IGNORE INTO fact_logs (log_id, {columns}) VALUES (?, {values})", (key,)
+            )
+        case 2:
+            connection.execute(
+                "UPDATE fact_logs SET value = ? WHERE log_id = ?", (chance.random(), key)
+            )
+        case 3:
+            connection.execute(
+                f"INSERT OR REPLACE INTO fact_logs (log_id, {columns}, value)"
+                f" VALUES (?, {values}, 5)",
+                (key,),
+            )
+        case 4:
+            connection.execute(
+                "UPDATE OR IGNORE fact_logs SET log_id = ? WHERE log_id = ?", (key + 1, key)
+            )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_shadow_table_takes_over_every_write_that_came_meanwhile(
+    live: Project, seed: int
+) -> None:
+    chance = random.Random(seed)
+    table = fact_logs(live)
+    *steps, verify, swap, clean_up = shadow_steps(table)
+    with (
+        closing(sqlite3.connect(live.database, isolation_level=None)) as worker,
+        closing(sqlite3.connect(live.database, isolation_level=None)) as writer,
+    ):
+        for step in steps:
+            rounds = 6 if step.repeat else 1
+            for _ in range(rounds):
+                write_something(writer, chance)
+                carry_out(worker, Step(step.title, step.statements))
+                write_something(writer, chance)
+        for step in steps:
+            if step.repeat:
+                carry_out(worker, step)
+        assert carry_out(worker, verify) == []
+        write_something(writer, chance)
+        before = live.facts()
+        assert carry_out(worker, swap) == []
+        assert live.facts() == [(*row, None) for row in before]
+        write_something(writer, chance)
+        carry_out(worker, clean_up)
+    assert live.query("PRAGMA foreign_key_check") == []
+    assert live.query("PRAGMA integrity_check") == [("ok",)]
+    left = live.query("SELECT name FROM sqlite_schema WHERE tbl_name LIKE 'fact_logs%' ORDER BY 1")
+    assert [name for (name,) in left] == [
+        "fact_logs",
+        "fact_logs_DELETE_voids_receipt",
+        "fact_logs_INSERT_voids_receipt",
+        "fact_logs_UPDATE_voids_receipt",
+        "ix_fact_logs_app_instance_id",
+        "ix_fact_logs_app_type_id",
+        "ix_fact_logs_unit_id",
+    ]
+    # The pipeline goes on with the new table and owns its rows again.
+    assert live.luigi("AllReports").status == 0
+    assert len(live.facts()) == 13
+
+
+def test_verifying_finds_a_value_that_differs(live: Project) -> None:
+    table = fact_logs(live)
+    *steps, verify, _, _ = shadow_steps(table)
+    with closing(sqlite3.connect(live.database, isolation_level=None)) as worker:
+        for step in steps:
+            carry_out(worker, step)
+        worker.execute("UPDATE fact_logs_new SET value = 99 WHERE log_id = 6")
+        assert len(carry_out(worker, verify)) == 2
+
+
+def test_giving_up_leaves_the_catalog_as_it_was(live: Project) -> None:
+    catalog = "SELECT type, name, sql FROM sqlite_schema WHERE name <> 'sqlite_sequence' ORDER BY 2"
+    before, facts = live.query(catalog), live.facts()
+    table = fact_logs(live)
+    with closing(sqlite3.connect(live.database, isolation_level=None)) as worker:
+        for step in shadow_steps(table)[:5]:
+            carry_out(worker, step)
+        for step in abandon_steps(table):
+            carry_out(worker, step)
+    assert live.query(catalog) == before
+    assert live.facts() == facts
+
+
+@pytest.mark.parametrize("name", ["dim_unit", "dim_application_instance"])
+def test_a_table_that_others_refer_to_can_be_swapped(live: Project, name: str) -> None:
+    tables = describe_tables(f"sqlite:///{live.database}")
+    table = next(table for table in tables if table.name == name)
+    before = live.query(f"SELECT * FROM {name}")
+    with closing(sqlite3.connect(live.database, isolation_level=None)) as worker:
+        for step in shadow_steps(table):
+            assert carry_out(worker, step) == []
+    assert live.query(f"SELECT * FROM {name}") == [(*row, None) for row in before]
+    assert live.query("PRAGMA foreign_key_check") == []
+    children = live.query("SELECT sql FROM sqlite_schema WHERE name = 'fact_logs'")
+    assert f"REFERENCES {name} " in children[0][0]
