@@ -12,7 +12,7 @@ from config.sources import SOURCES
 from tasks.errors import PipelineError
 from tasks.freshness import FreshTask, digest_cache, walk
 from tasks.graph import AllReports
-from tasks.settings import settings
+from tasks.settings import settings, source
 from tasks.source_files import find_files
 
 
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def status() -> int:
     """Print each task, fresh or stale, and why. Changes nothing."""
     digest_cache().read_only = True
+    for name in SOURCES:
+        source(name)  # A configuration that cannot be used is told first.
     graph = walk(AllReports())
     asked: dict[str, str | None] = {}
     width = max(len(task.label) for task in graph)

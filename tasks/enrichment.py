@@ -6,7 +6,7 @@ LOG_INSTANCE. The log records then pass by in batches and take their keys from i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -210,7 +210,7 @@ def enrich(records: pa.Table, chains: pa.Table, log_kind: str, first_log_id: int
 class Losses:
     """Adds up, over all batches, what was lost at each hop."""
 
-    def __init__(self, chains: pa.Table, kinds: Mapping[str, str]):
+    def __init__(self, chains: pa.Table, kinds: Iterable[str]):
         self.hops = {parent: Hop(parent, key, 0, dict.fromkeys(kinds, 0)) for parent, key in HOPS}
         self._chains = chains
         for parent, hop in self.hops.items():

@@ -195,12 +195,13 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
             problems.append(f"column {column.name!r} is missing; the file has: {', '.join(names)}")
     taken = set(recognised.values())
     carried = {name: position for position, name in enumerate(names) if position not in taken}
-    for name in carried:
-        if name.lower() in {column.name for column in source.columns}:
-            problems.append(
-                f"column {name!r} stands beside the one that luigi.cfg names for {name.lower()}: "
-                "rename or remove one"
-            )
+    named = {column.name for column in source.columns if column.header is not None}
+    problems.extend(
+        f"column {name!r} stands beside the one that luigi.cfg names for {name.lower()}: "
+        "rename or remove one"
+        for name in carried
+        if name.lower() in named
+    )
     if problems:
         raise PipelineError(f"{source.name} was refused:", problems)
     return Layout(

@@ -102,9 +102,7 @@ def test_log_count_is_what_the_seeds_merges_count(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_record_count_is_what_merges_of_the_log_records_count(
-    sample: Project, level: str
-) -> None:
+def test_record_count_is_what_merges_of_the_log_records_count(sample: Project, level: str) -> None:
     logs = pd.concat([read(sample, "LOG_RCD_B"), read(sample, "LOG_RCD_F")])
     merged = logs.merge(chain(sample), on="point_log_inst_id")
     expected = sizes(merged, level)

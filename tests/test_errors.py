@@ -1,0 +1,145 @@
+"""What people see when the files are not as they should be."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import zipfile
+
+import pytest
+
+from tasks.errors import PipelineError
+from tests.conftest import Project
+
+
+def test_every_problem_of_every_file_is_told_at_once_and_nothing_is_touched(
+    ran: Project,
+) -> None:
+    before = ran.outputs()
+    (ran.data / "POINT.csv").unlink()
+    ran.edit(
+        "LOG_INSTANCE.csv", "point_log_inst_id,point_id,", "point_log_inst_id,point_id,point_id,"
+    )
+    ran.edit("LOG_RCD_F.csv", "point_log_inst_id", "inst")
+    (ran.data / "APP_TYPE.csv").write_bytes("app_type_id,name\n".encode("utf-16"))
+    ran.edit("APP_TYPE_REF.csv", "12,4,8", "12,3,8")  # Good, but not to be staged either.
+    result = ran.luigi("AllReports")
+    assert result.status == 30
+    message = result.log[result.log.index("The source files in take_home_data") :]
+    expected = (
+        "The source files in take_home_data cannot be staged; nothing was changed:\n"
+        "  APP_TYPE.csv is not a text file (it looks like UTF-16): save it as UTF-8 CSV.\n"
+        "  POINT.csv (or .csv.gz) is missing\n"
+        "  LOG_INSTANCE.csv: column 'point_id' stands twice, as number 2 and 3: "
+        "rename or remove one\n"
+        "  LOG_RCD_F.csv: column 'point_log_inst_id' is missing; the file has: log_rcd_id, inst, "
+        "log_time, log_value, status\n"
+        "The folder holds: APP_INSTANCE.csv, APP_TYPE.csv, APP_TYPE_REF.csv, LOG_INSTANCE.csv, "
+        "LOG_RCD_B.csv, LOG_RCD_F.csv.\n"
+        "Mend the files; or name a differing header in luigi.cfg, such as\n"
+        "  [LOG_RCD_F]\n"
+        "  point_log_inst_id = <header of that column>\n"
+        "or make the missing files up: luigi --module tasks SampleData --local-scheduler\n"
+    )
+    assert message[: len(expected)] == expected
+    assert "Traceback" not in result.log
+    assert ran.outputs() == before
+
+
+def test_a_folder_without_files_is_told(project: Project) -> None:
+    for path in project.data.iterdir():
+        path.unlink()
+    result = project.luigi("AllReports")
+    assert result.status == 30
+    assert result.log.count("is missing") == 7
+    assert "The folder is empty or absent." in result.log
+
+
+def test_other_headers_other_order_and_gzip_give_the_same_facts(
+    ran: Project, project: Project
+) -> None:
+    project.edit("LOG_INSTANCE.csv", "point_log_inst_id,point_id", " POINT_LOG_INST_ID ,Point_Id")
+    log = project.data / "LOG_RCD_F.csv"
+    lines = [line.split(",") for line in log.read_text().splitlines()]
+    turned = "\r\n".join(",".join(reversed(line)) for line in lines)
+    log.unlink()
+    (project.data / "LOG_RCD_F.csv.gz").write_bytes(
+        gzip.compress(b"\xef\xbb\xbf" + turned.replace("log_time", "TimeStamp").encode())
+    )
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert project.facts() == ran.facts()
+
+
+def test_the_archive_is_unpacked_when_no_csv_is_there(ran: Project, project: Project) -> None:
+    with zipfile.ZipFile(project.folder / "take_home_data.zip", "w") as archive:
+        for path in sorted(project.data.glob("*.csv")):
+            archive.write(path, f"take_home_data/{path.name}")
+            path.unlink()
+        archive.writestr("../evil.csv", "a\n")
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert project.facts() == ran.facts()
+    assert not (project.folder / "evil.csv").exists()
+    assert not (project.folder.parent / "evil.csv").exists()
+
+
+def test_a_file_that_is_quarantined_too_much_fails_its_task_and_shows_rows(
+    project: Project,
+) -> None:
+    project.edit("POINT.csv", "1007,105", "x,105")
+    result = project.luigi("AllReports")
+    assert result.status == 30
+    assert (
+        "POINT.csv: 1 of 8 rows cannot be read as declared; at most 1.0% may be quarantined. "
+        "Nothing was replaced.\n"
+        "  1 x point_id is no integer\n"
+        "  the first of them:\n"
+        "  line 9: point_id is no integer: 'x': 'x,105,01.08'\n"
+    ) in result.log
+    assert not (project.staging / "POINT.parquet").exists()
+
+
+def test_the_failure_of_one_branch_does_not_load_facts(project: Project) -> None:
+    project.edit("LOG_RCD_B.csv", "2,3,2024-06-01 00:01:00,off,OK", "2,3,soon,off,OK")
+    result = project.luigi("AllReports")
+    assert result.status == 30
+    assert "recorded_at is no timestamp: 'soon'" in result.log
+    names = {name for (name,) in project.query("SELECT name FROM sqlite_schema")}
+    assert "fact_logs" not in names
+
+
+def test_a_warehouse_that_does_not_hold_what_the_files_hold_fails_loudly(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if a load had lost rows without noticing: the triggers that would tell are taken off.
+    for event in ("INSERT", "UPDATE", "DELETE"):
+        ran.change(f"DROP TRIGGER fact_logs_{event}_voids_receipt")
+        ran.change(f"DROP TRIGGER dim_unit_{event}_voids_receipt")
+    ran.change("DELETE FROM fact_logs WHERE log_id = 10")
+    ran.change("DELETE FROM dim_unit WHERE unit_id = 9")
+    assert ran.tasks("forget", "CheckWarehouse").status == 0
+    summary = (ran.reports / "summary_by_unit_id.csv").read_bytes()
+    result = ran.luigi("AllReports")
+    assert result.status == 30
+    assert (
+        "The warehouse does not hold what the files hold:\n"
+        "  members of dim_unit: staged 4, dim_unit 3\n"
+        "  F records: staged 8, fact_logs 7\n"
+        "  F records of unit 9: enriched 1, fact_logs 0\n"
+    ) in result.log
+    assert (ran.reports / "summary_by_unit_id.csv").read_bytes() == summary
+
+
+def test_an_error_travels_between_processes_whole() -> None:
+    error = PipelineError("What.", ["one", "two"], "Do this.")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) == "What.\n  one\n  two\nDo this."
+    assert again.problems == error.problems
+
+
+def test_an_unknown_table_is_refused_with_those_there_are(project: Project) -> None:
+    result = project.luigi("CsvToParquet", "--table", "POINTS")
+    assert result.status == 40
+    assert "POINTS" in result.log
+    assert "LOG_INSTANCE" in result.log
