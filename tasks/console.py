@@ -48,9 +48,9 @@ def print_results(settings: Settings) -> None:
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Lines of a table; numbers stand to the right, long or odd texts are cut to one line.
+    r"""Lines of a table; numbers stand to the right, long or odd texts are cut to one line.
 
-    >>> print("\\n".join(format_table(["unit", "rows"], [["Rack", 1200], ["Case", 7]])))
+    >>> print("\n".join(format_table(["unit", "rows"], [["Rack", 1200], ["Case", 7]])))
       unit   rows
       Rack  1,200
       Case      7

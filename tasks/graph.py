@@ -223,7 +223,7 @@ class LoadTask(FreshTask):
         """Its rows."""
         raise NotImplementedError
 
-    def output(self) -> dict[str, TableTarget]:  # type: ignore[override]
+    def output(self) -> dict[str, TableTarget]:
         """The table."""
         return {"rows": TableTarget(self.table_name)}
 

@@ -231,11 +231,13 @@ def _strptime(trimmed: pa.StringArray, time_format: str, zone: str) -> pa.Array:
     local: list[datetime | None] = []
     zoned: list[datetime | None] = []
     for item in trimmed.to_pylist():
-        moment = instant = None
+        moment, instant = None, None
         with contextlib.suppress(ValueError, OverflowError):
-            moment = datetime.strptime(item, time_format)
-            if moment.tzinfo is not None:
-                moment, instant = None, moment.astimezone(UTC)
+            read = datetime.strptime(item, time_format)
+            if read.tzinfo is None:
+                moment = read
+            else:
+                instant = read.astimezone(UTC)
         local.append(moment)
         zoned.append(instant)
     return pc.coalesce(

@@ -127,7 +127,7 @@ def judge_assumptions(
             _share(worst.rejected, worst.rows) <= CLEAN_REJECTED
             and _share(lost, records) <= CLEAN_UNKNOWN,
             f"{rejected:,} of {rows:,} rows quarantined (most in {worst.source}: "
-            f"{_share(worst.rejected, worst.rows):.2%}, up to {CLEAN_REJECTED:.0%} counts as clean); "
+            f"{_share(worst.rejected, worst.rows):.2%}, up to {CLEAN_REJECTED:.0%} is clean); "
             f"{lost:,} of {records:,} log records without a unit ({_share(lost, records):.2%}, up "
             f"to {CLEAN_UNKNOWN:.0%}); {words:,} with a word in place of a value.",
         ),

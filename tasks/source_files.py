@@ -57,7 +57,9 @@ def source_path(name: str, data_dir: Path) -> Path:
 
 def open_bytes(path: Path) -> IO[bytes]:
     """A source file for reading, unpacked if it is a `.gz`."""
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path)  # type: ignore[return-value]  # Reads like any other file.
+    return path.open("rb")
 
 
 def open_text(path: Path) -> io.TextIOWrapper:
@@ -183,9 +185,9 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
         positions.setdefault(name.lower(), position)
     recognised = {}
     for column in source.columns:
-        position = _position(column, positions)
-        if position is not None:
-            recognised[column.name] = position
+        found = _position(column, positions)
+        if found is not None:
+            recognised[column.name] = found
         elif column.header is not None:
             problems.append(
                 f"column {column.header!r} is missing, which luigi.cfg names for {column.name}; "

@@ -24,6 +24,7 @@ from tasks.csv_text import CsvText, among_all, locate
 from tasks.errors import PipelineError
 from tasks.parsing import (
     ARROW_TYPES,
+    Parsed,
     ParsedValues,
     observe_type,
     parse_integers,
@@ -149,7 +150,7 @@ def read_batch(columns: Sequence[pa.BinaryArray], source: Source, layout: Layout
     return Batch(pa.table(arrays, schema=arrow_schema(source, layout)), rejected, words)
 
 
-def _parse(text: pa.StringArray, column: Column, source: Source):  # type: ignore[no-untyped-def]
+def _parse(text: pa.StringArray, column: Column, source: Source) -> Parsed | ParsedValues | None:
     match column.type:
         case Type.INTEGER:
             return parse_integers(text)

@@ -160,7 +160,7 @@ def make_project(folder: Path, data: Path | None = MINIATURE) -> Project:
     return Project(folder)
 
 
-@pytest.fixture()
+@pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A project with the miniature source files, not yet run."""
     return make_project(tmp_path / "project")
@@ -174,13 +174,13 @@ def _ran_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project.folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def ran(_ran_once: Path, tmp_path: Path) -> Project:
     """A project of the test's own in which everything has been run once."""
     return Project(Path(shutil.copytree(_ran_once, tmp_path / "ran")))
 
 
-@pytest.fixture()
+@pytest.fixture
 def unused_port() -> Callable[[], int]:
     """A port on loopback that nobody listens on."""
 

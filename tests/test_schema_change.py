@@ -84,7 +84,7 @@ def test_a_damaged_history_starts_anew(ran: Project) -> None:
 # --- the live tables -------------------------------------------------------------------------
 
 
-@pytest.fixture()
+@pytest.fixture
 def live(ran: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The project's warehouse with many facts, so that copying takes several chunks."""
     monkeypatch.setattr("tasks.schema_change.CHUNK_ROWS", 7)

@@ -13,7 +13,7 @@ from tasks.settings import settings, source
 from tests.conftest import Project
 
 
-@pytest.fixture()
+@pytest.fixture
 def config() -> Iterator[None]:
     """Sections that a test adds go away with it."""
     parser = get_config()

@@ -32,7 +32,7 @@ from tasks.warehouse import connect, database_path, load_receipt, replace_rows
 RECEIPT = Receipt(code=1, declarations={}, inputs={"x": "1"}, outputs={"rows": "1"})
 
 
-@pytest.fixture()
+@pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'warehouse.db'}"
 
@@ -54,7 +54,7 @@ def load_dimensions(url: str, units: tuple[int, ...] = (7, 8)) -> None:
     load(url, DIM_UNIT, [(-1, "Unknown"), *((unit, f"Unit {unit}") for unit in units)])
     instances = [(-1, -1, -1, -1), *((unit * 10, 0, 1, unit) for unit in units)]
     load(url, DIM_APPLICATION_INSTANCE, instances)
-    logs = [(-1, -1, -1, -1, -1, None, None)]
+    logs: list[tuple] = [(-1, -1, -1, -1, -1, None, None)]
     logs += [(unit, 1, unit * 10, 1, unit, 2, 180) for unit in units]
     load(url, DIM_LOG_INSTANCE, logs)
 

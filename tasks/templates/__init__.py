@@ -26,9 +26,9 @@ def render(template: str, **values: object) -> str:
 
 
 def markdown_text(value: object) -> str:
-    """A value from the data as one line of plain Markdown text.
+    r"""A value from the data as one line of plain Markdown text.
 
     >>> print(markdown_text("a|b <i>"))
-    a\\|b \\<i\\>
+    a\|b \<i\>
     """
     return _MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))
