@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from tasks.errors import PipelineError
-from tasks.source_files import records, shorten
+from tasks.source_files import open_bytes, records, shorten
 
 BLOCK_BYTES = 8 * 2**20
 """How much is read at a time; also the length of the longest record that can be read."""
+
+_SCANNED_BYTES = 2**20
 
 
 @dataclass
@@ -36,14 +42,30 @@ class CsvText:
         """The columns of each block of well-formed records, by position, as bytes.
 
         Raises:
-            PipelineError: A quoted field is never closed, or a record is longer than a block.
+            PipelineError: The file cannot be unpacked, a quoted field is never closed, or a
+                record is longer than a block.
         """
-        last_text = b""
         try:
+            yield from self._read(_scan(self.path))
+        except pa.ArrowInvalid as error:
+            self._explain(error)
+        except (OSError, EOFError, zlib.error) as error:
+            raise PipelineError(f"{self.path.name} cannot be read: {error}.") from error
+
+    def _read(self, nature: _Nature) -> Iterator[list[pa.BinaryArray]]:
+        last = b""
+        with open_bytes(self.path) as stream:
+            stream.read(nature.mark)
             reader = pa.csv.open_csv(
-                self.path,
-                # One thread: the numbers of malformed rows are known in file order only.
-                pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+                _WholeLineEnds(stream),
+                pa.csv.ReadOptions(
+                    # One thread: the numbers of malformed rows are known in file order only.
+                    use_threads=False,
+                    block_size=BLOCK_BYTES,
+                    # Arrow cannot tell of malformed rows that are not UTF-8. Read as Latin-1
+                    # every byte is a character, and turns back into the byte that it was.
+                    encoding="utf8" if nature.utf8 else "latin1",
+                ),
                 pa.csv.ParseOptions(
                     newlines_in_values=True, invalid_row_handler=self._note_malformed
                 ),
@@ -54,12 +76,11 @@ class CsvText:
             for batch in reader:
                 if len(batch):
                     columns = [column.cast(pa.binary()) for column in batch.columns]
-                    last_text = b"".join(column[-1].as_py() for column in columns)
-                    yield columns
-        except pa.ArrowInvalid as error:
-            self._explain(error)
-        # Only a quote that stays open lets the last record hold the file's last line break.
-        if any(end in last_text + self._last_malformed.encode() for end in (b"\n", b"\r")):
+                    last = b"".join(column[-1].as_py() for column in columns)
+                    yield columns if nature.utf8 else [_original_bytes(c) for c in columns]
+        # Only if a quote stays open can the last record hold the file's last line break.
+        breaks = any(end in last + self._last_malformed.encode() for end in (b"\n", b"\r"))
+        if breaks or (nature.quotes and not nature.ends_with_line):
             for _ in records(self.path):
                 pass
 
@@ -74,14 +95,80 @@ class CsvText:
         return "skip"
 
     def _explain(self, error: pa.ArrowInvalid) -> None:
-        for line, text in records(self.path):
+        """Raise what is wrong with a file that Arrow refuses; return if it has a header alone."""
+        number = 0
+        for number, (line, text) in enumerate(records(self.path), start=1):
             if len(text.encode(errors="surrogateescape")) >= BLOCK_BYTES:
                 raise PipelineError(
                     f"{self.path.name}: line {line}: a record of more than {BLOCK_BYTES:,} bytes.",
                     [f"it begins: {shorten(text)}"],
                     "Usually a quote is opened and not closed where it should be.",
                 ) from error
-        raise PipelineError(f"{self.path.name} cannot be read as CSV: {error}.") from error
+        if number > 1:
+            raise PipelineError(f"{self.path.name} cannot be read as CSV: {error}.") from error
+
+
+class _WholeLineEnds:
+    """A stream none of whose blocks ends between CR and LF: Arrow would drop the LF there."""
+
+    closed = False
+
+    def __init__(self, stream: IO[bytes]):
+        self._stream = stream
+        self._held = b""
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end only."""
+        block = self._held
+        while len(block) < size and block.endswith(b"\r") or not block:
+            more = self._stream.read(size - len(block))
+            if not more:
+                self._held = b""
+                return block
+            block += more
+        kept = block.rstrip(b"\r") or block
+        self._held = block[len(kept) :]
+        return kept
+
+
+@dataclass(frozen=True)
+class _Nature:
+    """What a file's bytes are like: length of its byte order mark, UTF-8, quotes, last line."""
+
+    mark: int
+    utf8: bool
+    quotes: bool
+    ends_with_line: bool
+
+
+def _scan(path: Path) -> _Nature:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    mark, utf8, quotes, last = 0, True, False, b"\n"
+    with open_bytes(path) as stream:
+        while block := stream.read(_SCANNED_BYTES):
+            if last == b"\n" and block.startswith(codecs.BOM_UTF8) and stream.tell() == len(block):
+                mark = len(codecs.BOM_UTF8)
+            quotes = quotes or b'"' in block
+            last = block[-1:]
+            if utf8:
+                try:
+                    decoder.decode(block)
+                except UnicodeDecodeError:
+                    utf8 = False
+    if utf8:
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            utf8 = False
+    return _Nature(mark, utf8, quotes, last in b"\r\n")
+
+
+def _original_bytes(column: pa.BinaryArray) -> pa.BinaryArray:
+    """The bytes of a column that was read as Latin-1."""
+    if pc.all(pc.string_is_ascii(column.cast(pa.string()))).as_py():
+        return column
+    items = [item.decode().encode("latin-1") for item in column.to_pylist()]
+    return pa.array(items, pa.binary())
 
 
 def among_all(skipped: Iterable[int], positions: Sequence[int]) -> list[int]:

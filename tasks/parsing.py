@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, datetime
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,8 +38,11 @@ _EPOCH_SECONDS = r"^[0-9]{9,11}(\.[0-9]+)?$"
 _EPOCH_MILLISECONDS = r"^[0-9]{12,14}$"
 _ON = ("1", "true", "t", "yes", "y", "on")
 _OFF = ("0", "false", "f", "no", "n", "off")
-_FIRST = datetime(1, 1, 1, tzinfo=UTC)
-_LAST = datetime(9999, 12, 31, tzinfo=UTC)
+_YEAR_1 = -62_135_596_800_000_000
+_YEAR_10000 = 253_402_300_800_000_000
+"""Microseconds since 1970 at which the calendar of dates begins and ends."""
+
+_ARROW_KNOWS_CLOCKS_UNTIL = datetime(2037, 1, 1)
 
 
 class Parsed(NamedTuple):
@@ -124,7 +128,7 @@ def parse_timestamps(
     trimmed, blank = _trimmed(text)
     if time_format is not None:
         # Parsed by value in Python: Arrow's strptime ignores zones on some systems.
-        values = _strptime(trimmed, time_format, source_timezone)
+        values = _in_calendar(_strptime(trimmed, time_format, source_timezone))
         return Parsed(values, _neither(blank, values))
 
     local, zoned = _read_iso(trimmed)
@@ -145,13 +149,13 @@ def observe_type(text: pa.StringArray) -> str:
     some = pc.filter(trimmed, pc.invert(blank))
     if len(some) == 0:
         return "empty"
-    if pc.all(pc.match_substring_regex(some, _INTEGER)).as_py():
+    if not _null(parse_integers(some)):
         return Type.INTEGER.value
-    if pc.all(pc.match_substring_regex(some, _NUMBER)).as_py():
+    if not _null(parse_numbers(some)):
         return Type.NUMBER.value
     if pc.all(pc.is_in(pc.utf8_lower(some), pa.array(_ON + _OFF))).as_py():
         return Type.SWITCH.value
-    if pc.all(pc.is_valid(parse_timestamps(some).values)).as_py():
+    if not _null(parse_timestamps(some)):
         return Type.TIMESTAMP.value
     return Type.TEXT.value
 
@@ -214,16 +218,31 @@ def _from_zone(local: pa.Array, zone: str) -> pa.Array:
     """Local times as instants; null where the zone's clocks skip them."""
     if zone == "UTC":
         return local.cast(INSTANT)
+    late = pc.greater_equal(local, pa.scalar(_ARROW_KNOWS_CLOCKS_UNTIL, local.type))
+    if pc.any(late).as_py():
+        by_hand = [_from_zone_of_python(item, zone) for item in _where(local, late).to_pylist()]
+        early = _where(local, pc.invert(late))
+        return pc.coalesce(_from_zone(early, zone), pa.array(by_hand, INSTANT))
     instants = pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="earliest")
     exist = pc.equal(pc.local_timestamp(instants), local)
     return _where(instants.cast(INSTANT), pc.fill_null(exist, False))
 
 
+def _from_zone_of_python(local: datetime | None, zone: str) -> datetime | None:
+    if local is None:
+        return None
+    try:
+        instant = local.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    except OverflowError:
+        return None
+    exists = instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == local
+    return instant if exists else None
+
+
 def _in_calendar(instants: pa.Array) -> pa.Array:
     """Only instants of the years 1 to 9999: others cannot be written as dates downstream."""
     microseconds = instants.cast(pa.int64())
-    bounds = [int(moment.timestamp()) * 1_000_000 for moment in (_FIRST, _LAST)]
-    inside = pc.and_(pc.greater_equal(microseconds, bounds[0]), pc.less(microseconds, bounds[1]))
+    inside = pc.and_(pc.greater_equal(microseconds, _YEAR_1), pc.less(microseconds, _YEAR_10000))
     return _where(instants, pc.fill_null(inside, False))
 
 
@@ -245,8 +264,12 @@ def _strptime(trimmed: pa.StringArray, time_format: str, zone: str) -> pa.Array:
     )
 
 
+def _null(parsed: Parsed | ParsedValues) -> int:
+    return int(parsed.values.null_count)
+
+
 def _int64(item: str | None) -> int | None:
-    if item is None:
+    if item is None or len(item.lstrip("+-0")) > 19:
         return None
     number = int(item)
     return number if -(2**63) <= number < 2**63 else None

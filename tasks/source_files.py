@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +72,8 @@ def open_text(path: Path) -> io.TextIOWrapper:
 def unpack_archive(data_dir: Path) -> list[Path]:
     """Unpack the CSV files of `take_home_data.zip`, in the data folder or beside it.
 
-    Folders inside the archive do not count; files that are no CSV are left out. Each file
-    appears whole or not at all, and none that is there already is touched.
+    Folders inside the archive do not count; files that are no CSV are left out, and none that is
+    there already is touched. Either all files appear, whole, or none.
 
     Returns:
         The files made; none if there is no archive.
@@ -85,50 +85,46 @@ def unpack_archive(data_dir: Path) -> list[Path]:
     archive = next((path for path in candidates if path.is_file()), None)
     if archive is None:
         return []
-    made = []
+    data_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with zipfile.ZipFile(archive) as packed:
+        with (
+            zipfile.ZipFile(archive) as packed,
+            tempfile.TemporaryDirectory(dir=data_dir, prefix=".unpacking-") as folder,
+        ):
             # Only the last part of a name is used, so nothing can land outside the folder.
             members = {
                 Path(info.filename.replace("\\", "/")).name: info
                 for info in packed.infolist()
-                if info.filename.lower().endswith(_ENDINGS)
-                and not Path(info.filename).name.startswith(".")
+                if not info.is_dir()
             }
             room = MAX_UNPACKED_BYTES
-            data_dir.mkdir(parents=True, exist_ok=True)
+            unpacked = []
             for name, info in sorted(members.items()):
-                if (data_dir / name).exists():
-                    continue
-                with packed.open(info) as member:
-                    room -= _copy_bounded(member, data_dir / name, room)
-                made.append(data_dir / name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+                wanted = name.lower().endswith(_ENDINGS) and not name.startswith(".")
+                if wanted and not (data_dir / name).exists():
+                    with packed.open(info) as member:
+                        room -= _copy_bounded(member, Path(folder, name), room)
+                    unpacked.append(Path(folder, name))
+            return [path.rename(data_dir / path.name) for path in unpacked]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise PipelineError(
             f"{archive} cannot be unpacked: {error}.",
             remedy="Unpack it by hand into the data folder, or remove it.",
         ) from error
-    return made
 
 
 def _copy_bounded(source: IO[bytes], target: Path, room: int) -> int:
     """Copy at most `room` bytes to a new file and return their number."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            written = 0
-            while block := source.read(1 << 20):
-                written += len(block)
-                if written > room:
-                    raise PipelineError(
-                        f"{ARCHIVE} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes.",
-                        remedy="Unpack it by hand into the data folder if it is to be trusted.",
-                    )
-                out.write(block)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    written = 0
+    with target.open("xb") as out:
+        while block := source.read(1 << 20):
+            written += len(block)
+            if written > room:
+                raise PipelineError(
+                    f"{ARCHIVE} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes.",
+                    remedy="Unpack it by hand into the data folder if it is to be trusted.",
+                )
+            out.write(block)
     return written
 
 
@@ -148,7 +144,7 @@ def read_header(path: Path) -> tuple[str, ...]:
             raise PipelineError(f"{path.name} is not a text file{looks}: save it as UTF-8 CSV.")
         with open_text(path) as stream:
             header = next(iter(csv.reader(line for line in stream if line.strip("\r\n"))))
-    except (OSError, EOFError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise PipelineError(f"{path.name} cannot be read: {error}.") from error
     try:
         "".join(header).encode()

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -333,7 +334,8 @@ def _refuse_too_many(
     reasons: dict[int, Rejection],
     located: dict[int, tuple[int, str]],
 ) -> None:
-    if audit.rejected <= source.max_rejected * audit.rows:
+    # As written: 0.29 of 100 rows are 29 of them.
+    if audit.rejected <= Fraction(str(source.max_rejected)) * audit.rows:
         return
     counts = [f"{count:,} x {kind}" for kind, count in audit.quarantined.items()]
     rows = [
