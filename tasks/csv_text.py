@@ -96,15 +96,16 @@ class CsvText:
 
     def _explain(self, error: pa.ArrowInvalid) -> None:
         """Raise what is wrong with a file that Arrow refuses; return if it has a header alone."""
-        number = 0
-        for number, (line, text) in enumerate(records(self.path), start=1):
+        count = 0
+        for line, text in records(self.path):
+            count += 1
             if len(text.encode(errors="surrogateescape")) >= BLOCK_BYTES:
                 raise PipelineError(
                     f"{self.path.name}: line {line}: a record of more than {BLOCK_BYTES:,} bytes.",
                     [f"it begins: {shorten(text)}"],
                     "Usually a quote is opened and not closed where it should be.",
                 ) from error
-        if number > 1:
+        if count > 1:
             raise PipelineError(f"{self.path.name} cannot be read as CSV: {error}.") from error
 
 
