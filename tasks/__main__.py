@@ -13,7 +13,7 @@ from tasks.errors import PipelineError
 from tasks.freshness import FreshTask, digest_cache, walk
 from tasks.graph import AllReports
 from tasks.settings import settings, source
-from tasks.source_files import find_files
+from tasks.source_files import find_archive, find_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     forget.add_argument("task", nargs="?", help="such as CsvToParquet:POINT or LoadFactLogs")
     forget.add_argument("--downstream", action="store_true", help="and all that depends on it")
     forget.add_argument("--all", action="store_true", help="every task")
-    commands.add_parser("sources", help="list the source files; 1 if there is none at all")
+    commands.add_parser("sources", help="list the source files; exit status 1 if there is none")
     options = parser.parse_args(arguments)
     try:
         match options.command:
@@ -81,9 +81,12 @@ def _depends(task: FreshTask, labels: set[str]) -> bool:
 
 
 def sources() -> int:
-    """Print which source files there are."""
+    """Print which source files there are, or the archive that holds them."""
     data_dir = settings().data_dir
     found = [path for name in SOURCES for path in find_files(name, data_dir)]
+    archive = find_archive(data_dir)
+    if not found and archive is not None:
+        found = [archive]
     for path in found:
         print(path)
     return 0 if found else 1

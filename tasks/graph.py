@@ -81,9 +81,8 @@ class CheckSources(FreshTask):
     def take_inputs(self) -> dict[str, str]:
         """Check, and tell of the headers that passed."""
         data_dir = settings().data_dir
-        if not any(source_files.find_files(name, data_dir) for name in SOURCES):
-            for path in source_files.unpack_archive(data_dir):
-                logger.info("Unpacked %s", path)
+        for path in source_files.provide_files(SOURCES, data_dir):
+            logger.info("Unpacked %s", path)
         source_files.check_sources([source(name) for name in SOURCES], data_dir)
         return super().take_inputs()
 
@@ -485,10 +484,11 @@ class SampleData(luigi.Task):
         """Make up what is missing."""
         from tasks.sample_data import write_sample
 
+        source_files.provide_files(SOURCES, settings().data_dir)
         for path, rows in write_sample(
             settings().data_dir, self._missing(), self.scale, self.seed
         ).items():
-            logger.info("Made up %s: %s rows", path, f"{rows:,}")
+            logger.info("Wrote sample %s: %s rows", path, f"{rows:,}")
 
 
 @AllReports.event_handler(luigi.Event.SUCCESS)

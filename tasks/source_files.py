@@ -69,6 +69,23 @@ def open_text(path: Path) -> io.TextIOWrapper:
     )
 
 
+def find_archive(data_dir: Path) -> Path | None:
+    """`take_home_data.zip` in the data folder or beside it; None if it is in neither place."""
+    candidates = (data_dir / ARCHIVE, data_dir.resolve().parent / ARCHIVE)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def provide_files(names: Iterable[str], data_dir: Path) -> list[Path]:
+    """Unpack the archive if no source has a file yet; the files made.
+
+    Raises:
+        PipelineError: The archive cannot be unpacked.
+    """
+    if any(find_files(name, data_dir) for name in names):
+        return []
+    return unpack_archive(data_dir)
+
+
 def unpack_archive(data_dir: Path) -> list[Path]:
     """Unpack the CSV files of `take_home_data.zip`, in the data folder or beside it.
 
@@ -81,8 +98,7 @@ def unpack_archive(data_dir: Path) -> list[Path]:
     Raises:
         PipelineError: The archive is damaged, or unpacks to more than MAX_UNPACKED_BYTES.
     """
-    candidates = (data_dir / ARCHIVE, data_dir.resolve().parent / ARCHIVE)
-    archive = next((path for path in candidates if path.is_file()), None)
+    archive = find_archive(data_dir)
     if archive is None:
         return []
     data_dir.mkdir(parents=True, exist_ok=True)

@@ -84,6 +84,29 @@ def test_the_archive_is_unpacked_when_no_csv_is_there(ran: Project, project: Pro
     assert not (project.folder.parent / "evil.csv").exists()
 
 
+def test_sample_data_does_not_stand_in_for_files_in_the_archive(project: Project) -> None:
+    point = (project.data / "POINT.csv").read_bytes()
+    with zipfile.ZipFile(project.folder / "take_home_data.zip", "w") as archive:
+        for path in sorted(project.data.glob("*.csv")):
+            if path.name != "LOG_RCD_B.csv":
+                archive.write(path, path.name)
+            path.unlink()
+    sources = project.tasks("sources")
+    assert (sources.status, sources.out.strip()) == (0, str(project.folder / "take_home_data.zip"))
+    result = project.luigi("SampleData", "--scale", "0.001")
+    assert result.status == 0, result.log
+    assert (project.data / "POINT.csv").read_bytes() == point
+    assert "Wrote sample take_home_data/LOG_RCD_B.csv" in result.log
+    assert result.log.count("Wrote sample") == 1
+
+
+def test_a_folder_without_any_source_is_told_to_make(project: Project) -> None:
+    assert project.tasks("sources").status == 0
+    for path in project.data.iterdir():
+        path.unlink()
+    assert (project.tasks("sources").status, project.tasks("sources").out) == (1, "")
+
+
 def test_a_file_that_is_quarantined_too_much_fails_its_task_and_shows_rows(
     project: Project,
 ) -> None:

@@ -210,12 +210,12 @@ def test_each_alias_of_a_column_is_recognised(source: Source, column: str) -> No
 
 
 def test_the_likeliest_of_several_names_is_taken_and_the_others_are_carried() -> None:
-    header = ["point_log_inst_id", "time", "TIMESTAMP", "log_time", "value", "log_value"]
+    header = ["point_log_inst_id", "date", "time", "TIMESTAMP", "value", "log_value"]
 
     layout = match_columns(LOG_RCD_F, header)
 
     assert layout.recognised == {"point_log_inst_id": 0, "recorded_at": 3, "value": 4}
-    assert layout.carried == {"time": 1, "TIMESTAMP": 2, "log_value": 5}
+    assert layout.carried == {"date": 1, "time": 2, "log_value": 5}
     assert layout.absent == ("status",)
 
 
