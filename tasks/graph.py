@@ -257,7 +257,7 @@ class LoadDimension(LoadTask):
 
     table = luigi.ChoiceParameter(choices=tuple(DIMENSIONS))
 
-    SOURCES = {
+    MADE_FROM = {
         "dim_application_type": ("APP_TYPE",),
         "dim_unit": ("APP_TYPE_REF",),
         "dim_application_instance": ("APP_INSTANCE", "APP_TYPE_REF", "APP_TYPE"),
@@ -273,13 +273,13 @@ class LoadDimension(LoadTask):
         """Its sources, and the dimensions that it refers to."""
         parents = {parent for parent, _ in DIMENSIONS[self.table].references.values()}
         return [
-            *(CsvToParquet(table=name) for name in self.SOURCES[self.table]),
+            *(CsvToParquet(table=name) for name in self.MADE_FROM[self.table]),
             *(LoadDimension(table=name) for name in DIMENSIONS if name in parents),
         ]
 
     def reads(self) -> Mapping[str, Digested]:
         """The staged rows of its sources."""
-        return {name: staged(name) for name in self.SOURCES[self.table]}
+        return {name: staged(name) for name in self.MADE_FROM[self.table]}
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The members."""
@@ -291,7 +291,7 @@ class LoadDimension(LoadTask):
             "dim_application_instance": star.application_instances,
             "dim_log_instance": star.log_instances,
         }
-        table = members[self.table](*_read_staged(*self.SOURCES[self.table]))
+        table = members[self.table](*_read_staged(*self.MADE_FROM[self.table]))
         return iter(table.to_batches())
 
 
