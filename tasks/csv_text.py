@@ -57,14 +57,11 @@ class CsvText:
         with open_bytes(self.path) as stream:
             stream.read(nature.mark)
             reader = pa.csv.open_csv(
-                _WholeLineEnds(stream),
+                _BytesForArrow(stream, nature.utf8),
                 pa.csv.ReadOptions(
                     # One thread: the numbers of malformed rows are known in file order only.
                     use_threads=False,
                     block_size=BLOCK_BYTES,
-                    # Arrow cannot tell of malformed rows that are not UTF-8. Read as Latin-1
-                    # every byte is a character, and turns back into the byte that it was.
-                    encoding="utf8" if nature.utf8 else "latin1",
                 ),
                 pa.csv.ParseOptions(
                     newlines_in_values=True, invalid_row_handler=self._note_malformed
@@ -109,17 +106,27 @@ class CsvText:
             raise PipelineError(f"{self.path.name} cannot be read as CSV: {error}.") from error
 
 
-class _WholeLineEnds:
-    """A stream none of whose blocks ends between CR and LF: Arrow would drop the LF there."""
+class _BytesForArrow:
+    """A stream in blocks that Arrow reads right.
+
+    None ends between CR and LF: Arrow would drop the LF there. If the file is not UTF-8, every
+    byte comes as the character of that number, which turns back into the byte: Arrow cannot tell
+    of malformed rows that are not UTF-8, and its own decoder would cut the blocks anew.
+    """
 
     closed = False
 
-    def __init__(self, stream: IO[bytes]):
+    def __init__(self, stream: IO[bytes], utf8: bool):
         self._stream = stream
+        self._utf8 = utf8
         self._held = b""
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end only."""
+        """The next block, `size` bytes of the file at most; empty at the end only."""
+        block = self._read(size)
+        return block if self._utf8 else block.decode("latin-1").encode()
+
+    def _read(self, size: int) -> bytes:
         block = self._held
         while len(block) < size and block.endswith(b"\r") or not block:
             more = self._stream.read(size - len(block))

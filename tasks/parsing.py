@@ -269,9 +269,10 @@ def _null(parsed: Parsed | ParsedValues) -> int:
 
 
 def _int64(item: str | None) -> int | None:
-    if item is None or len(item.lstrip("+-0")) > 19:
+    digits = (item or "").lstrip("+-0")  # Python reads no thousands of digits, zeros too.
+    if item is None or len(digits) > 19:
         return None
-    number = int(item)
+    number = int(digits or "0") * (-1 if item.startswith("-") else 1)
     return number if -(2**63) <= number < 2**63 else None
 
 

@@ -85,7 +85,7 @@ def source(name: str) -> Source:
             else column
             for column in declared.columns
         ),
-        time_format=given.get("time_format"),
+        time_format=_time_format(name, given.get("time_format")),
         source_timezone=_zone(name, given.get("source_timezone", general.source_timezone)),
         max_rejected=_share(name, given.get("max_rejected", general.max_rejected)),
     )
@@ -131,6 +131,16 @@ def _zone(section: str, name: str) -> str:
             remedy="Give an IANA name such as UTC or Europe/Berlin.",
         ) from error
     return name
+
+
+def _time_format(section: str, text: str | None) -> str | None:
+    if text is not None and "%Z" in text:
+        raise PipelineError(
+            f"luigi.cfg: section [{section}]: time_format = {text} reads the name of a zone, "
+            "which Python ignores.",
+            remedy="Use %z for offsets such as +0200; or cut the name off, and set source_timezone.",
+        )
+    return text
 
 
 def _share(section: str, text: str | float) -> float:

@@ -108,15 +108,23 @@ def unpack_archive(data_dir: Path) -> list[Path]:
             tempfile.TemporaryDirectory(dir=data_dir, prefix=".unpacking-") as folder,
         ):
             # Only the last part of a name is used, so nothing can land outside the folder.
-            members = {
-                Path(info.filename.replace("\\", "/")).name: info
-                for info in packed.infolist()
-                if not info.is_dir()
-            }
+            members = sorted(
+                (
+                    (Path(info.filename.replace("\\", "/")).name, info)
+                    for info in packed.infolist()
+                    if not info.is_dir()
+                ),
+                key=lambda member: member[0],
+            )
             room = MAX_UNPACKED_BYTES
-            unpacked = []
-            for name, info in sorted(members.items()):
+            unpacked: list[Path] = []
+            for name, info in members:
                 wanted = name.lower().endswith(_ENDINGS) and not name.startswith(".")
+                if Path(folder, name) in unpacked:
+                    raise PipelineError(
+                        f"{archive} holds several files {name}.",
+                        remedy="Unpack the right one by hand into the data folder.",
+                    )
                 if wanted and not (data_dir / name).exists():
                     with packed.open(info) as member:
                         room -= _copy_bounded(member, Path(folder, name), room)
@@ -196,8 +204,9 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
             )
         positions.setdefault(name.lower(), position)
     recognised = {}
+    named = {column.header.lower() for column in source.columns if column.header is not None}
     for column in source.columns:
-        found = _position(column, positions)
+        found = _position(column, positions, named)
         if found is not None:
             recognised[column.name] = found
         elif column.header is not None:
@@ -209,12 +218,12 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
             problems.append(f"column {column.name!r} is missing; the file has: {', '.join(names)}")
     taken = set(recognised.values())
     carried = {name: position for position, name in enumerate(names) if position not in taken}
-    named = {column.name for column in source.columns if column.header is not None}
+    mapped = {column.name for column in source.columns if column.header is not None}
     problems.extend(
         f"column {name!r} stands beside the one that luigi.cfg names for {name.lower()}: "
         "rename or remove one"
         for name in carried
-        if name.lower() in named
+        if name.lower() in mapped
     )
     if problems:
         raise PipelineError(f"{source.name} was refused:", problems)
@@ -235,9 +244,12 @@ def _name_the_nameless(names: Sequence[str]) -> list[str]:
     return [name or f"column_{place}" for place, name in enumerate(names, start=1)]
 
 
-def _position(column: Column, positions: dict[str, int]) -> int | None:
-    names = (column.header,) if column.header is not None else (column.name, *column.aliases)
-    return next((positions[name.lower()] for name in names if name.lower() in positions), None)
+def _position(column: Column, positions: dict[str, int], named: set[str]) -> int | None:
+    """Where a column stands; not under a header that luigi.cfg names for another one."""
+    if column.header is not None:
+        return positions.get(column.header.lower())
+    names = (name.lower() for name in (column.name, *column.aliases))
+    return next((positions[name] for name in names if name in positions.keys() - named), None)
 
 
 def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout]:

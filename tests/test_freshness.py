@@ -443,7 +443,9 @@ def test_a_run_waits_for_the_one_that_is_at_the_same_task(
             if "waiting for it" in line:
                 break
         assert "EnrichedLogs: another run is at this task; waiting for it" in line
+        time.sleep(1)
         assert run.poll() is None
+        assert EnrichedLogs().load_receipt() is None
     run.communicate(timeout=60)
     assert run.returncode == 0
 

@@ -66,8 +66,12 @@ def read_times(
     ],
 )
 def test_whole_numbers_of_64_bits_are_read(text: str, number: int) -> None:
+    too_large = str(2**64)
+
     assert parse_integers(texts(text)).values.to_pylist() == [number]
     assert parse_integers(texts(text)).unreadable.to_pylist() == [False]
+    assert parse_integers(texts(text, too_large)).values.to_pylist() == [number, None]
+    assert parse_integers(texts(text, too_large)).unreadable.to_pylist() == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,14 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
         ),
         (
             "LOG_RCD_F",
+            "time_format",
+            "%%H:%%M %%Z",
+            "luigi.cfg: section [LOG_RCD_F]: time_format = %%H:%%M %%Z reads the name of a zone, "
+            "which Python ignores.\nUse %z for offsets such as +0200; or cut the name off, and set "
+            "source_timezone.",
+        ),
+        (
+            "LOG_RCD_F",
             "max_rejected",
             "five",
             "luigi.cfg: section [LOG_RCD_F]: max_rejected = five is not a share.\n"

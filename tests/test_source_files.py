@@ -592,3 +592,23 @@ def test_a_long_text_is_cut_for_messages_and_shown_on_one_line() -> None:
     assert shorten("a\tb\n") == r"'a\tb'"
     assert shorten("x" * 120) == f"'{'x' * 120}'"
     assert shorten("x" * 121) == f"'{'x' * 120}'..."
+
+
+def test_an_archive_with_two_files_of_one_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "take_home_data.zip", "w") as archive:
+        archive.writestr("a/POINT.csv", "one")
+        archive.writestr("b/POINT.csv", "two")
+    with pytest.raises(PipelineError, match=r"holds several files POINT\.csv"):
+        unpack_archive(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["take_home_data.zip"]
+
+
+def test_a_header_named_for_one_column_is_no_other_column() -> None:
+    columns = tuple(
+        dataclasses.replace(column, header="state") if column.name == "status" else column
+        for column in LOG_RCD_B.columns
+    )
+    source = dataclasses.replace(LOG_RCD_B, columns=columns)
+    layout = match_columns(source, ["point_log_inst_id", "State"])
+    assert layout.recognised == {"point_log_inst_id": 0, "status": 1}
+    assert layout.absent == ("recorded_at", "value")

@@ -262,6 +262,14 @@ def test_the_audit_tells_what_the_file_was(tmp_path: Path) -> None:
     assert Audit.from_json(audit.to_json()) == audit
 
 
+def test_the_audit_tells_what_the_first_rows_look_like(tmp_path: Path) -> None:
+    rows = "".join(f"{number},2.5\n" for number in range(50))
+
+    audit = stage(tmp_path, f"app_type_id,x\n90,NA\n{rows}", block_bytes=64).audit
+
+    assert audit.observed_types == {"app_type_id": "integer", "x": "text"}
+
+
 def test_times_are_read_in_the_source_timezone_or_the_declared_format(tmp_path: Path) -> None:
     local = dataclasses.replace(LOG_RCD_F, source_timezone="Europe/Berlin")
     declared = dataclasses.replace(local, time_format="%d.%m.%Y %H:%M")
@@ -605,10 +613,10 @@ def test_a_refused_file_does_not_touch_the_quarantine_of_the_last_good_run(tmp_p
 def test_a_quote_that_is_never_closed_is_refused_with_its_line(
     tmp_path: Path, opening: str, end: str
 ) -> None:
-    message = refusal(tmp_path, f'app_type_id,name\n1,"x\ny"\n{opening}{end}')
+    message = refusal(tmp_path, f'app_type_id,name\n1,"x\ny"\n1,z\n{opening}{end}')
 
     assert message == (
-        "APP_TYPE.csv: line 4: a quote opens a field and is never closed, "
+        "APP_TYPE.csv: line 5: a quote opens a field and is never closed, "
         "so the rest of the file cannot be told apart.\n"
         f"  the line reads: '{opening}'\n"
         "Close the quote, or double it if it belongs to the text."
@@ -692,6 +700,24 @@ def test_a_row_is_found_again_wherever_the_borders_of_blocks_fall(tmp_path: Path
             (15, "-1,j"),
         ]
         assert staged.audit.rows == 12
+
+
+@pytest.mark.parametrize("strange", [b"\xf6", b"\xf6" * 5, b"\xf6" * 30])
+def test_bytes_that_are_no_utf_8_change_no_row_wherever_the_borders_of_blocks_fall(
+    tmp_path: Path, strange: bytes
+) -> None:
+    rows = [b'%d,"a\r\n\r\nb"' % number for number in range(9)]
+    rows[2:2] = [strange, b"20," + strange]
+    content = b"\r\n".join([b"app_type_id,name", *rows, b""])
+
+    for block_bytes in range(40, 90):
+        staged = stage(tmp_path, content, block_bytes=block_bytes)
+
+        assert staged.columns == {"app_type_id": list(range(9)), "name": ["a\r\n\r\nb"] * 9}
+        assert [(q.line, q.row.encode(errors="surrogateescape")) for q in staged.quarantined] == [
+            (8, strange),
+            (9, b"20," + strange),
+        ]
 
 
 # Any text
