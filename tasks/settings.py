@@ -138,7 +138,7 @@ def _time_format(section: str, text: str | None) -> str | None:
         raise PipelineError(
             f"luigi.cfg: section [{section}]: time_format = {text} reads the name of a zone, "
             "which Python ignores.",
-            remedy="Use %z for offsets such as +0200; or cut the name off, and set source_timezone.",
+            remedy="Use %z for offsets such as +0200; or cut the name off and set source_timezone.",
         )
     return text
 

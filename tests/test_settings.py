@@ -77,7 +77,7 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "time_format",
             "%%H:%%M %%Z",
             "luigi.cfg: section [LOG_RCD_F]: time_format = %%H:%%M %%Z reads the name of a zone, "
-            "which Python ignores.\nUse %z for offsets such as +0200; or cut the name off, and set "
+            "which Python ignores.\nUse %z for offsets such as +0200; or cut the name off and set "
             "source_timezone.",
         ),
         (
