@@ -1,6 +1,10 @@
 """The pipeline: `luigi --module tasks AllReports --local-scheduler`."""
 
-from tasks.graph import (
+from tasks.settings import supply_defaults
+
+supply_defaults()
+
+from tasks.graph import (  # noqa: E402
     AllReports,
     CheckSources,
     CheckWarehouse,

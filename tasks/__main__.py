@@ -6,8 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from luigi.task import flatten
-
 from config.sources import SOURCES
 from tasks.errors import PipelineError
 from tasks.freshness import FreshTask, digest_cache, walk
@@ -77,7 +75,7 @@ def forget_tasks(name: str | None, *, downstream: bool) -> int:
 
 
 def _depends(task: FreshTask, labels: set[str]) -> bool:
-    return task.label in labels or any(_depends(one, labels) for one in flatten(task.requires()))
+    return task.label in labels or any(_depends(one, labels) for one in task.depends_on())
 
 
 def sources() -> int:

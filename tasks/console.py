@@ -37,7 +37,7 @@ def print_results(settings: Settings) -> None:
         _show_losses(figures["hops"], figures["sources"]),
         _show_assumptions(figures["assumptions"]),
         _show_unmapped(figures["unmapped"]),
-        ["", "Adding a column to a large table", *(f"  {line}" for line in STRATEGIES)],
+        ["", "Adding a column to a large table", *_wrapped(STRATEGIES)],
         _show_places(settings),
     )
     text = "\n".join(lines) + "\n"
@@ -144,6 +144,11 @@ def _show_unmapped(unmapped: list[dict[str, str]]) -> Iterator[str]:
         yield "Not found in the files, hence NULL; a line in luigi.cfg maps each"
         for item in unmapped:
             yield f"  {item['source']}: {item['column']}: {item['line']}"
+
+
+def _wrapped(paragraphs: Sequence[str]) -> Iterator[str]:
+    for paragraph in paragraphs:
+        yield from textwrap.wrap(paragraph, 100, initial_indent="  ", subsequent_indent="     ")
 
 
 def _show_places(settings: Settings) -> Iterator[str]:

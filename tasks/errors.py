@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,8 +38,29 @@ def _restore(message: str, problems: tuple[str, ...]) -> PipelineError:
     return error
 
 
+_RAISED = f"{PipelineError.__module__}.{PipelineError.__name__}: "
+_WORKER = re.compile(r"\[pid \d+\] | ?Worker\(salt=[^)]*\)")
+
+
+def drop_scheduler_chatter(record: logging.LogRecord) -> bool:
+    """A filter: False for Luigi's lines that tell the scheduler of a task's state."""
+    return not record.getMessage().startswith("Informed scheduler that task")
+
+
 class LogFormatter(logging.Formatter):
-    """Shows a PipelineError by its message alone: its traceback helps nobody mend a file."""
+    """Shows a PipelineError by its message alone: its traceback helps nobody mend a file.
+
+    Luigi's own lines lose the names of processes, which say nothing on one machine.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; without the traceback that Luigi writes into some of its messages."""
+        text = _WORKER.sub("", super().format(record))
+        trace = text.find("\nTraceback (most recent call last)")
+        error = text.rfind(_RAISED)
+        if 0 <= trace < error:
+            text = f"{text[:trace]}\n{text[error + len(_RAISED) :]}"
+        return text
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's name)
         """The message of a PipelineError, the traceback of anything else."""

@@ -8,6 +8,7 @@ and a task whose inputs turn out equal again stops before it builds.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -52,11 +53,14 @@ class DigestCache:
         self.read_only = False
 
     def digest(self, path: Path) -> str | None:
-        """The digest of a file's content; None if there is no such file."""
+        """The digest of a file's content; None if there is no such file, or none to be read."""
         try:
-            before = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
+            return self._digest(path)
+        except OSError:
             return None
+
+    def _digest(self, path: Path) -> str:
+        before = path.stat()
         stat = {"size": before.st_size, "mtime_ns": before.st_mtime_ns, "inode": before.st_ino}
         key = os.fspath(path.absolute())
         known = self._load().get(key)
@@ -71,7 +75,8 @@ class DigestCache:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         self._load()[key] = {**stat, "sha256": sha256, "hashed_ns": hashed_ns}
         if not self.read_only:
-            self._save()
+            with contextlib.suppress(OSError):  # What is not kept is hashed again.
+                self._save()
         return sha256
 
     def _load(self) -> dict[str, dict[str, Any]]:
@@ -218,6 +223,10 @@ class FreshTask(luigi.Task):
         """Make the outputs at the given temporary paths."""
         raise NotImplementedError
 
+    def depends_on(self) -> list[FreshTask]:
+        """The required tasks that make this one stale; others are only to be done before it."""
+        return list(flatten(self.requires()))
+
     # --- freshness
 
     def complete(self) -> bool:
@@ -236,7 +245,7 @@ class FreshTask(luigi.Task):
         return asked[self.label]
 
     def _reason_upstream(self, asked: dict[str, str | None]) -> str | None:
-        for task in flatten(self.requires()):
+        for task in self.depends_on():
             if task.why_stale(asked) is not None:
                 return f"{task.label} has to run"
         return None
@@ -289,20 +298,33 @@ class FreshTask(luigi.Task):
         """Build, unless the inputs turn out to be what the output was built from.
 
         Raises:
-            PipelineError: An input changed meanwhile; the former output then still stands.
+            PipelineError: An input changed meanwhile, or a file cannot be read or written; the
+                former output then still stands.
         """
         self.show_status("started")
-        with self._alone():
-            if self._own_reason() is None:
-                logger.info("%s: unchanged, nothing built", self.label)
-                self.show_status("unchanged, nothing built")
-                return
-            inputs = self.take_inputs()
-            self.make(Receipt(self.code_version, self._declared(), inputs, {}))
+        try:
+            with self._alone():
+                if self._own_reason() is None:
+                    logger.info("%s: unchanged, nothing built", self.label)
+                    self.show_status("unchanged, nothing built")
+                    return
+                inputs = self.take_inputs()
+                self.make(Receipt(self.code_version, self._declared(), inputs, {}))
+        except OSError as error:
+            raise PipelineError(
+                f"{self.label}: a file cannot be read or written: {error}.",
+                remedy="Is there room, and are the folders of luigi.cfg there to be written to?",
+            ) from error
 
     def make(self, receipt: Receipt) -> None:
         """Build into temporary files, then put them in place and write the receipt last."""
         targets = self.output()
+        for target in targets.values():
+            if target.file.is_dir():
+                raise PipelineError(
+                    f"{self.label}: {target.file} is a folder where a file is to be written.",
+                    remedy="Remove it.",
+                )
         with _temporary_files(targets) as temporary:
             self.build(temporary)
             self.check_inputs(receipt.inputs)

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +32,7 @@ from config.declarations import Source
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS, SUMMARY_LEVELS, TABLES
 from tasks import source_files, warehouse
-from tasks.errors import PipelineError
+from tasks.errors import PipelineError, drop_scheduler_chatter
 from tasks.freshness import Digested, FileTarget, FreshTask, Receipt, digest_of
 from tasks.settings import settings, source
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger("luigi-interface")
+logger.addFilter(drop_scheduler_chatter)
 
 
 class HeaderTarget:
@@ -190,10 +193,16 @@ class EnrichedLogs(FreshTask):
 
 
 class TableTarget(luigi.Target):
-    """A table of the warehouse, known by the receipt of its load."""
+    """A table of the warehouse, known by the receipt of its load.
 
-    def __init__(self, table: str):
+    Args:
+        table: Its name.
+        each_load: Whether loading the same rows again makes a difference.
+    """
+
+    def __init__(self, table: str, each_load: bool = False):
         self.table = table
+        self.each_load = each_load
 
     def __str__(self) -> str:
         return self.table
@@ -201,7 +210,9 @@ class TableTarget(luigi.Target):
     def digest(self) -> str | None:
         """What its rows were made from; None if they are not there as loaded."""
         receipt = warehouse.load_receipt(settings().warehouse_url, self.table)
-        return receipt.outputs.get("rows") if receipt else None
+        if receipt is None:
+            return None
+        return receipt.outputs.get("load" if self.each_load else "rows")
 
     def exists(self) -> bool:
         """Whether the table is there as loaded."""
@@ -245,7 +256,7 @@ class LoadTask(FreshTask):
             settings().warehouse_url,
             TABLES[self.table_name],
             self.batches(),
-            dataclasses.replace(receipt, outputs={"rows": content}),
+            dataclasses.replace(receipt, outputs={"rows": content, "load": uuid.uuid4().hex}),
             before_commit=lambda: self.check_inputs(receipt.inputs),
         )
         logger.info("Loaded %s: %s rows", self.table_name, f"{rows:,}")
@@ -270,12 +281,23 @@ class LoadDimension(LoadTask):
         return str(self.table)
 
     def requires(self) -> list[FreshTask]:
-        """Its sources, and the dimensions that it refers to."""
+        """All sources, staged, and the dimensions that it refers to.
+
+        If any source cannot be staged, nothing is loaded: a warehouse that is part new and part
+        old would contradict itself.
+        """
         parents = {parent for parent, _ in DIMENSIONS[self.table].references.values()}
         return [
-            *(CsvToParquet(table=name) for name in self.MADE_FROM[self.table]),
+            *(CsvToParquet(table=name) for name in SOURCES),
             *(LoadDimension(table=name) for name in DIMENSIONS if name in parents),
         ]
+
+    def depends_on(self) -> list[FreshTask]:
+        """The staging of its own sources, and the dimensions that it refers to."""
+        others = {CsvToParquet(table=name) for name in SOURCES} - {
+            CsvToParquet(table=name) for name in self.MADE_FROM[self.table]
+        }
+        return [task for task in self.requires() if task not in others]
 
     def reads(self) -> Mapping[str, Digested]:
         """The staged rows of its sources."""
@@ -320,6 +342,14 @@ class LoadFactLogs(LoadTask):
         return star.facts([outputs[kind].file for kind in LOG_KINDS])
 
 
+class CatalogTarget:
+    """What tables, columns, indexes and triggers the warehouse has, whoever made them."""
+
+    def digest(self) -> str | None:
+        """The digest of the catalog; None if there is none."""
+        return warehouse.catalog_digest(settings().warehouse_url)
+
+
 def tables() -> dict[str, TableTarget]:
     """The warehouse tables."""
     return {name: TableTarget(name) for name in TABLES}
@@ -333,10 +363,11 @@ class CheckWarehouse(FreshTask):
         return [LoadFactLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
 
     def reads(self) -> Mapping[str, Digested]:
-        """The warehouse, the audits and the enriched records."""
+        """The warehouse, checked after each load, the audits and the enriched records."""
         outputs = EnrichedLogs().output()
         enriched = {kind: outputs[kind] for kind in LOG_KINDS}
-        return {**tables(), **audits(), **enriched}
+        loads = {name: TableTarget(name, each_load=True) for name in TABLES}
+        return {**loads, **audits(), **enriched}
 
     def output(self) -> dict[str, FileTarget]:
         """The counts that were compared."""
@@ -418,8 +449,8 @@ class SchemaChangeReport(Report):
     """Which source columns changed, and how to add a column to the warehouse's large tables."""
 
     def reads(self) -> Mapping[str, Digested]:
-        """The headers in the audits, and the warehouse."""
-        return {**tables(), **audits()}
+        """The headers in the audits, and the warehouse, its catalog too."""
+        return {**tables(), **audits(), "catalog": CatalogTarget()}
 
     def output(self) -> dict[str, FileTarget]:
         """The report, and the headers of each run that brought a change."""
@@ -484,6 +515,8 @@ class SampleData(luigi.Task):
         """Make up what is missing."""
         from tasks.sample_data import write_sample
 
+        if not 0 < self.scale < math.inf:
+            raise PipelineError(f"SampleData: --scale {self.scale} is not above 0.")
         source_files.provide_files(SOURCES, settings().data_dir)
         for path, rows in write_sample(
             settings().data_dir, self._missing(), self.scale, self.seed

@@ -75,7 +75,7 @@ def reconcile(
         raise PipelineError(
             "The warehouse does not hold what the files hold:",
             [*shown, *([f"... and {more:,} more"] if more else [])],
-            "Load again: python -m tasks forget LoadFactLogs, and the same with LoadDimension.",
+            "Load again: python -m tasks forget LoadDimension --downstream, then run.",
         )
     return len(counts)
 

@@ -88,7 +88,20 @@ class Version:
 
 
 def add_version(history: list[Version], columns: Columns, now: str) -> list[Version]:
-    """The history with the present columns: a new version if they differ from the last one's."""
+    """The history with the present columns: a new version if they differ from the last one's.
+
+    A column without values keeps the type that it had.
+    """
+    if history:
+        columns = {
+            source: {
+                name: history[-1].columns.get(source, {}).get(name, kind)
+                if kind == "empty"
+                else kind
+                for name, kind in of_source.items()
+            }
+            for source, of_source in columns.items()
+        }
     if history and not compare_columns(history[-1].columns, columns):
         last = history[-1]
         return [*history[:-1], Version(last.first_seen, now, last.columns)]
@@ -167,7 +180,9 @@ def describe_tables(warehouse_url: str) -> list[LiveTable]:
     engine.dispose()
     for table in tables.values():
         for column, target in table.references.items():
-            tables[target.partition(".")[0]].referred_by.append(f"{table.name}.{column}")
+            parent = target.partition(".")[0]
+            if parent in tables:
+                tables[parent].referred_by.append(f"{table.name}.{column}")
     return sorted(tables.values(), key=lambda table: -table.rows)
 
 
@@ -323,7 +338,7 @@ def shadow_steps(table: LiveTable, column: str = "new_column") -> list[Step]:
                     statement
                     for index, on in table.indexes.items()
                     for statement in (
-                        f"CREATE INDEX {index} ON {name} ({', '.join(on)})",
+                        f"CREATE INDEX IF NOT EXISTS {index} ON {name} ({', '.join(on)})",
                         f"DROP INDEX {index}_new",
                     )
                 ),

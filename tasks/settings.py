@@ -6,6 +6,7 @@ The environment wins over the file: PIPELINE_DATA_DIR, PIPELINE_WAREHOUSE_URL an
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import zoneinfo
 from configparser import Error as ConfigParserError
@@ -19,6 +20,27 @@ from config.sources import SOURCES
 from tasks.errors import PipelineError
 
 _SOURCE_OPTIONS = ("time_format", "source_timezone", "max_rejected")
+
+
+LOGGING = Path(__file__).parent.parent / "config" / "logging.cfg"
+
+_DEFAULTS = {
+    ("core", "logging_conf_file"): str(LOGGING),
+    ("retcode", "already_running"): "10",
+    ("retcode", "missing_data"): "20",
+    ("retcode", "not_run"): "25",
+    ("retcode", "task_failed"): "30",
+    ("retcode", "scheduling_error"): "35",
+    ("retcode", "unhandled_exception"): "40",
+}
+
+
+def supply_defaults() -> None:
+    """Set what Luigi itself would leave unsafe: without it, a run that fails exits 0."""
+    config = get_config()
+    for (section, option), value in _DEFAULTS.items():
+        if not config.has_option(section, option):
+            config.set(section, option, value.replace("%", "%%"))
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,7 @@ def settings() -> Settings:
     Raises:
         PipelineError: A line is unknown or has a value that cannot be used.
     """
+    _refuse_misspelt_sections()
     names = [field.name for field in dataclasses.fields(Settings)]
     given = _section("pipeline")
     _refuse_unknown("pipeline", given, names)
@@ -86,7 +109,10 @@ def source(name: str) -> Source:
             for column in declared.columns
         ),
         time_format=_time_format(name, given.get("time_format")),
-        source_timezone=_zone(name, given.get("source_timezone", general.source_timezone)),
+        # A source without times is the same in every zone.
+        source_timezone=_zone(name, given.get("source_timezone", general.source_timezone))
+        if any(column.type is Type.TIMESTAMP for column in declared.columns)
+        else "UTC",
         max_rejected=_share(name, given.get("max_rejected", general.max_rejected)),
     )
 
@@ -110,6 +136,16 @@ def _section(name: str) -> dict[str, str]:
         return {option: config.get(name, option, raw=True) for option in config.options(name)}
     except ConfigParserError as error:
         raise PipelineError(f"luigi.cfg: section [{name}] cannot be read: {error}") from error
+
+
+def _refuse_misspelt_sections() -> None:
+    for section in get_config().sections():
+        meant = difflib.get_close_matches(section.upper(), SOURCES, n=1, cutoff=0.8)
+        if meant and section not in SOURCES:
+            raise PipelineError(
+                f"luigi.cfg: section [{section}] means nothing.",
+                remedy=f"The section of a source is named after it: [{meant[0]}].",
+            )
 
 
 def _refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> None:

@@ -47,7 +47,9 @@ def find_files(name: str, data_dir: Path) -> list[Path]:
     wanted = {f"{name}{ending}".lower() for ending in _ENDINGS}
     if not data_dir.is_dir():
         return []
-    return sorted(path for path in data_dir.iterdir() if path.name.lower() in wanted)
+    return sorted(
+        path for path in data_dir.iterdir() if path.name.lower() in wanted and path.is_file()
+    )
 
 
 def source_path(name: str, data_dir: Path) -> Path:
@@ -166,8 +168,7 @@ def read_header(path: Path) -> tuple[str, ...]:
         if b"\0" in start:
             looks = " (it looks like UTF-16)" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
             raise PipelineError(f"{path.name} is not a text file{looks}: save it as UTF-8 CSV.")
-        with open_text(path) as stream:
-            header = next(iter(csv.reader(line for line in stream if line.strip("\r\n"))))
+        header = next(csv.reader([next(records(path))[1]]))
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise PipelineError(f"{path.name} cannot be read: {error}.") from error
     try:
@@ -215,7 +216,10 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
                 f"the file has: {', '.join(names)}"
             )
         elif not column.nullable:
-            problems.append(f"column {column.name!r} is missing; the file has: {', '.join(names)}")
+            problems.append(
+                f"column {column.name!r} is missing; the file has: {', '.join(names)}"
+                + _separator_hint(header)
+            )
     taken = set(recognised.values())
     carried = {name: position for position, name in enumerate(names) if position not in taken}
     mapped = {column.name for column in source.columns if column.header is not None}
@@ -232,6 +236,20 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
         recognised=recognised,
         carried=carried,
         absent=tuple(c.name for c in source.columns if c.name not in recognised),
+    )
+
+
+def _separator_hint(header: Sequence[str]) -> str:
+    """What to do if a header looks as if something else than a comma stood between its columns.
+
+    >>> _separator_hint(["a;b;c"])
+    " (columns are separated by commas here, not by ';': save the file so)"
+    """
+    found = [mark for mark in ";\t|" if len(header) == 1 and mark in header[0]]
+    return (
+        f" (columns are separated by commas here, not by {found[0]!r}: save the file so)"
+        if found
+        else ""
     )
 
 
@@ -280,12 +298,22 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
             f"The source files in {data_dir} cannot be staged; nothing was changed:",
             problems,
             f"The folder {'holds: ' + ', '.join(there) if there else 'is empty or absent'}.\n"
-            "Mend the files; or name a differing header in luigi.cfg, such as\n"
-            "  [LOG_RCD_F]\n"
-            "  point_log_inst_id = <header of that column>\n"
-            "or make the missing files up: luigi --module tasks SampleData --local-scheduler",
+            + _remedies(problems),
         )
     return layouts
+
+
+def _remedies(problems: Sequence[str]) -> str:
+    lines = ["Mend the files."]
+    if any(problem.partition(": ")[2].startswith("column ") for problem in problems):
+        lines.append(
+            "Or name a differing header in luigi.cfg, such as\n"
+            "  [LOG_RCD_F]\n"
+            "  point_log_inst_id = <header of that column>"
+        )
+    if any(problem.endswith(" is missing") for problem in problems):
+        lines.append("Or make missing files up: luigi --module tasks SampleData --local-scheduler")
+    return "\n".join(lines)
 
 
 def records(path: Path) -> Iterator[tuple[int, str]]:

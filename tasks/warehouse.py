@@ -8,8 +8,10 @@ receipt when anyone else changes a row, so that the next run mends the table.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from config.declarations import Table
 from config.warehouse import DIMENSIONS, TABLES
 from tasks.errors import PipelineError
-from tasks.freshness import Receipt
+from tasks.freshness import Receipt, digest_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
 
 _PREFIX = "sqlite:///"
 _WAIT_MS = 3_600_000
-"""How long a load waits for another run's load."""
+"""How long a load waits for another program that writes."""
+
+_SHORT_WAIT_S = 5
+
+logger = logging.getLogger("luigi-interface")
 
 _CACHE_KIB = 65_536
 """Page cache of a load, for the look-ups of its foreign keys."""
@@ -84,9 +90,17 @@ def connect(url: str) -> sa.Engine:
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
     # Not mode=ro: such a connection leaves its -wal and -shm files behind when it closes.
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=60)
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=_SHORT_WAIT_S)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("SELECT 1 FROM sqlite_schema")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "unable to open" not in str(error) and "readonly" not in str(error):
+            raise
+        # In a folder that may not be written to nobody else writes either.
+        return sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     return connection
 
 
@@ -101,20 +115,49 @@ def load_receipt(url: str, table: str) -> Receipt | None:
     try:
         with closing(_open_read_only(path)) as connection:
             row = connection.execute(
-                "SELECT receipt FROM load_receipt WHERE table_name = ?"
-                " AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?)",
-                (table, table),
+                "SELECT receipt FROM load_receipt WHERE table_name = ?", (table,)
             ).fetchone()
+            parts = connection.execute(
+                "SELECT name FROM sqlite_schema WHERE tbl_name = ? UNION ALL"
+                " SELECT column_name FROM data_dictionary WHERE table_name = ?",
+                (table, table),
+            ).fetchall()
     except sqlite3.Error:
         return None  # No such table, or no database: the load will tell.
-    return Receipt.from_json(row[0]) if row else None
+    whole = _parts(TABLES[table]) <= {name for (name,) in parts}
+    return Receipt.from_json(row[0]) if row and whole else None
+
+
+def _parts(table: Table) -> set[str]:
+    """What a loaded table has: itself, its triggers, its indexes, its dictionary."""
+    return {
+        table.name,
+        *(f"{table.name}_{event}_voids_receipt" for event in _EVENTS),
+        *(f"ix_{table.name}_{column}" for column in table.indexes),
+        *(column.name for column in table.columns),
+    }
+
+
+def catalog_digest(url: str) -> str | None:
+    """The digest of the warehouse's catalog, whoever made what is in it; None if there is none."""
+    path = database_path(url).absolute()
+    if not path.exists():
+        return None
+    try:
+        with closing(_open_read_only(path)) as connection:
+            catalog = connection.execute(
+                "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+            ).fetchall()
+    except sqlite3.Error:
+        return None
+    return digest_of(catalog)
 
 
 def forget_load(url: str, table: str) -> None:
     """Remove a load's receipt; its rows stay."""
     path = database_path(url)
     if path.exists():
-        with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
+        with _writing(path) as connection:
             connection.executescript(_BOOKKEEPING)
             connection.execute("DELETE FROM load_receipt WHERE table_name = ?", (table,))
 
@@ -173,13 +216,16 @@ def replace_rows(
             load.record(receipt, rows)
             connection.commit()
         except adbc_driver_sqlite.dbapi.Error as error:
-            connection.rollback()
+            # On a full disk SQLite has rolled back by itself, and says so by an error.
+            with contextlib.suppress(adbc_driver_sqlite.dbapi.Error):
+                connection.rollback()
             raise PipelineError(
                 f"{table.name} could not be loaded into {path}; the former rows stand.",
                 [str(error)],
             ) from error
         except BaseException:
-            connection.rollback()
+            with contextlib.suppress(adbc_driver_sqlite.dbapi.Error):
+                connection.rollback()
             raise
     return rows
 
@@ -218,15 +264,29 @@ def _as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _prepare(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
-            # Readers keep seeing the former rows while a load is under way.
-            connection.execute("PRAGMA journal_mode = WAL")
+    with _writing(path) as connection:
+        # Readers keep seeing the former rows while a load is under way.
+        connection.execute("PRAGMA journal_mode = WAL")
+        there = connection.execute(
+            "SELECT count(*) FROM sqlite_schema WHERE name IN (?, ?, ?)",
+            ("load_receipt", "retained_member", "data_dictionary"),
+        ).fetchone()
+        if there != (3,):
             connection.executescript(_BOOKKEEPING)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection of Python's SQLite that writes a little, and commits."""
+    try:
+        with closing(sqlite3.connect(path, timeout=_SHORT_WAIT_S)) as connection, connection:
+            yield connection
     except sqlite3.Error as error:
         raise PipelineError(
             f"The warehouse {path} cannot be opened: {error}.",
-            remedy="Is it an SQLite file, and may it be written?",
+            remedy="If another program writes to it, try again when it is done. If the file is "
+            "damaged or no database, move it away and run again: all of it is made from the CSV "
+            "files.",
         ) from error
 
 
@@ -258,9 +318,19 @@ class _Load:
 
     def begin(self, receipt: Receipt) -> None:
         """Take the write lock, by a first statement that writes; wait if another run has it."""
-        self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
+        from adbc_driver_sqlite.dbapi import Error
+
         self.query(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self.query(f"DELETE FROM load_receipt WHERE table_name = '{self.table.name}'")
+        first = f"DELETE FROM load_receipt WHERE table_name = '{self.table.name}'"
+        try:
+            self.query("PRAGMA busy_timeout = 0")
+            self.query(first)
+        except Error as error:
+            if "locked" not in str(error):
+                raise
+            logger.warning("%s: another program writes to the warehouse; waiting", self.table.name)
+            self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
+            self.query(first)
         names = {name for (name,) in self.query("SELECT name FROM sqlite_schema")}
         self.tables = [name for name in TABLES if name in names]
         for name in self.tables:

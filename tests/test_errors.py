@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from tasks.errors import PipelineError
+from tasks.warehouse import unwatch, watch
 from tests.conftest import Project
 
 
@@ -36,10 +38,11 @@ def test_every_problem_of_every_file_is_told_at_once_and_nothing_is_touched(
         "log_time, log_value, status\n"
         "The folder holds: APP_INSTANCE.csv, APP_TYPE.csv, APP_TYPE_REF.csv, LOG_INSTANCE.csv, "
         "LOG_RCD_B.csv, LOG_RCD_F.csv.\n"
-        "Mend the files; or name a differing header in luigi.cfg, such as\n"
+        "Mend the files.\n"
+        "Or name a differing header in luigi.cfg, such as\n"
         "  [LOG_RCD_F]\n"
         "  point_log_inst_id = <header of that column>\n"
-        "or make the missing files up: luigi --module tasks SampleData --local-scheduler\n"
+        "Or make missing files up: luigi --module tasks SampleData --local-scheduler\n"
     )
     assert message[: len(expected)] == expected
     assert "Traceback" not in result.log
@@ -123,24 +126,32 @@ def test_a_file_that_is_quarantined_too_much_fails_its_task_and_shows_rows(
     assert not (project.staging / "POINT.parquet").exists()
 
 
-def test_the_failure_of_one_branch_does_not_load_facts(project: Project) -> None:
+def test_if_one_file_cannot_be_staged_nothing_is_loaded(ran: Project) -> None:
+    tables = [f"dim_{name}" for name in ("unit", "application_instance", "log_instance")]
+    before = [ran.query(f"SELECT * FROM {name}") for name in (*tables, "fact_logs")]
+    ran.edit("APP_TYPE_REF.csv", "0,1,7", "0,3,9")
+    ran.edit("POINT.csv", "1007,105", "x,y")
+    for workers in ("1", "2"):
+        assert ran.luigi("AllReports", "--workers", workers).status == 30
+        after = [ran.query(f"SELECT * FROM {name}") for name in (*tables, "fact_logs")]
+        assert after == before
+
+
+def test_an_error_ends_the_first_run_before_any_load(project: Project) -> None:
     project.edit("LOG_RCD_B.csv", "2,3,2024-06-01 00:01:00,off,OK", "2,3,soon,off,OK")
     result = project.luigi("AllReports")
     assert result.status == 30
     assert "recorded_at is no timestamp: 'soon'" in result.log
-    names = {name for (name,) in project.query("SELECT name FROM sqlite_schema")}
-    assert "fact_logs" not in names
+    assert not project.database.exists()
 
 
 def test_a_warehouse_that_does_not_hold_what_the_files_hold_fails_loudly(
-    ran: Project, monkeypatch: pytest.MonkeyPatch
+    ran: Project,
 ) -> None:
-    # As if a load had lost rows without noticing: the triggers that would tell are taken off.
-    for event in ("INSERT", "UPDATE", "DELETE"):
-        ran.change(f"DROP TRIGGER fact_logs_{event}_voids_receipt")
-        ran.change(f"DROP TRIGGER dim_unit_{event}_voids_receipt")
-    ran.change("DELETE FROM fact_logs WHERE log_id = 10")
-    ran.change("DELETE FROM dim_unit WHERE unit_id = 9")
+    # As if a load had lost rows without noticing: the triggers that would tell are away meanwhile.
+    for table, row in (("fact_logs", "log_id = 10"), ("dim_unit", "unit_id = 9")):
+        for statement in (*unwatch(table), f"DELETE FROM {table} WHERE {row}", *watch(table)):
+            ran.change(statement)
     assert ran.tasks("forget", "CheckWarehouse").status == 0
     summary = (ran.reports / "summary_by_unit_id.csv").read_bytes()
     result = ran.luigi("AllReports")
@@ -166,3 +177,76 @@ def test_an_unknown_table_is_refused_with_those_there_are(project: Project) -> N
     assert result.status == 40
     assert "POINTS" in result.log
     assert "LOG_INSTANCE" in result.log
+
+
+def test_a_run_that_fails_outside_the_project_tells_so_by_its_status(tmp_path: Path) -> None:
+    result = Project(tmp_path).luigi("AllReports")
+    assert result.status == 30
+    assert "The source files in take_home_data cannot be staged" in result.log
+    assert " DEBUG" not in result.log
+
+
+def test_a_header_separated_otherwise_is_told(project: Project) -> None:
+    log = project.data / "LOG_RCD_F.csv"
+    log.write_text(log.read_text().replace(",", ";"))
+    result = project.luigi("AllReports")
+    assert result.status == 30
+    assert "columns are separated by commas here, not by ';': save the file so" in result.log
+
+
+@pytest.mark.parametrize("name", ["take_home_data/POINT.csv", "staging/POINT.parquet"])
+def test_a_folder_in_place_of_a_file_is_told(ran: Project, name: str) -> None:
+    path = ran.folder / name
+    path.unlink()
+    path.mkdir()
+    result = ran.luigi("AllReports")
+    assert result.status == 30
+    assert "Traceback" not in result.log
+    told = "POINT.csv (or .csv.gz) is missing" if "csv" in name else "POINT.parquet is a folder"
+    assert told in result.log
+    status = ran.tasks("status")
+    assert status.status == 0
+    path.rmdir()
+
+
+def test_a_file_in_place_of_a_folder_is_told(project: Project) -> None:
+    project.reports.write_text("mine")
+    result = project.luigi("AllReports")
+    assert result.status == 30
+    assert "a file cannot be read or written" in result.log
+    assert "Traceback" not in result.log
+
+
+def test_a_damaged_database_is_told_and_can_be_moved_away(ran: Project) -> None:
+    before = ran.outputs()
+    ran.database.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    result = ran.luigi("AllReports")
+    assert result.status == 30
+    assert "move it away and run again: all of it is made from the CSV files" in result.log
+    assert ran.tasks("forget", "LoadFactLogs").status == 2
+    ran.database.rename(ran.folder / "damaged.db")
+    assert ran.luigi("AllReports").status == 0
+    assert ran.outputs() == before
+
+
+def test_a_wrong_setting_is_told_without_a_traceback(ran: Project) -> None:
+    result = ran.luigi("AllReports", env={"PIPELINE_MAX_REJECTED": "x"})
+    assert result.status == 35
+    assert "max_rejected = x is not a share" in result.log
+    assert "Traceback" not in result.log
+
+
+@pytest.mark.parametrize("scale", ["0", "-1", "nan", "inf"])
+def test_sample_data_of_no_size_is_refused(project: Project, scale: str) -> None:
+    (project.data / "POINT.csv").unlink()
+    result = project.luigi("SampleData", "--scale", scale)
+    assert result.status == 30
+    assert "is not above 0" in result.log
+    assert not (project.data / "POINT.csv").exists()
+
+
+def test_luigis_own_lines_are_short(project: Project) -> None:
+    result = project.luigi("CsvToParquet", "--table", "POINT")
+    assert "Informed scheduler" not in result.log
+    assert "salt=" not in result.log
+    assert "running   CsvToParquet:POINT" in result.log

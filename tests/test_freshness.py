@@ -222,6 +222,9 @@ def test_a_quarantine_file_that_is_deleted_is_made_again(
         ("INSERT INTO dim_unit VALUES (5, 'Mine')", "dim_unit"),
         ("UPDATE dim_application_type SET app_type_description = ''", "dim_application_type"),
         ("DROP TABLE fact_logs", "fact_logs"),
+        ("DROP INDEX ix_fact_logs_unit_id", "fact_logs"),
+        ("DROP TRIGGER fact_logs_UPDATE_voids_receipt", "fact_logs"),
+        ("DELETE FROM data_dictionary WHERE table_name = 'dim_unit'", "dim_unit"),
     ],
 )
 def test_a_table_that_someone_changed_is_loaded_again(
@@ -230,8 +233,32 @@ def test_a_table_that_someone_changed_is_loaded_again(
     before = ran.outputs()
     ran.change(sql)
     built = run_here(ran, monkeypatch)
-    assert built == {"LoadFactLogs" if table == "fact_logs" else f"LoadDimension:{table}"}
+    # Once loaded, the warehouse is checked again; the reports on it stay as they are.
+    load = "LoadFactLogs" if table == "fact_logs" else f"LoadDimension:{table}"
+    assert built == {load, "CheckWarehouse"}
     assert ran.outputs() == before
+
+
+def test_a_table_that_someone_put_in_place_of_the_loaded_one_is_loaded_again(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = ran.facts()
+    ran.change("ALTER TABLE dim_unit RENAME TO mine")
+    ran.change("CREATE TABLE dim_unit (unit_id INTEGER, unit_name TEXT)")
+    assert "LoadDimension:dim_unit" in run_here(ran, monkeypatch)
+    assert len(ran.query("SELECT * FROM dim_unit")) == 4
+    assert ran.facts() == facts
+
+
+def test_the_schema_change_report_follows_the_catalog(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran.change("ALTER TABLE fact_logs ADD COLUMN note TEXT")
+    ran.change("CREATE INDEX my_index ON fact_logs (point_id)")
+    assert run_here(ran, monkeypatch) == {"SchemaChangeReport"}
+    text = (ran.reports / "schema_change.md").read_text()
+    assert "my_index" in text
+    assert "log_kind, note FROM fact_logs" in text
 
 
 def test_a_database_that_is_gone_is_loaded_again(
@@ -240,7 +267,7 @@ def test_a_database_that_is_gone_is_loaded_again(
     before = ran.outputs()
     ran.database.unlink()
     built = run_here(ran, monkeypatch)
-    assert built == {label for label in ALL if label.startswith("Load")}
+    assert built == {label for label in ALL if label.startswith("Load")} | {"CheckWarehouse"}
     assert ran.outputs() == before
 
 

@@ -15,6 +15,7 @@ from tasks.schema_change import (
     Version,
     abandon_steps,
     add_version,
+    compare_columns,
     describe_tables,
     native_steps,
     shadow_steps,
@@ -45,7 +46,7 @@ def test_columns_that_appear_vanish_or_change_type_are_told(ran: Project) -> Non
     result = ran.luigi("AllReports")
     assert result.status == 0, result.log
     text = report(ran)
-    assert "Since the last successful run (" in text
+    assert "Since the last run that recorded them (" in text
     assert "- POINT\n  - new: io, carried through staging as text\n  - gone: io_address\n" in text
     assert "perhaps io_address was renamed io; nothing was assumed" in text
     assert "- LOG_RCD_F\n  - new: \\<b\\>\\|new, carried through staging as text\n" in text
@@ -55,7 +56,7 @@ def test_columns_that_appear_vanish_or_change_type_are_told(ran: Project) -> Non
     assert ran.luigi("AllReports").status == 0
     text = report(ran)
     assert "No column appeared, vanished or changed its type" in text
-    assert "All changes on record:" in text
+    assert "The last change was first seen " in text
     assert "gone: io_address" in text
 
 
@@ -71,6 +72,22 @@ def test_a_run_that_brings_no_change_moves_the_last_run_on() -> None:
 def test_a_column_without_values_changes_no_type() -> None:
     first = add_version([], {"POINT": {"note": "text"}}, "day 1")
     assert len(add_version(first, {"POINT": {"note": "empty"}}, "day 2")) == 1
+
+
+def test_a_type_is_remembered_through_a_run_without_values() -> None:
+    history = add_version([], {"POINT": {"note": "integer"}}, "day 1")
+    history = add_version(history, {"POINT": {"note": "empty", "more": "text"}}, "day 2")
+    history = add_version(history, {"POINT": {"note": "text", "more": "text"}}, "day 3")
+    (change,) = compare_columns(history[-2].columns, history[-1].columns)
+    assert change.retyped == (("note", "integer", "text"),)
+
+
+def test_a_report_that_is_deleted_still_tells_the_last_change(ran: Project) -> None:
+    ran.edit("POINT.csv", "io_address", "io")
+    assert ran.luigi("AllReports").status == 0
+    (ran.reports / "schema_change.md").unlink()
+    assert ran.luigi("AllReports").status == 0
+    assert "gone: io_address" in report(ran)
 
 
 def test_a_damaged_history_starts_anew(ran: Project) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from luigi.configuration import get_config
 
+from config.sources import SOURCES
 from tasks.errors import PipelineError
 from tasks.settings import settings, source
 from tests.conftest import Project
@@ -73,6 +74,13 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "Give an IANA name such as UTC or Europe/Berlin.",
         ),
         (
+            "log_rcd_f",
+            "value",
+            "x",
+            "luigi.cfg: section [log_rcd_f] means nothing.\nThe section of a source is named after "
+            "it: [LOG_RCD_F].",
+        ),
+        (
             "LOG_RCD_F",
             "time_format",
             "%%H:%%M %%Z",
@@ -101,7 +109,7 @@ def test_a_line_that_cannot_be_used_is_refused(
 ) -> None:
     say(section, option, value)
     with pytest.raises(PipelineError) as refused:
-        source("LOG_RCD_F" if section == "pipeline" else section)
+        source(section if section in SOURCES else "LOG_RCD_F")
     assert str(refused.value) == message
 
 

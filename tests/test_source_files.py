@@ -344,10 +344,11 @@ def test_every_problem_of_every_file_is_told_at_once_and_nothing_is_touched(tmp_
         "  LOG_RCD_B.csv is not UTF-8: its header has other bytes; save it as UTF-8 CSV.\n"
         "The folder holds: APP_TYPE.csv, APP_TYPE_REF.csv, LOG_INSTANCE.csv, LOG_RCD_B.csv, "
         "LOG_RCD_F.csv, POINT.csv, point.csv.gz.\n"
-        "Mend the files; or name a differing header in luigi.cfg, such as\n"
+        "Mend the files.\n"
+        "Or name a differing header in luigi.cfg, such as\n"
         "  [LOG_RCD_F]\n"
         "  point_log_inst_id = <header of that column>\n"
-        "or make the missing files up: luigi --module tasks SampleData --local-scheduler"
+        "Or make missing files up: luigi --module tasks SampleData --local-scheduler"
     )
     assert len(error.value.problems) == 7
     assert contents(tmp_path) == before
