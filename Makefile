@@ -11,6 +11,7 @@ run: setup
 	    echo "take_home_data/ holds none of the seven CSV files: making sample data"; \
 	    $(BIN)/luigi --module tasks SampleData --local-scheduler; fi
 	$(BIN)/luigi --module tasks AllReports --local-scheduler
+	@$(BIN)/python -m tasks where
 
 test: setup
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Commands beside luigi's: `python -m tasks status | forget | sources`."""
+"""Commands beside luigi's: `python -m tasks status | forget | sources | where`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from config.sources import SOURCES
+from tasks.console import print_lines, show_places
 from tasks.errors import PipelineError
 from tasks.freshness import FreshTask, digest_cache, walk
 from tasks.graph import AllReports
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     forget.add_argument("--downstream", action="store_true", help="and all that depends on it")
     forget.add_argument("--all", action="store_true", help="every task")
     commands.add_parser("sources", help="list the source files; exit status 1 if there is none")
+    commands.add_parser("where", help="tell where the reports and the warehouse are")
     options = parser.parse_args(arguments)
     try:
         match options.command:
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if (options.task is None) != options.all:
                     parser.error("forget: name one task, or give --all")
                 return forget_tasks(options.task, downstream=options.downstream)
+            case "where":
+                print_lines(show_places(settings()))
+                return 0
             case _:
                 return sources()
     except PipelineError as error:

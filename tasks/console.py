@@ -7,7 +7,7 @@ import itertools
 import json
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,14 @@ def print_results(settings: Settings) -> None:
         _show_assumptions(figures["assumptions"]),
         _show_unmapped(figures["unmapped"]),
         ["", "Adding a column to a large table", *_wrapped(STRATEGIES)],
-        _show_places(settings),
+        [""],
+        show_places(settings),
     )
+    print_lines(lines)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines, whatever they hold."""
     text = "\n".join(lines) + "\n"
     # A console that knows fewer characters shows question marks, and the run goes on.
     encoding = sys.stdout.encoding or "utf-8"
@@ -151,8 +157,8 @@ def _wrapped(paragraphs: Sequence[str]) -> Iterator[str]:
         yield from textwrap.wrap(paragraph, 100, initial_indent="  ", subsequent_indent="     ")
 
 
-def _show_places(settings: Settings) -> Iterator[str]:
-    yield ""
+def show_places(settings: Settings) -> Iterator[str]:
+    """Lines that tell where the reports, the warehouse and the rest are."""
     yield "Where everything is"
     yield f"  reports     {settings.reports_dir}/ (schema_change.md, data_quality.md, summaries)"
     yield f"  warehouse   {_without_password(settings.warehouse_url)}"
