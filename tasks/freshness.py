@@ -193,8 +193,8 @@ class Receipt:
 class FreshTask(luigi.Task):
     """A task that is complete only while its output matches its inputs, code and declarations.
 
-    Subclasses give `requires()`, `output()` (a dict of targets) and `build()`; they raise
-    `code_version` when the result of the same inputs changes.
+    Subclasses give `requires()`, `reads()`, `output()` (a dict of targets) and `build()`; they
+    raise `code_version` when the result of the same inputs changes.
     """
 
     code_version: ClassVar[int] = 1
@@ -212,12 +212,8 @@ class FreshTask(luigi.Task):
         return {}
 
     def reads(self) -> Mapping[str, Digested]:
-        """What `build()` reads, by name: as a rule, all that the required tasks make."""
-        return {
-            f"{task.label}/{name}": target
-            for task in flatten(self.requires())
-            for name, target in task.output().items()
-        }
+        """What `build()` reads, by name. Only this makes the task build again."""
+        return {}
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Make the outputs at the given temporary paths."""
