@@ -109,23 +109,29 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 def load_receipt(url: str, table: str) -> Receipt | None:
     """The receipt of a table's last load; None if the table or the receipt is not there."""
+    answers = _ask(
+        url,
+        f"SELECT receipt FROM load_receipt WHERE table_name = '{table}'",
+        f"SELECT name FROM sqlite_schema WHERE tbl_name = '{table}' UNION ALL"
+        f" SELECT column_name FROM data_dictionary WHERE table_name = '{table}'",
+    )
+    if answers is None:
+        return None
+    receipts, parts = answers
+    whole = _parts(TABLES[table]) <= {name for (name,) in parts}
+    return Receipt.from_json(receipts[0][0]) if receipts and whole else None
+
+
+def _ask(url: str, *queries: str) -> list[list[tuple]] | None:
+    """The answers of the warehouse; None if it is not there or lacks what is asked for."""
     path = database_path(url).absolute()
     if not path.exists():
         return None
     try:
         with closing(_open_read_only(path)) as connection:
-            row = connection.execute(
-                "SELECT receipt FROM load_receipt WHERE table_name = ?", (table,)
-            ).fetchone()
-            parts = connection.execute(
-                "SELECT name FROM sqlite_schema WHERE tbl_name = ? UNION ALL"
-                " SELECT column_name FROM data_dictionary WHERE table_name = ?",
-                (table, table),
-            ).fetchall()
+            return [connection.execute(query).fetchall() for query in queries]
     except sqlite3.Error:
-        return None  # No such table, or no database: the load will tell.
-    whole = _parts(TABLES[table]) <= {name for (name,) in parts}
-    return Receipt.from_json(row[0]) if row and whole else None
+        return None  # If it is damaged, the load will tell.
 
 
 def _parts(table: Table) -> set[str]:
@@ -140,17 +146,8 @@ def _parts(table: Table) -> set[str]:
 
 def catalog_digest(url: str) -> str | None:
     """The digest of the warehouse's catalog, whoever made what is in it; None if there is none."""
-    path = database_path(url).absolute()
-    if not path.exists():
-        return None
-    try:
-        with closing(_open_read_only(path)) as connection:
-            catalog = connection.execute(
-                "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
-            ).fetchall()
-    except sqlite3.Error:
-        return None
-    return digest_of(catalog)
+    answers = _ask(url, "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
+    return None if answers is None else digest_of(answers)
 
 
 def forget_load(url: str, table: str) -> None:

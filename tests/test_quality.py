@@ -82,7 +82,7 @@ def test_clean_data_is_told_clean(project: Project) -> None:
     assert verdicts(project)[CLEAN] is True
 
 
-def test_an_export_of_exactly_a_million_rows_is_noted(tmp_path: object, project: Project) -> None:
+def test_an_export_of_exactly_a_million_rows_is_noted(project: Project) -> None:
     rows = "\n".join(f"{key},0" for key in range(1_000_000))
     (project.data / "APP_INSTANCE.csv").write_text(f"app_instance_id,app_type_ref_id\n{rows}\n")
     result = project.luigi("AllReports")

@@ -193,7 +193,9 @@ def test_a_table_is_not_made_again_over_columns_that_nobody_declared(
     )
 
 
-def test_a_load_waits_for_another_writer(url: str) -> None:
+def test_a_load_waits_for_another_writer_and_says_so(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     load(url, DIM_UNIT, [(-1, "Unknown")])
     code = (
         "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
@@ -206,6 +208,7 @@ def test_a_load_waits_for_another_writer(url: str) -> None:
         assert writer.stdout.readline() == "locked\n"
         assert load(url, DIM_UNIT, [(-1, "Unknown"), (7, "Unit 7")]) == 2
         assert writer.wait() == 0
+    assert "dim_unit: another program writes to the warehouse; waiting" in caplog.text
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
