@@ -1,13 +1,22 @@
-"""CSV files as batches of text columns, as they came: nothing converted, nothing dropped unseen."""
+"""CSV files as batches of text columns, as they came: nothing converted, nothing dropped unseen.
+
+Nearly every file is plain: UTF-8, quotes where the standard has them. Such a file falls into
+blocks of whole records that can be read side by side (`plain_blocks`). Any other is read from
+its first byte to its last by one reader (`CsvText`).
+"""
 
 from __future__ import annotations
 
+import bisect
 import codecs
+import itertools
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +29,170 @@ from tasks.source_files import open_bytes, records, shorten
 BLOCK_BYTES = 8 * 2**20
 """How much is read at a time; also the length of the longest record that can be read."""
 
+PLAIN_BLOCK_BYTES = 2 * 2**20
+"""How much of a plain file is read at a time; some such blocks are in memory together."""
+
 _SCANNED_BYTES = 2**20
+
+
+class NotPlainError(Exception):
+    """A file that `plain_blocks` cannot read: `CsvText` can, or tells what is wrong with it."""
+
+
+class Malformed(NamedTuple):
+    """Why a record has no columns."""
+
+    kind: str
+    detail: str
+
+
+class Block(NamedTuple):
+    """Some records of a plain file, in a row.
+
+    Attributes:
+        text: The records as they came, all of them whole.
+        names: The columns; None if the first record names them.
+    """
+
+    text: bytes
+    names: tuple[str, ...] | None
+
+    def read(self) -> tuple[list[pa.StringArray], dict[int, Malformed]]:
+        """The columns of the well-formed records, and the malformed among all by number from 0.
+
+        Raises:
+            NotPlainError: The block is not plain after all.
+        """
+        quotes = b'"' in self.text
+        _refuse_unplain(self.text, quotes)
+        malformed: dict[int, Malformed] = {}
+        # Arrow counts from 1 and counts the header.
+        first = 1 if self.names is not None else 2
+
+        def note(row: pa.csv.InvalidRow) -> str:
+            malformed[row.number - first] = _malformation(row)
+            return "skip"
+
+        try:
+            table = pa.csv.read_csv(
+                pa.py_buffer(self.text),
+                pa.csv.ReadOptions(
+                    # One thread: the numbers of malformed rows are known in file order only.
+                    use_threads=False,
+                    block_size=len(self.text) + 1,
+                    column_names=self.names,
+                ),
+                pa.csv.ParseOptions(newlines_in_values=quotes, invalid_row_handler=note),
+                pa.csv.ConvertOptions(
+                    default_column_type=pa.binary(), strings_can_be_null=False, null_values=[]
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise NotPlainError from error
+        columns = [column.cast(pa.binary()).combine_chunks() for column in table.columns]
+        # The block is known to be UTF-8, so that its fields need no second look.
+        return [column.view(pa.string()) for column in columns], malformed
+
+    def locate(self, numbers: Sequence[int]) -> tuple[dict[int, tuple[int, str]], int]:
+        """Line (from 0, in the block) and text of some records, and the number of lines.
+
+        Args:
+            numbers: Of the records, from 0 in the block; the header counts if it is in it.
+        """
+        codes = np.frombuffer(self.text, np.uint8)
+        breaks = np.flatnonzero(codes == _LINE_FEED)
+        found: dict[int, tuple[int, str]] = {}
+        if numbers:
+            ends = breaks if self.text.endswith(b"\n") else np.append(breaks, len(codes))
+            if b'"' in self.text:  # A line break among quotes ends no record.
+                opened = np.searchsorted(np.flatnonzero(codes == _QUOTE), ends)
+                ends = ends[opened % 2 == 0]
+            starts = np.append(0, ends[:-1] + 1)
+            first = codes[np.minimum(starts, len(codes) - 1)]
+            blank = (ends == starts) | ((ends == starts + 1) & (first == _CARRIAGE_RETURN))
+            starts, ends = starts[~blank], ends[~blank]
+            lines = np.searchsorted(breaks, starts[numbers])
+            for number, line in zip(numbers, lines.tolist(), strict=True):
+                record = self.text[starts[number] : ends[number]].rstrip(b"\r\n")
+                found[number] = line, record.decode()
+        return found, len(breaks)
+
+
+def plain_blocks(path: Path, names: tuple[str, ...]) -> Iterator[Block]:
+    """A plain file in blocks of whole records.
+
+    Args:
+        path: The CSV file.
+        names: Its columns.
+
+    Raises:
+        NotPlainError: The file is not plain, or cannot be read.
+    """
+    try:
+        with open_bytes(path) as stream:
+            rest = stream.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
+            named = False
+            while read := stream.read(PLAIN_BLOCK_BYTES):
+                text = rest + read
+                if len(read) < PLAIN_BLOCK_BYTES:  # The last one need not end in a line break.
+                    rest = text
+                    break
+                end = _last_record_end(text)
+                rest = text[end:]
+                yield Block(text[:end], names if named else None)
+                named = True
+            if rest:
+                yield Block(rest, names if named else None)
+    except (OSError, EOFError, zlib.error) as error:
+        raise NotPlainError from error
+
+
+def _last_record_end(text: bytes) -> int:
+    """Where the last whole record ends in a text that begins with a record.
+
+    >>> _last_record_end(b'a,b' + bytes([10]) + b'c,"d' + bytes([10]))
+    4
+    """
+    end = text.rfind(b"\n") + 1
+    quotes = text.count(b'"', 0, end)
+    while end and quotes % 2:
+        before = text.rfind(b"\n", 0, end - 1) + 1
+        quotes -= text.count(b'"', before, end)
+        end = before
+    if not end:
+        raise NotPlainError
+    return end
+
+
+def _refuse_unplain(text: bytes, quotes: bool) -> None:
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise NotPlainError from error
+    if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
+        raise NotPlainError
+    if not quotes:
+        return
+    # A quote opens behind a comma or a line break and closes before one; others come in pairs.
+    codes = np.frombuffer(text, np.uint8)
+    places = np.flatnonzero(codes == _QUOTE)
+    opening, closing = places[0::2], places[1::2]
+    before = codes[opening[opening > 0] - 1]
+    after = codes[closing[closing < len(codes) - 1] + 1]
+    plain = len(places) % 2 == 0 and _BESIDE_QUOTES[before].all() and _BESIDE_QUOTES[after].all()
+    if not plain:
+        raise NotPlainError
+
+
+_QUOTE, _LINE_FEED, _CARRIAGE_RETURN = b'"\n\r'
+_BESIDE_QUOTES = np.zeros(256, dtype=bool)
+_BESIDE_QUOTES[list(b',"\r\n')] = True
+
+
+def _malformation(row: pa.csv.InvalidRow) -> Malformed:
+    wrong = "too few" if row.actual_columns < row.expected_columns else "too many"
+    return Malformed(f"{wrong} fields", f"{row.actual_columns} instead of {row.expected_columns}")
 
 
 @dataclass
@@ -30,12 +202,11 @@ class CsvText:
     Records are counted from 0 without the header and without empty lines.
 
     Attributes:
-        malformed: Record number -> kind and detail of why it has no columns. Filled while the
-            batches are read.
+        malformed: Record number -> why it has no columns. Filled while the batches are read.
     """
 
     path: Path
-    malformed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    malformed: dict[int, Malformed] = field(default_factory=dict)
     _last_malformed: str = field(default="", repr=False)
 
     def batches(self) -> Iterator[list[pa.BinaryArray]]:
@@ -82,13 +253,9 @@ class CsvText:
                 pass
 
     def _note_malformed(self, row: pa.csv.InvalidRow) -> str:
-        wrong = "too few" if row.actual_columns < row.expected_columns else "too many"
         self._last_malformed = row.text
         # Arrow counts from 1 and counts the header.
-        self.malformed[row.number - 2] = (
-            f"{wrong} fields",
-            f"{row.actual_columns} instead of {row.expected_columns}",
-        )
+        self.malformed[row.number - 2] = _malformation(row)
         return "skip"
 
     def _explain(self, error: pa.ArrowInvalid) -> None:
@@ -190,6 +357,39 @@ def among_all(skipped: Iterable[int], positions: Sequence[int]) -> list[int]:
     shifts = left_out - np.arange(len(left_out))
     wanted = np.array(positions, dtype=np.int64)
     found: list[int] = (wanted + np.searchsorted(shifts, wanted, side="right")).tolist()
+    return found
+
+
+def locate_in_blocks(
+    blocks: Iterable[Block], sizes: Sequence[int], numbers: Iterable[int], threads: int = 1
+) -> dict[int, tuple[int, str]]:
+    """Line number and text as it came, of the records of a plain file with these numbers.
+
+    Args:
+        blocks: The file, as `plain_blocks` gives it.
+        sizes: How many records, without the header, each block has.
+        numbers: Records to find, from 0 without the header.
+        threads: How many blocks are looked through side by side.
+    """
+    starts = [0, *itertools.accumulate(sizes)]
+    wanted: dict[int, list[int]] = {}
+    for number in sorted(set(numbers)):
+        at = bisect.bisect_right(starts, number) - 1
+        wanted.setdefault(at, []).append(number - starts[at] + (at == 0))
+    found: dict[int, tuple[int, str]] = {}
+    lines = 1
+    with ThreadPoolExecutor(threads) as pool:
+        looking: deque[Future[tuple[dict[int, tuple[int, str]], int]]] = deque()
+        numbered = enumerate(blocks)
+        for at in itertools.count():
+            for of, block in itertools.islice(numbered, threads + 1 - len(looking)):
+                looking.append(pool.submit(block.locate, wanted.get(of, [])))
+            if not looking:
+                return found
+            located, count = looking.popleft().result()
+            for number, (line, text) in located.items():
+                found[starts[at] + number - (at == 0)] = lines + line, text
+            lines += count
     return found
 
 

@@ -9,23 +9,30 @@ and a task whose inputs turn out equal again stops before it builds.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import luigi
 from filelock import FileLock, Timeout
 from luigi.task import flatten
 
 from tasks.errors import PipelineError
+from tasks.memo import looking, once, one_look
 from tasks.settings import settings
 
 FORMAT = 1
@@ -33,6 +40,9 @@ FORMAT = 1
 
 _RACY_NS = 2_000_000_000
 """A file changed within this time before it was hashed may change again unseen by its stat."""
+
+THREADS = min(4, os.cpu_count() or 1)
+"""How much is done side by side within one task."""
 
 logger = logging.getLogger("luigi-interface")
 
@@ -50,46 +60,65 @@ class DigestCache:
     def __init__(self, path: Path):
         self._path = path
         self._known: dict[str, dict[str, Any]] | None = None
+        self._changed = False
         self.read_only = False
 
     def digest(self, path: Path) -> str | None:
         """The digest of a file's content; None if there is no such file, or none to be read."""
+        return self.remember(path, "sha256", _sha256)
+
+    def remember(self, path: Path, what: str, find: Callable[[Path], str | None]) -> str | None:
+        """Something that follows from a file's content; None if the file cannot be read.
+
+        Args:
+            path: The file.
+            what: The name of that thing.
+            find: Finds it; asked again only if the file may have changed.
+        """
         try:
-            return self._digest(path)
+            return self._remember(path, what, find)
         except OSError:
             return None
 
-    def _digest(self, path: Path) -> str:
+    def _remember(self, path: Path, what: str, find: Callable[[Path], str | None]) -> str | None:
         before = path.stat()
-        stat = {"size": before.st_size, "mtime_ns": before.st_mtime_ns, "inode": before.st_ino}
-        key = os.fspath(path.absolute())
+        stat = [before.st_size, before.st_mtime_ns, before.st_ino]
+        key = f"{what} {path.absolute()}"
         known = self._load().get(key)
-        if (
-            known is not None
-            and all(known[name] == value for name, value in stat.items())
-            and known["mtime_ns"] + _RACY_NS < known["hashed_ns"]
-        ):
-            return str(known["sha256"])
-        hashed_ns = time.time_ns()
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        self._load()[key] = {**stat, "sha256": sha256, "hashed_ns": hashed_ns}
-        if not self.read_only:
-            with contextlib.suppress(OSError):  # What is not kept is hashed again.
-                self._save()
-        return sha256
+        if known is not None and known["stat"] == stat and stat[1] + _RACY_NS < known["found_ns"]:
+            found: str = known["found"]
+            return found
+        found_ns = time.time_ns()
+        new = find(path)
+        if new is not None:
+            self._load()[key] = {"stat": stat, "found": new, "found_ns": found_ns}
+            self._changed = True
+            if not looking():
+                self.save()
+        return new
+
+    def save(self) -> None:
+        """Keep what was found for the next run."""
+        if self._changed and not self.read_only:
+            with contextlib.suppress(OSError):  # What is not kept is found again.
+                write_atomically(self._path, json.dumps(self._load()))
+                self._changed = False
 
     def _load(self) -> dict[str, dict[str, Any]]:
         if self._known is None:
             try:
-                self._known = json.loads(self._path.read_text())
-            except (OSError, ValueError):
+                known = json.loads(self._path.read_text())
+                whole = all({"stat", "found", "found_ns"} == set(item) for item in known.values())
+                self._known = known if whole else {}
+            except (OSError, ValueError, AttributeError, TypeError):
                 self._known = {}
         assert self._known is not None
         return self._known
 
-    def _save(self) -> None:
-        write_atomically(self._path, json.dumps(self._load()))
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 _caches: dict[Path, DigestCache] = {}
@@ -97,6 +126,10 @@ _caches: dict[Path, DigestCache] = {}
 
 def digest_cache() -> DigestCache:
     """The cache of the staging folder in force."""
+    return once("digest cache", _digest_cache)
+
+
+def _digest_cache() -> DigestCache:
     path = (settings().staging_dir / ".receipts" / "digests.json").absolute()
     return _caches.setdefault(path, DigestCache(path))
 
@@ -149,7 +182,7 @@ class FileTarget(luigi.LocalTarget):
 
     def digest(self) -> str | None:
         """SHA-256 of the file; "absent" for an optional one that is not there."""
-        found = digest_cache().digest(self.file)
+        found = once(("digest", self.path), lambda: digest_cache().digest(self.file))
         return "absent" if found is None and self.optional else found
 
 
@@ -199,7 +232,7 @@ class FreshTask(luigi.Task):
 
     code_version: ClassVar[int] = 1
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """The task's name for people: its class and its significant parameters."""
         return ":".join([self.task_family, *self.to_str_params(only_significant=True).values()])
@@ -227,7 +260,8 @@ class FreshTask(luigi.Task):
 
     def complete(self) -> bool:
         """Whether nothing has to be done for this task or anything it requires."""
-        return self.why_stale() is None
+        with _one_inquiry():
+            return self.why_stale() is None
 
     def why_stale(self, asked: dict[str, str | None] | None = None) -> str | None:
         """Why the task has to run; None if it has not.
@@ -300,7 +334,9 @@ class FreshTask(luigi.Task):
         self.show_status("started")
         try:
             with self._alone():
-                if self._own_reason() is None:
+                with _one_inquiry():
+                    stale = self._own_reason() is not None
+                if not stale:
                     logger.info("%s: unchanged, nothing built", self.label)
                     self.show_status("unchanged, nothing built")
                     return
@@ -315,32 +351,47 @@ class FreshTask(luigi.Task):
     def make(self, receipt: Receipt) -> None:
         """Build into temporary files, then put them in place and write the receipt last."""
         targets = self.output()
+        self.refuse_folders(targets)
+        with _temporary_files(targets) as temporary:
+            self.build(temporary)
+            self.check_inputs(receipt.inputs)
+            outputs = self.put_in_place(temporary, targets)
+        write_atomically(self.receipt_path, dataclasses.replace(receipt, outputs=outputs).to_json())
+
+    def refuse_folders(self, targets: Mapping[str, FileTarget]) -> None:
+        """Raise PipelineError if a folder stands where a file is to be written."""
         for target in targets.values():
             if target.file.is_dir():
                 raise PipelineError(
                     f"{self.label}: {target.file} is a folder where a file is to be written.",
                     remedy="Remove it.",
                 )
-        with _temporary_files(targets) as temporary:
-            self.build(temporary)
-            self.check_inputs(receipt.inputs)
-            outputs = {}
+
+    def put_in_place(
+        self, temporary: Mapping[str, Path], targets: Mapping[str, FileTarget]
+    ) -> dict[str, str]:
+        """Move the files that were built to where they belong; their digests."""
+        outputs = {}
+        with _one_inquiry():
             for name, path in temporary.items():
                 target = targets[name]
                 if path.exists():
                     path.chmod(0o644)
+                    _settle(path)
                     path.replace(target.file)
                 elif target.optional:
                     target.file.unlink(missing_ok=True)
                 digest = target.digest()
                 assert digest is not None, f"{self.label} did not make {name}"
                 outputs[name] = digest
-        complete = Receipt(receipt.code, receipt.declarations, receipt.inputs, outputs)
-        write_atomically(self.receipt_path, complete.to_json())
+        return outputs
 
     def check_inputs(self, taken: Mapping[str, str]) -> None:
         """Raise PipelineError if what the task reads is no longer what it was."""
-        changed = list(_differing(taken, self._read_digests()))
+        self._refuse_changed(_differing(taken, self._read_digests()))
+
+    def _refuse_changed(self, names: Iterable[str]) -> None:
+        changed = list(names)
         if changed:
             raise PipelineError(
                 f"{self.label}: its input changed while it was read: {', '.join(changed)}.",
@@ -384,6 +435,165 @@ class FreshTask(luigi.Task):
         return str(super().on_failure(exception))
 
 
+@contextmanager
+def _one_inquiry() -> Iterator[None]:
+    """One look, in which the digests that are found are kept at its end."""
+    with one_look():
+        yield
+    digest_cache().save()
+
+
+class Part(NamedTuple):
+    """One of the parts that a task's input is made of.
+
+    Attributes:
+        name: Under which it is known, such as LOG_RCD_F or LOG_RCD_F/2024-06-01.
+        reads: What its build reads.
+        declarations: Whatever else its result depends on.
+    """
+
+    name: str
+    reads: Mapping[str, Digested]
+    declarations: Mapping[str, object]
+
+
+class PartedTask(FreshTask):
+    """A task whose input comes in parts, each built by itself and with a receipt of its own.
+
+    A part is built again only if what it was built from changed; what was made of a part that
+    is no longer there is removed. Subclasses give `parts()`, `part_output()`, `build_part()` and
+    for what is made of all parts together `whole_output()` and `build()`.
+    """
+
+    def parts(self) -> list[Part]:
+        """The parts that there are now, by name."""
+        raise NotImplementedError
+
+    def part_output(self, part: str) -> dict[str, FileTarget]:
+        """What is made of a part, also of one that is no longer there."""
+        raise NotImplementedError
+
+    def whole_output(self) -> dict[str, FileTarget]:
+        """What is made of all parts together."""
+        return {}
+
+    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+        """Make a part's outputs at the given temporary paths. Runs beside that of other parts."""
+        raise NotImplementedError
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Make what is made of all parts together. Nothing, unless overridden."""
+
+    def reads(self) -> Mapping[str, Digested]:
+        """What all parts read."""
+        return once(("reads", self.label), self._reads)
+
+    def _reads(self) -> Mapping[str, Digested]:
+        found: dict[str, Digested] = {}
+        for part in self.parts():
+            found.update(part.reads)
+        return found
+
+    def output(self) -> dict[str, FileTarget]:
+        """What is made of all parts together and of each."""
+        return once(("output", self.label), self._output)
+
+    def _output(self) -> dict[str, FileTarget]:
+        found = dict(self.whole_output())
+        for part in self.parts():
+            for name, target in self.part_output(part.name).items():
+                found[f"{part.name} {name}"] = target
+        return found
+
+    def declarations(self) -> Mapping[str, object]:
+        """What the parts depend on."""
+        return {part.name: part.declarations for part in self.parts()}
+
+    def _part_receipt_path(self, part: str) -> Path:
+        return self.receipt_path.with_suffix("") / f"{part}.json"
+
+    def forget(self) -> None:
+        """Remove the receipts of the parts too."""
+        super().forget()
+        shutil.rmtree(self.receipt_path.with_suffix(""), ignore_errors=True)
+
+    def make(self, receipt: Receipt) -> None:
+        """Build the parts that changed, then what is made of all."""
+        parts = self.parts()
+        self._remove_others({part.name for part in parts})
+        with _one_inquiry():
+            stale = [part for part in parts if not self._is_fresh(part)]
+        self._build_parts(stale)
+        whole = self.whole_output()
+        self.refuse_folders(whole)
+        with _temporary_files(whole) as temporary:
+            self.build(temporary)
+            self.check_inputs(receipt.inputs)
+            outputs = self.put_in_place(temporary, whole)
+        with _one_inquiry():
+            for name, target in self.output().items():
+                if name not in outputs:
+                    outputs[name] = target.digest() or ""
+        write_atomically(self.receipt_path, dataclasses.replace(receipt, outputs=outputs).to_json())
+
+    def _remove_others(self, names: set[str]) -> None:
+        folder = self.receipt_path.with_suffix("")
+        for path in sorted(folder.rglob("*.json")):
+            name = path.relative_to(folder).as_posix().removesuffix(".json")
+            if name not in names:
+                for target in self.part_output(name).values():
+                    target.file.unlink(missing_ok=True)
+                path.unlink()
+
+    def _is_fresh(self, part: Part) -> bool:
+        try:
+            text = self._part_receipt_path(part.name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return False
+        receipt = Receipt.from_json(text)
+        targets = self.part_output(part.name)
+        return receipt is not None and receipt == Receipt(
+            self.code_version,
+            {name: digest_of(_plain(item)) for name, item in part.declarations.items()},
+            {name: target.digest() or "" for name, target in part.reads.items()},
+            {name: target.digest() or "" for name, target in targets.items()},
+        )
+
+    def _build_parts(self, parts: list[Part]) -> None:
+        """Build side by side, commit one by one; what is committed stays if a later one fails."""
+        for part in parts:
+            self.refuse_folders(self.part_output(part.name))
+        threads = max(1, THREADS // max(1, len(parts)))
+        # No more are built ahead of the commit than there are threads.
+        with contextlib.ExitStack() as stack, ThreadPoolExecutor(THREADS) as pool:
+            building: deque[tuple[Part, Mapping[str, str], Mapping[str, Path], Future[None]]]
+            building = deque()
+            waiting = iter(parts)
+
+            def start() -> None:
+                for part in itertools.islice(waiting, THREADS - len(building)):
+                    inputs = {name: target.digest() or "" for name, target in part.reads.items()}
+                    targets = self.part_output(part.name)
+                    out = stack.enter_context(_temporary_files(targets))
+                    work = pool.submit(self.build_part, part, out, threads)
+                    building.append((part, inputs, out, work))
+
+            start()
+            while building:
+                part, inputs, out, work = building.popleft()
+                work.result()
+                self._commit_part(part, dict(inputs), out)
+                start()
+
+    def _commit_part(self, part: Part, inputs: dict[str, str], out: Mapping[str, Path]) -> None:
+        now = {name: target.digest() for name, target in part.reads.items()}
+        self._refuse_changed(_differing(inputs, now))
+        outputs = self.put_in_place(out, self.part_output(part.name))
+        declared = {name: digest_of(_plain(item)) for name, item in part.declarations.items()}
+        path = self._part_receipt_path(part.name)
+        write_atomically(path, Receipt(self.code_version, declared, inputs, outputs).to_json())
+
+
 def walk(task: FreshTask) -> list[FreshTask]:
     """A task and all that it requires, each once, requirements first."""
     found: dict[str, FreshTask] = {}
@@ -397,6 +607,15 @@ def walk(task: FreshTask) -> list[FreshTask]:
 
     visit(task)
     return list(found.values())
+
+
+def _settle(path: Path) -> None:
+    """Date a file that was just written back, so that its digest can be trusted at once.
+
+    Whoever changes it after this gives it another time.
+    """
+    before = time.time_ns() - 2 * _RACY_NS
+    os.utime(path, ns=(before, before))
 
 
 @contextmanager

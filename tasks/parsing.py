@@ -7,14 +7,19 @@ read; a blank text is an absent value, not an unreadable one.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.declarations import Type
+from tasks.lean import give_memory_back, keep_pandas_out
+
+give_memory_back()
+keep_pandas_out()
 
 INSTANT = pa.timestamp("us", tz="UTC")
 
@@ -42,6 +47,9 @@ _YEAR_1 = -62_135_596_800_000_000
 _YEAR_10000 = 253_402_300_800_000_000
 """Microseconds since 1970 at which the calendar of dates begins and ends."""
 
+_FEW = 1024
+_FIRST_FEW = 50
+
 _ARROW_KNOWS_CLOCKS_UNTIL = datetime(2037, 1, 1)
 
 
@@ -66,6 +74,21 @@ def parse_integers(text: pa.StringArray) -> Parsed:
     >>> parse_integers(pa.array(["7", " 007", "", "7.5", "x"])).values.to_pylist()
     [7, 7, None, None, None]
     """
+    digits = pc.ascii_is_decimal(text)
+    with contextlib.suppress(pa.ArrowInvalid):  # One of them has more than 64 bits.
+        if digits.false_count == 0:
+            return Parsed(text.cast(pa.int64()), pa.repeat(False, len(text)))
+        if digits.true_count:
+            plain = text.filter(digits).cast(pa.int64())
+            others = _parse_integers(text.filter(pc.invert(digits)))
+            return Parsed(
+                _interleave(digits, plain, others.values),
+                _interleave(digits, pa.repeat(False, len(plain)), others.unreadable),
+            )
+    return _parse_integers(text)
+
+
+def _parse_integers(text: pa.StringArray) -> Parsed:
     trimmed, blank = _trimmed(text)
     digits = pc.match_substring_regex(trimmed, _INTEGER)
     unsigned = pc.replace_substring_regex(_where(trimmed, digits), r"^\+", "")
@@ -85,6 +108,34 @@ def parse_numbers(text: pa.StringArray) -> ParsedValues:
     >>> unreadable.to_pylist()
     [False, False, True, False]
     """
+    return _parse_distinct(text, _parse_numbers)
+
+
+def _parse_numbers(text: pa.StringArray) -> ParsedValues:
+    # Arrow alone also reads words such as nan, which are no numbers here.
+    with contextlib.suppress(pa.ArrowInvalid):
+        values = text.cast(pa.float64())
+        if pc.all(pc.is_finite(values)).as_py():
+            none = pa.repeat(False, len(text))
+            return ParsedValues(values, none, pa.nulls(len(text), pa.string()))
+    # Texts that begin with a letter, a blank or a quote go a longer way, and go it alone.
+    others = pc.or_(pc.less(text, "+"), pc.greater_equal(text, ":"))
+    if 0 < others.true_count < len(text):
+        numbers = _parse_numbers(text.filter(pc.invert(others)))
+        words = _read_numbers_and_words(text.filter(others))
+        return ParsedValues(
+            *(_interleave(others, *pair) for pair in zip(words, numbers, strict=True))
+        )
+    return _read_numbers_and_words(text)
+
+
+def _interleave(mask: pa.BooleanArray, chosen: pa.Array, others: pa.Array) -> pa.Array:
+    """A column of both: in their order, `chosen` where the mask is true, `others` elsewhere."""
+    column = pc.replace_with_mask(pa.nulls(len(mask), chosen.type), mask, chosen)
+    return pc.replace_with_mask(column, pc.invert(mask), others)
+
+
+def _read_numbers_and_words(text: pa.StringArray) -> ParsedValues:
     trimmed, blank = _trimmed(text)
     plain = pc.match_substring_regex(trimmed, _NUMBER)
     values = pc.replace_substring_regex(_where(trimmed, plain), r"^\+", "").cast(pa.float64())
@@ -101,10 +152,14 @@ def parse_switches(text: pa.StringArray) -> ParsedValues:
     >>> parse_switches(pa.array(["1", "OFF", "Yes", "NO DATA"])).values.to_pylist()
     [1.0, 0.0, 1.0, None]
     """
+    return _parse_distinct(text, _parse_switches)
+
+
+def _parse_switches(text: pa.StringArray) -> ParsedValues:
     lowered = pc.utf8_lower(pc.utf8_trim_whitespace(text))
     on = pc.is_in(lowered, pa.array(_ON))
     off = pc.is_in(lowered, pa.array(_OFF))
-    return parse_numbers(pc.if_else(on, "1", pc.if_else(off, "0", text)))
+    return _parse_numbers(pc.if_else(on, "1", pc.if_else(off, "0", text)))
 
 
 def parse_timestamps(
@@ -123,8 +178,24 @@ def parse_timestamps(
     >>> parsed.unreadable.to_pylist()
     [False, False, True]
     """
+    return _parse_distinct(
+        text, lambda distinct: _parse_timestamps(distinct, time_format, source_timezone)
+    )
+
+
+def _parse_timestamps(
+    text: pa.StringArray, time_format: str | None, source_timezone: str
+) -> Parsed:
     if time_format is None and (common := _read_at_once(text, source_timezone)) is not None:
         return common
+    if len(text) > _FEW:
+        # Only the parts that hold something uncommon go the longer way.
+        half = len(text) // 2
+        halves = [
+            _parse_timestamps(part, time_format, source_timezone)
+            for part in (text[:half], text[half:])
+        ]
+        return Parsed(*(pa.concat_arrays(columns) for columns in zip(*halves, strict=True)))
     trimmed, blank = _trimmed(text)
     if time_format is not None:
         # Parsed by value in Python: Arrow's strptime ignores zones on some systems.
@@ -137,6 +208,20 @@ def parse_timestamps(
     return Parsed(values, _neither(blank, values))
 
 
+_ParsedColumn = TypeVar("_ParsedColumn", Parsed, ParsedValues)
+
+
+def _parse_distinct(
+    text: pa.StringArray, parse: Callable[[pa.StringArray], _ParsedColumn]
+) -> _ParsedColumn:
+    """Parse each different text once: times and values repeat themselves."""
+    encoded = text.dictionary_encode()
+    if len(encoded.dictionary) * 2 > len(text):
+        return parse(text)
+    parsed = parse(encoded.dictionary)
+    return type(parsed)(*(column.take(encoded.indices) for column in parsed))
+
+
 def observe_type(text: pa.StringArray) -> str:
     """What a column of text looks like: the narrowest type that reads all of it.
 
@@ -145,18 +230,22 @@ def observe_type(text: pa.StringArray) -> str:
     >>> observe_type(pa.array(["", ""])), observe_type(pa.array(["2024-06-01T00:00Z", ""]))
     ('empty', 'timestamp')
     """
-    trimmed, blank = _trimmed(text)
+    trimmed, blank = _trimmed(pc.unique(text))
     some = pc.filter(trimmed, pc.invert(blank))
     if len(some) == 0:
         return "empty"
-    if not _null(parse_integers(some)):
-        return Type.INTEGER.value
-    if not _null(parse_numbers(some)):
-        return Type.NUMBER.value
-    if pc.all(pc.is_in(pc.utf8_lower(some), pa.array(_ON + _OFF))).as_py():
-        return Type.SWITCH.value
-    if not _null(parse_timestamps(some)):
-        return Type.TIMESTAMP.value
+    readers: dict[Type, Callable[[pa.StringArray], bool]] = {
+        Type.INTEGER: lambda texts: not _null(parse_integers(texts)),
+        Type.NUMBER: lambda texts: not _null(parse_numbers(texts)),
+        Type.SWITCH: lambda texts: bool(
+            pc.all(pc.is_in(pc.utf8_lower(texts), pa.array(_ON + _OFF))).as_py()
+        ),
+        Type.TIMESTAMP: lambda texts: not _null(parse_timestamps(texts)),
+    }
+    for kind, reads in readers.items():
+        # What does not read the first few does not read all.
+        if reads(some[:_FIRST_FEW]) and reads(some):
+            return kind.value
     return Type.TEXT.value
 
 

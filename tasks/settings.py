@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import zoneinfo
 from configparser import Error as ConfigParserError
@@ -18,6 +19,7 @@ from luigi.configuration import get_config
 from config.declarations import Source, Type
 from config.sources import SOURCES
 from tasks.errors import PipelineError
+from tasks.memo import once
 
 _SOURCE_OPTIONS = ("time_format", "source_timezone", "max_rejected")
 
@@ -70,6 +72,10 @@ def settings() -> Settings:
     Raises:
         PipelineError: A line is unknown or has a value that cannot be used.
     """
+    return once("settings", _settings)
+
+
+def _settings() -> Settings:
     _refuse_misspelt_sections()
     names = [field.name for field in dataclasses.fields(Settings)]
     given = _section("pipeline")
@@ -95,6 +101,10 @@ def source(name: str) -> Source:
     Raises:
         PipelineError: Its section has an unknown line or a value that cannot be used.
     """
+    return once(("source", name), lambda: _source(name))
+
+
+def _source(name: str) -> Source:
     general = settings()
     declared = SOURCES[name]
     given = _section(name)
@@ -140,12 +150,18 @@ def _section(name: str) -> dict[str, str]:
 
 def _refuse_misspelt_sections() -> None:
     for section in get_config().sections():
-        meant = difflib.get_close_matches(section.upper(), SOURCES, n=1, cutoff=0.8)
-        if meant and section not in SOURCES:
+        meant = _source_meant(section)
+        if meant is not None and section not in SOURCES:
             raise PipelineError(
                 f"luigi.cfg: section [{section}] means nothing.",
-                remedy=f"The section of a source is named after it: [{meant[0]}].",
+                remedy=f"The section of a source is named after it: [{meant}].",
             )
+
+
+@functools.cache
+def _source_meant(section: str) -> str | None:
+    """The source whose name a section's is, or is close to."""
+    return next(iter(difflib.get_close_matches(section.upper(), SOURCES, n=1, cutoff=0.8)), None)
 
 
 def _refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> None:

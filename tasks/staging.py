@@ -7,9 +7,12 @@ the row as it came, with its file, line and reason.
 from __future__ import annotations
 
 import csv
+import functools
+import itertools
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +24,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import UNKNOWN, Column, Source, Type
-from tasks.csv_text import CsvText, among_all, locate
+from tasks.csv_text import (
+    Block,
+    CsvText,
+    Malformed,
+    NotPlainError,
+    among_all,
+    locate,
+    locate_in_blocks,
+    plain_blocks,
+)
 from tasks.errors import PipelineError
 from tasks.parsing import (
     ARROW_TYPES,
@@ -36,7 +48,11 @@ from tasks.parsing import (
 from tasks.source_files import Layout, match_columns, read_header, shorten
 
 QUARANTINE_HEADER = ("file", "line", "reason", "row")
+PARQUET = {"compression": "zstd", "compression_level": 1}
+"""As fast to write as the default, at half the size; see docs/benchmarks.md."""
+
 _SHOWN_ROWS = 5
+_SLICED_ROWS = 100
 _OBSERVED_ROWS = 10_000
 
 
@@ -117,11 +133,15 @@ def arrow_schema(source: Source, layout: Layout) -> pa.Schema:
     return pa.schema([*declared, *(pa.field(name, pa.string()) for name in layout.carried)])
 
 
-def read_batch(columns: Sequence[pa.BinaryArray], source: Source, layout: Layout) -> Batch:
+def read_batch(
+    columns: Sequence[pa.BinaryArray | pa.StringArray], source: Source, layout: Layout
+) -> Batch:
     """Read a block of rows, given by column position, as declared."""
     rows = len(columns[0])
     rejected: dict[int, Rejection] = {}
-    texts = [_decode(column, rejected) for column in columns]
+    texts = [
+        column if column.type == pa.string() else _decode(column, rejected) for column in columns
+    ]
     arrays: dict[str, pa.Array] = {}
     words = pa.nulls(rows, pa.string())
     for column in source.columns:
@@ -199,7 +219,7 @@ def _with_words(status: pa.StringArray, words: pa.StringArray) -> pa.StringArray
     return pc.if_else(pc.is_valid(words), both, status)
 
 
-def stage_file(path: Path, source: Source, into: Path, quarantine: Path) -> Audit:
+def stage_file(path: Path, source: Source, into: Path, quarantine: Path, threads: int = 1) -> Audit:
     """Stage one CSV file, streaming.
 
     Args:
@@ -207,13 +227,96 @@ def stage_file(path: Path, source: Source, into: Path, quarantine: Path) -> Audi
         source: Its declaration.
         into: The Parquet file to write.
         quarantine: The CSV file to write quarantined rows to; not made if there are none.
+        threads: How many blocks are read side by side.
 
     Raises:
         PipelineError: The file does not fit its declaration, or more of its rows than
             `source.max_rejected` cannot be read.
     """
     layout = match_columns(source, read_header(path))
+    sizes: list[int] = []
+    try:
+        blocks = _read_plain(path, source, layout, threads, sizes)
+        find = functools.partial(_find_plain, path, layout, threads, sizes)
+        return _stage(path, source, layout, blocks, find, into, quarantine)
+    except NotPlainError:
+        blocks = _read_any(path, source, layout)
+        return _stage(
+            path, source, layout, blocks, functools.partial(locate, path), into, quarantine
+        )
+
+
+_Located = dict[int, tuple[int, str]]
+"""Number of a record among all -> its line and its text as it came."""
+
+
+class _Read(NamedTuple):
+    """A block of a file, read.
+
+    Attributes:
+        batch: Its well-formed records.
+        malformed: The others, by number among all records of the file.
+        observed: What the first rows look like, column by column; only of the first block.
+    """
+
+    batch: Batch
+    malformed: dict[int, Malformed]
+    observed: dict[str, str] | None
+
+
+def _read_plain(
+    path: Path, source: Source, layout: Layout, threads: int, sizes: list[int]
+) -> Iterator[_Read]:
+    """Blocks side by side, in their order; `sizes` gets the number of records of each."""
+
+    def read(block: Block) -> _Read:
+        columns, malformed = block.read()
+        first = block.names is None and len(columns[0])
+        observed = _observe_types(columns, layout) if first else None
+        return _Read(read_batch(columns, source, layout), malformed, observed)
+
+    records = 0
+    with ThreadPoolExecutor(threads) as pool:
+        blocks = plain_blocks(path, layout.header)
+        reading = deque(pool.submit(read, block) for block in itertools.islice(blocks, threads))
+        while reading:
+            found = reading.popleft().result()
+            # Not before: blocks wait in memory.
+            reading.extend(pool.submit(read, block) for block in itertools.islice(blocks, 1))
+            yield found._replace(
+                malformed={records + number: why for number, why in found.malformed.items()}
+            )
+            sizes.append(len(found.batch.table) + len(found.malformed))
+            records += sizes[-1]
+
+
+def _find_plain(
+    path: Path, layout: Layout, threads: int, sizes: list[int], numbers: Sequence[int]
+) -> _Located:
+    return locate_in_blocks(plain_blocks(path, layout.header), sizes, numbers, threads)
+
+
+def _read_any(path: Path, source: Source, layout: Layout) -> Iterator[_Read]:
+    """Blocks one after the other, of a file that is not plain."""
     text = CsvText(path)
+    observe = True
+    for columns in text.batches():
+        observed = _observe_types(columns, layout) if observe else None
+        observe = False
+        yield _Read(read_batch(columns, source, layout), {}, observed)
+    none = Batch(arrow_schema(source, layout).empty_table(), {}, pa.nulls(0, pa.string()))
+    yield _Read(none, text.malformed, None)  # They are all known at the end only.
+
+
+def _stage(
+    path: Path,
+    source: Source,
+    layout: Layout,
+    blocks: Iterator[_Read],
+    find: Callable[[Sequence[int]], _Located],
+    into: Path,
+    quarantine: Path,
+) -> Audit:
     audit = Audit(
         source=source.name,
         file=path.name,
@@ -223,36 +326,37 @@ def stage_file(path: Path, source: Source, into: Path, quarantine: Path) -> Audi
         nulls={column.name: 0 for column in source.columns},
     )
     words: Counter[str] = Counter()
-    seen: set[int] = set()
+    seen = SeenKeys()
+    malformed: dict[int, Malformed] = {}
     rejected: dict[int, Rejection] = {}  # By position among the well-formed records.
     repeated: dict[int, int] = {}  # Likewise: the primary key that an earlier row has.
     position = 0
-    with pq.ParquetWriter(into, arrow_schema(source, layout)) as writer:
-        for columns in text.batches():
-            if position == 0:
-                audit.observed_types = _observe_types(columns, layout)
-            batch = read_batch(columns, source, layout)
+    with pq.ParquetWriter(into, arrow_schema(source, layout), **PARQUET) as writer:
+        for batch, unread, observed in blocks:
+            malformed.update(unread)
+            audit.observed_types = observed or audit.observed_types
             refused = dict(batch.rejected)
             if source.primary_key is not None:
-                for row, key in _repeated(batch.table[source.primary_key], refused, seen).items():
+                for row, key in seen.repeated(batch.table[source.primary_key], refused).items():
                     refused[row] = Rejection(f"{source.primary_key} stands twice", str(key))
                     repeated[position + row] = key
             rejected.update({position + row: reason for row, reason in refused.items()})
             position += len(batch.table)
 
-            accepted = _all_but(len(batch.table), refused)
-            table = batch.table.filter(accepted)
+            table = _without(batch.table, refused)
             writer.write_table(table)
             audit.staged += len(table)
             for name in audit.nulls:
                 audit.nulls[name] += table[name].null_count
-            words.update(batch.words.filter(accepted).drop_null().to_pylist())
+            if batch.words.null_count < len(batch.words):
+                staged_words = _without(pa.table({"word": batch.words}), refused)["word"]
+                words.update(staged_words.drop_null().to_pylist())
 
-    audit.rows = position + len(text.malformed)
+    audit.rows = position + len(malformed)
     audit.word_rows = words.total()
     audit.words = dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:20])
-    numbers = among_all(text.malformed, list(rejected))
-    reasons = {number: Rejection(*reason) for number, reason in text.malformed.items()}
+    numbers = among_all(malformed, list(rejected))
+    reasons = {number: Rejection(*reason) for number, reason in malformed.items()}
     reasons.update(zip(numbers, rejected.values(), strict=True))
     if reasons:
         audit.quarantined = dict(sorted(Counter(r.kind for r in reasons.values()).items()))
@@ -260,10 +364,10 @@ def stage_file(path: Path, source: Source, into: Path, quarantine: Path) -> Audi
         if repeated:
             firsts = _first_positions(into, source, set(repeated.values()))
             kept = dict(zip(firsts, among_all(rejected, list(firsts.values())), strict=True))
-            first_numbers = among_all(text.malformed, [kept[key] for key in repeated.values()])
-            repeats = among_all(text.malformed, list(repeated))
+            first_numbers = among_all(malformed, [kept[key] for key in repeated.values()])
+            repeats = among_all(malformed, list(repeated))
             first_rows = dict(zip(repeats, first_numbers, strict=True))
-        located = locate(path, [*reasons, *first_rows.values()])
+        located = find([*reasons, *first_rows.values()])
         _explain_repeats(reasons, first_rows, located, audit)
         _refuse_too_many(audit, source, reasons, located)
         _write_quarantine(quarantine, path, reasons, located)
@@ -278,43 +382,71 @@ def _observe_types(columns: Sequence[pa.BinaryArray], layout: Layout) -> dict[st
     }
 
 
-def _all_but(rows: int, refused: dict[int, Rejection]) -> pa.BooleanArray:
-    mask = np.ones(rows, dtype=bool)
-    mask[list(refused)] = False
-    return pa.array(mask)
+def _without(table: pa.Table, refused: dict[int, Rejection]) -> pa.Table:
+    """The other rows. Where few are refused, nothing is copied."""
+    if len(refused) > _SLICED_ROWS:
+        mask = np.ones(len(table), dtype=bool)
+        mask[list(refused)] = False
+        return table.filter(pa.array(mask))
+    slices, start = [], 0
+    for row in sorted(refused):
+        slices.append(table.slice(start, row - start))
+        start = row + 1
+    return pa.concat_tables([*slices, table.slice(start)])
 
 
-def _repeated(
-    keys: pa.ChunkedArray, refused: dict[int, Rejection], seen: set[int]
-) -> dict[int, int]:
-    """Row -> key of the rows whose key was seen before; the others are added to `seen`."""
-    values = keys.to_pylist()
-    if not refused:
-        fresh = set(values)
-        if len(fresh) == len(values) and seen.isdisjoint(fresh):
-            seen |= fresh
-            return {}
-    found = {}
-    for row, key in enumerate(values):
-        if row in refused:
-            continue
-        if key in seen:
-            found[row] = key
-        seen.add(key)
-    return found
+class SeenKeys:
+    """The primary keys of a file's rows so far: 8 bytes each, whatever their order."""
+
+    def __init__(self) -> None:
+        self._sorted: list[np.ndarray] = []
+
+    def repeated(self, keys: pa.ChunkedArray, refused: Collection[int]) -> dict[int, int]:
+        """Row -> key of the rows whose key was seen before; the others count as seen.
+
+        Args:
+            keys: The keys of the next rows.
+            refused: Rows that do not count.
+        """
+        rows = np.setdiff1d(np.arange(len(keys)), list(refused), assume_unique=True)
+        values = keys.take(pa.array(rows)).to_numpy() if refused else keys.to_numpy()
+        found: dict[int, int] = {}
+        ascending = len(values) < 2 or bool((values[1:] > values[:-1]).all())
+        if not ascending:
+            # The first of each key stays.
+            unique, first = np.unique(values, return_index=True)
+            again = np.setdiff1d(np.arange(len(values)), first, assume_unique=True)
+            found.update(zip(rows[again].tolist(), values[again].tolist(), strict=True))
+            rows, values = rows[first], unique
+        for earlier in self._sorted:
+            if len(values) and values[0] <= earlier[-1] and values[-1] >= earlier[0]:
+                places = np.minimum(np.searchsorted(earlier, values), len(earlier) - 1)
+                known = earlier[places] == values
+                found.update(zip(rows[known].tolist(), values[known].tolist(), strict=True))
+                rows, values = rows[~known], values[~known]
+        self._add(values)
+        return dict(sorted(found.items()))
+
+    def _add(self, values: np.ndarray) -> None:
+        """Keep few runs, so that looking a key up stays cheap."""
+        while self._sorted and len(self._sorted[-1]) <= 2 * len(values):
+            values = np.concatenate([self._sorted.pop(), values])
+            values.sort(kind="stable")
+        if len(values):
+            self._sorted.append(values)
 
 
 def _first_positions(staged: Path, source: Source, keys: set[int]) -> dict[int, int]:
     """Key -> its position among the staged rows."""
     column = pq.read_table(staged, columns=[source.primary_key])[source.primary_key]
-    found = pc.index_in(pa.array(sorted(keys)), column)
-    return dict(zip(sorted(keys), found.to_pylist(), strict=True))
+    places = pc.indices_nonzero(pc.is_in(column, pa.array(sorted(keys))))
+    return dict(zip(column.take(places).to_pylist(), places.to_pylist(), strict=True))
 
 
 def _explain_repeats(
     reasons: dict[int, Rejection],
     first_rows: dict[int, int],
-    located: dict[int, tuple[int, str]],
+    located: _Located,
     audit: Audit,
 ) -> None:
     """Tell for each repeated key where it stands first, and whether the row is the same."""
@@ -332,7 +464,7 @@ def _refuse_too_many(
     audit: Audit,
     source: Source,
     reasons: dict[int, Rejection],
-    located: dict[int, tuple[int, str]],
+    located: _Located,
 ) -> None:
     # As written: 0.29 of 100 rows are 29 of them.
     if audit.rejected <= Fraction(str(source.max_rejected)) * audit.rows:
@@ -357,7 +489,7 @@ def _write_quarantine(
     quarantine: Path,
     path: Path,
     reasons: dict[int, Rejection],
-    located: dict[int, tuple[int, str]],
+    located: _Located,
 ) -> None:
     # Surrogates turn back into the bytes that came.
     with quarantine.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:

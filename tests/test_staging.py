@@ -10,7 +10,7 @@ import io
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from config.declarations import Source
 from config.sources import APP_TYPE, APP_TYPE_REF, LOG_INSTANCE, LOG_RCD_B, LOG_RCD_F, POINT
+from tasks.csv_text import NotPlainError
 from tasks.errors import PipelineError
 from tasks.staging import Audit, stage_file
 
@@ -71,22 +72,42 @@ def stage(
     max_rejected: float = 1.0,
     block_bytes: int | None = None,
 ) -> Staged:
-    """Stage a file of this content; whatever comes of it, each row is accounted for."""
+    """Stage a file of this content; whatever comes of it, each row is accounted for.
+
+    It is staged twice, also as if it were not plain: both ways must lead to the same.
+    """
     path = folder / (name or f"{source.name}.csv")
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     into, quarantine = folder / "staged.parquet", folder / "quarantine.csv"
     declared = dataclasses.replace(source, max_rejected=max_rejected)
-    with pytest.MonkeyPatch.context() as patch:
-        if block_bytes is not None:
-            patch.setattr("tasks.csv_text.BLOCK_BYTES", block_bytes)
-        audit = stage_file(path, declared, into, quarantine)
-    staged = Staged(
-        audit, into.read_bytes(), quarantine.read_bytes() if quarantine.exists() else None
-    )
+
+    def stage_once(plain: bool) -> Staged:
+        with pytest.MonkeyPatch.context() as patch:
+            if not plain:
+                patch.setattr("tasks.staging.plain_blocks", _refuse_plain)
+            if block_bytes is not None:
+                patch.setattr("tasks.csv_text.BLOCK_BYTES", block_bytes)
+                patch.setattr("tasks.csv_text.PLAIN_BLOCK_BYTES", block_bytes)
+            audit = stage_file(path, declared, into, quarantine, threads=2)
+        rejects = quarantine.read_bytes() if quarantine.exists() else None
+        return Staged(audit, into.read_bytes(), rejects)
+
+    other = stage_once(plain=False)
+    quarantine.unlink(missing_ok=True)
+    staged = stage_once(plain=True)
+    audit = staged.audit
+    if block_bytes is not None:  # Types are observed in the first block, which is not the same.
+        other.audit.observed_types = audit.observed_types
+    assert (other.audit, other.quarantine) == (audit, staged.quarantine)
+    assert other.table.equals(staged.table)
     assert audit.rows == audit.staged + audit.rejected
     assert audit.staged == staged.table.num_rows
     assert audit.rejected == len(staged.quarantined)
     return staged
+
+
+def _refuse_plain(*_: object) -> NoReturn:
+    raise NotPlainError
 
 
 def refusal(folder: Path, content: str | bytes, source: Source = APP_TYPE, **how: Any) -> str:
