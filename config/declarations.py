@@ -85,11 +85,13 @@ class Source(Table):
         time_format: strptime format of its times; None reads ISO 8601 and epoch numbers.
         source_timezone: IANA zone of times that name none.
         max_rejected: Share of its rows that may be quarantined, 0 to 1.
+        in_parts: Whether it may come as a folder of files too.
     """
 
     time_format: str | None = None
     source_timezone: str = "UTC"
     max_rejected: float = 0.01
+    in_parts: bool = False
 
     @property
     def required(self) -> tuple[str, ...]:

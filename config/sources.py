@@ -147,6 +147,7 @@ LOG_RCD_B = Source(
         ),
         _RECORD_STATUS,
     ),
+    in_parts=True,
 )
 
 LOG_RCD_F = Source(
@@ -164,6 +165,7 @@ LOG_RCD_F = Source(
         ),
         _RECORD_STATUS,
     ),
+    in_parts=True,
 )
 
 SOURCES: dict[str, Source] = {

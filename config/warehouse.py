@@ -89,6 +89,9 @@ DIM_LOG_INSTANCE = Table(
     primary_key="point_log_inst_id",
 )
 
+PART_ROWS = 10_000_000_000
+"""`log_id` is the number of a part of the log records times this, plus 1, 2, ... in the part."""
+
 FACT_LOGS = Table(
     name="fact_logs",
     grain="one row per log record, digital (B) and float (F) together",
@@ -96,7 +99,8 @@ FACT_LOGS = Table(
         Column(
             "log_id",
             Type.INTEGER,
-            "Surrogate key: 1, 2, ... over the staged rows of LOG_RCD_B, then of LOG_RCD_F.",
+            "Surrogate key: the number of the part (0 for LOG_RCD_B.csv, 1 for LOG_RCD_F.csv, for "
+            "a file of a folder one made from its name) times ten billion, plus the row in it.",
         ),
         _UNIT,
         _APP_INSTANCE,

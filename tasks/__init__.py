@@ -13,8 +13,10 @@ from tasks.graph import (  # noqa: E402
     EnrichedLogs,
     LoadDimension,
     LoadFactLogs,
+    LogInstanceChains,
     SampleData,
     SchemaChangeReport,
+    SourceRelations,
     SummaryReport,
 )
 
@@ -27,7 +29,9 @@ __all__ = [
     "EnrichedLogs",
     "LoadDimension",
     "LoadFactLogs",
+    "LogInstanceChains",
     "SampleData",
     "SchemaChangeReport",
+    "SourceRelations",
     "SummaryReport",
 ]

@@ -17,6 +17,7 @@ from tasks.settings import Settings
 
 _HEAD_ROWS = 5
 _WIDEST = 32
+_SHOWN_FILES = 7
 
 STRATEGIES = (
     "A nullable column, or one with a constant default: a native ALTER, with a short lock time.",
@@ -162,9 +163,11 @@ def show_places(settings: Settings) -> Iterator[str]:
     yield "Where everything is"
     yield f"  reports     {settings.reports_dir}/ (schema_change.md, data_quality.md, summaries)"
     yield f"  warehouse   {_without_password(settings.warehouse_url)}"
-    quarantined = sorted((settings.staging_dir / "quarantine").glob("*.csv"))
-    files = ", ".join(path.name for path in quarantined) or "nothing"
-    yield f"  quarantine  {settings.staging_dir / 'quarantine'}/ ({files})"
+    folder = settings.staging_dir / "quarantine"
+    quarantined = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.csv"))]
+    files = ", ".join(quarantined[:_SHOWN_FILES]) or "nothing"
+    more = len(quarantined) - _SHOWN_FILES
+    yield f"  quarantine  {folder}/ ({files}{f', {more:,} more' if more > 0 else ''})"
     yield f"  staging     {settings.staging_dir}/"
 
 

@@ -6,20 +6,24 @@ LOG_INSTANCE. The log records then pass by in batches and take their keys from i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import UNKNOWN
+from config.sources import LOG_KINDS
+from config.warehouse import PART_ROWS
 from tasks.errors import PipelineError
 from tasks.parsing import INSTANT
+from tasks.staging import PARQUET
 
 _EXAMPLES = 5
-_BATCH_ROWS = 131_072
+_BATCH_ROWS = 65_536
 
 HOPS: tuple[tuple[str, str], ...] = (
     ("LOG_INSTANCE", "point_log_inst_id"),
@@ -171,7 +175,9 @@ def resolve_log_instances(
     )
 
 
-def enrich(records: pa.Table, chains: pa.Table, log_kind: str, first_log_id: int) -> pa.Table:
+def enrich(
+    records: pa.Table, chains: pa.Table, log_kind: str, first_log_id: int, rows: pa.Array = None
+) -> pa.Table:
     """Log records with the keys of their chain; -1 throughout where their log instance is missing.
 
     Args:
@@ -179,11 +185,13 @@ def enrich(records: pa.Table, chains: pa.Table, log_kind: str, first_log_id: int
         chains: As `resolve_log_instances` gives them.
         log_kind: B or F.
         first_log_id: `log_id` of the first row; the others follow.
+        rows: The row of `chains` for each record, if it is known already.
 
     Raises:
         PipelineError: `chains` holds a log instance twice.
     """
-    rows = look_up(records["point_log_inst_id"].combine_chunks(), chains, "point_log_inst_id")
+    if rows is None:
+        rows = look_up(records["point_log_inst_id"].combine_chunks(), chains, "point_log_inst_id")
     keys = (
         "point_log_inst_id",
         "point_id",
@@ -192,61 +200,113 @@ def enrich(records: pa.Table, chains: pa.Table, log_kind: str, first_log_id: int
         "app_type_id",
         "unit_id",
     )
-    status = records["status"]
-    blank = pc.equal(pc.utf8_trim_whitespace(status), "")
+    ids = np.arange(first_log_id, first_log_id + len(records))
     return pa.table(
         {
-            "log_id": pa.array(range(first_log_id, first_log_id + len(records)), pa.int64()),
+            "log_id": pa.array(ids, pa.int64()),
             "log_kind": pa.repeat(log_kind, len(records)),
             **{key: _take(chains, key, rows) for key in keys},
             "recorded_at": records["recorded_at"],
             "value": records["value"],
-            "status": pc.if_else(blank, pa.scalar(None, pa.string()), status),
+            "status": _without_blanks(records["status"].combine_chunks()),
         },
         schema=ENRICHED_SCHEMA,
     )
 
 
-class Losses:
-    """Adds up, over all batches, what was lost at each hop."""
+def _without_blanks(status: pa.Array) -> pa.StringArray:
+    """Null in place of blank texts; a status repeats itself, so each is looked at once."""
+    encoded = status if isinstance(status, pa.DictionaryArray) else status.dictionary_encode()
+    texts = encoded.dictionary
+    blank = pc.equal(pc.utf8_trim_whitespace(texts), "")
+    return pc.if_else(blank, pa.scalar(None, pa.string()), texts).take(encoded.indices)
 
-    def __init__(self, chains: pa.Table, kinds: Iterable[str]):
-        self.hops = {parent: Hop(parent, key, 0, dict.fromkeys(kinds, 0)) for parent, key in HOPS}
-        self._chains = chains
-        for parent, hop in self.hops.items():
-            lost = chains.filter(pc.fill_null(pc.equal(chains["lost_at"], parent), False))
-            hop.log_instances = len(lost)
-            hop.examples = sorted(set(lost["lost_key"].to_pylist()))[:_EXAMPLES]
 
-    def add(self, records: pa.Table, log_kind: str) -> None:
-        """Count a batch of staged log records."""
-        keys = records["point_log_inst_id"].combine_chunks()
-        rows = look_up(keys, self._chains, "point_log_inst_id")
-        orphans = keys.filter(pc.is_null(rows))
-        first = self.hops["LOG_INSTANCE"]
-        first.records[log_kind] += len(orphans)
-        missing = {*first.examples, *pc.unique(orphans).to_pylist()}
-        first.examples = sorted(missing)[:_EXAMPLES]
-        lost_at = self._chains["lost_at"].combine_chunks().take(rows).drop_null()
-        for item in pc.value_counts(lost_at).to_pylist():
-            self.hops[item["values"]].records[log_kind] += item["counts"]
+@dataclass
+class PartLosses:
+    """What was lost on the way of one part's records.
+
+    Attributes:
+        records: Parent that was not found -> records whose chain ends there.
+        orphans: Some of the log instances that LOG_INSTANCE does not have.
+    """
+
+    records: dict[str, int] = field(default_factory=dict)
+    orphans: list[int] = field(default_factory=list)
+
+    def add(self, keys: pa.Array, chains: pa.Table, rows: pa.Array) -> None:
+        """Count a batch of staged log records.
+
+        Args:
+            keys: Their log instances.
+            chains: As `resolve_log_instances` gives them.
+            rows: The row of `chains` for each record.
+        """
+        if rows.null_count:
+            orphans = keys.filter(pc.is_null(rows))
+            self.records["LOG_INSTANCE"] = self.records.get("LOG_INSTANCE", 0) + len(orphans)
+            missing = {*self.orphans, *pc.unique(orphans).to_pylist()}
+            self.orphans = sorted(missing)[:_EXAMPLES]
+        # By chain first: there are far fewer chains than records.
+        counts = np.bincount(rows.drop_null().to_numpy(), minlength=len(chains))
+        for parent, count in zip(chains["lost_at"].to_pylist(), counts.tolist(), strict=True):
+            if parent is not None and count:
+                self.records[parent] = self.records.get(parent, 0) + count
+
+
+def add_up_losses(chains: pa.Table, parts: Iterable[tuple[str, PartLosses]]) -> list[Hop]:
+    """What was lost at each hop: the log instances, and the records of all parts.
+
+    Args:
+        chains: As `resolve_log_instances` gives them.
+        parts: Kind of log record and losses of each part.
+    """
+    hops = {parent: Hop(parent, key, 0, dict.fromkeys(LOG_KINDS, 0)) for parent, key in HOPS}
+    for parent, hop in hops.items():
+        lost = chains.filter(pc.fill_null(pc.equal(chains["lost_at"], parent), False))
+        hop.log_instances = len(lost)
+        hop.examples = sorted(set(lost["lost_key"].to_pylist()))[:_EXAMPLES]
+    for kind, losses in parts:
+        for parent, count in losses.records.items():
+            hops[parent].records[kind] += count
+        first = hops["LOG_INSTANCE"]
+        first.examples = sorted({*first.examples, *losses.orphans})[:_EXAMPLES]
+    return list(hops.values())
 
 
 def enrich_file(
-    staged: Path, chains: pa.Table, log_kind: str, first_log_id: int, losses: Losses, into: Path
-) -> int:
-    """Enrich one staged log file, streaming, and return its number of rows."""
-    rows = 0
-    with pq.ParquetWriter(into, ENRICHED_SCHEMA) as writer:
+    staged: Path, chains: pa.Table, log_kind: str, number: int, into: Path
+) -> PartLosses:
+    """Enrich the staged log records of one part, streaming.
+
+    Args:
+        staged: The part, staged.
+        chains: As `resolve_log_instances` gives them.
+        log_kind: B or F.
+        number: Of the part.
+        into: The Parquet file to write.
+    """
+    losses = PartLosses()
+    next_id = number * PART_ROWS + 1
+    with pq.ParquetWriter(into, ENRICHED_SCHEMA, **PARQUET, **_WRITTEN) as writer:
         for records in _batches(staged):
-            writer.write_table(enrich(records, chains, log_kind, first_log_id + rows))
-            losses.add(records, log_kind)
-            rows += len(records)
-    return rows
+            keys = records["point_log_inst_id"].combine_chunks()
+            rows = look_up(keys, chains, "point_log_inst_id")
+            writer.write_table(enrich(records, chains, log_kind, next_id, rows))
+            losses.add(keys, chains, rows)
+            next_id += len(records)
+    return losses
+
+
+_WRITTEN: Mapping[str, object] = {
+    # Every other column repeats itself, this one counts.
+    "use_dictionary": [name for name in ENRICHED_SCHEMA.names if name != "log_id"],
+    "column_encoding": {"log_id": "DELTA_BINARY_PACKED"},
+}
 
 
 def _batches(staged: Path) -> Iterator[pa.Table]:
     columns = ["point_log_inst_id", "recorded_at", "value", "status"]
-    with pq.ParquetFile(staged) as file:
+    with pq.ParquetFile(staged, read_dictionary=["status"]) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
             yield pa.Table.from_batches([batch])

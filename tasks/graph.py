@@ -3,8 +3,10 @@
     take_home_data/*.csv
         CheckSources                 every file is there and has its columns
           CsvToParquet (7)           staging/NAME.parquet, audit, quarantine
-            EnrichedLogs             staging/enriched_logs/*.parquet
+            LogInstanceChains        staging/log_instance_chains.parquet
+              EnrichedLogs           staging/enriched_logs/*.parquet
             LoadDimension (4)        dim_... in the warehouse
+            SourceRelations          staging/audit/relations.json
               LoadFactLogs           fact_logs in the warehouse
                 CheckWarehouse       reports/reconciliation.csv
                   SummaryReport (3)  reports/summary_by_....csv
@@ -19,21 +21,33 @@ nothing has to be done needs none of them.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import logging
 import math
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import luigi
 
-from config.declarations import Source
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS, SUMMARY_LEVELS, TABLES
 from tasks import source_files, warehouse
 from tasks.errors import PipelineError, drop_scheduler_chatter
-from tasks.freshness import Digested, FileTarget, FreshTask, Receipt, digest_of
+from tasks.freshness import (
+    Digested,
+    FileTarget,
+    FreshTask,
+    Part,
+    PartedTask,
+    Receipt,
+    digest_cache,
+    digest_of,
+)
+from tasks.log_numbers import number_parts
+from tasks.memo import once
 from tasks.settings import settings, source
 
 if TYPE_CHECKING:
@@ -44,20 +58,29 @@ logger.addFilter(drop_scheduler_chatter)
 
 
 class HeaderTarget:
-    """The header of a source file, known by its names; absent if it cannot be read."""
+    """The header of a source file, known by its names; absent if it cannot be read.
 
-    def __init__(self, name: str):
-        self.name = name
+    Args:
+        paths: The file; if there are none or several, it is absent too.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = paths
 
     def digest(self) -> str | None:
         """The digest of the file's name and column names."""
-        paths = source_files.find_files(self.name, settings().data_dir)
-        if len(paths) != 1:
+        if len(self.paths) != 1:
             return None
-        try:
-            return digest_of([paths[0].name, source_files.read_header(paths[0])])
-        except PipelineError:
-            return None
+        (path,) = self.paths
+        header = digest_cache().remember(path, "header", _header_digest)
+        return None if header is None else digest_of([path.name, header])
+
+
+def _header_digest(path: Path) -> str | None:
+    try:
+        return digest_of(source_files.read_header(path))
+    except PipelineError:
+        return None
 
 
 class CheckSources(FreshTask):
@@ -75,7 +98,14 @@ class CheckSources(FreshTask):
 
     def reads(self) -> Mapping[str, Digested]:
         """The header of each source file."""
-        return {f"{name} header": HeaderTarget(name) for name in SOURCES}
+        paths: dict[str, list[Path]] = {}
+        for name in SOURCES:
+            found = source_files.find_parts(name, settings().data_dir)
+            if not found:
+                paths[name] = []
+            for part in found:
+                paths.setdefault(part.name, []).append(part.path)
+        return {f"{name} header": HeaderTarget(found) for name, found in paths.items()}
 
     def declarations(self) -> Mapping[str, object]:
         """How each source is declared."""
@@ -93,8 +123,11 @@ class CheckSources(FreshTask):
         """Nothing to build."""
 
 
-class CsvToParquet(FreshTask):
-    """One source file as Parquet: the same rows, under declared names and types."""
+class CsvToParquet(PartedTask):
+    """One source as Parquet: the same rows, under declared names and types.
+
+    Log records may come as a folder of files: each is staged by itself.
+    """
 
     table = luigi.ChoiceParameter(choices=tuple(SOURCES))
 
@@ -102,31 +135,60 @@ class CsvToParquet(FreshTask):
         """All source files checked, so that nothing is touched if one of them is refused."""
         return CheckSources()
 
-    def output(self) -> dict[str, FileTarget]:
-        """The staged rows, what became of each row, and the rows that could not be read."""
-        staging = settings().staging_dir
-        return {
-            "rows": FileTarget(staging / f"{self.table}.parquet"),
-            "audit": FileTarget(staging / "audit" / f"{self.table}.json"),
-            "quarantine": FileTarget(staging / "quarantine" / f"{self.table}.csv", optional=True),
-        }
-
-    def reads(self) -> Mapping[str, Digested]:
-        """The CSV file."""
-        path = source_files.source_path(self.table, settings().data_dir)
-        return {path.name: FileTarget(path)}
+    def parts(self) -> list[Part]:
+        """The CSV files."""
+        declared = {self.table: source(self.table)}
+        return [
+            Part(name, {_shown(path): FileTarget(path)}, declared)
+            for name, path in source_parts(self.table)
+        ]
 
     def declarations(self) -> Mapping[str, object]:
         """How the source is declared."""
         return {self.table: source(self.table)}
 
-    def build(self, out: Mapping[str, Path]) -> None:
-        """Stage the file."""
+    def part_output(self, part: str) -> dict[str, FileTarget]:
+        """The staged rows, what became of each row, and the rows that could not be read."""
+        staging = settings().staging_dir
+        files = {
+            "rows": FileTarget(staging / f"{part}.parquet"),
+            "audit": FileTarget(staging / "audit" / "parts" / f"{part}.json"),
+            "quarantine": FileTarget(staging / "quarantine" / f"{part}.csv", optional=True),
+        }
+        if not SOURCES[self.table].in_parts:
+            files["keys"] = FileTarget(staging / "keys" / f"{part}.sha256")
+        return files
+
+    def whole_output(self) -> dict[str, FileTarget]:
+        """What became of the rows of all files together."""
+        return {"audit": audits()[self.table]}
+
+    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+        """Stage a file."""
         from tasks.staging import stage_file
 
-        declared: Source = source(self.table)
-        path = source_files.source_path(self.table, settings().data_dir)
-        audit = stage_file(path, declared, out["rows"], out["quarantine"])
+        (target,) = part.reads.values()
+        assert isinstance(target, FileTarget)
+        audit = stage_file(
+            target.file,
+            source(self.table),
+            out["rows"],
+            out["quarantine"],
+            shown=_shown(target.file),
+            keys=out.get("keys"),
+            threads=threads,
+        )
+        out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Add up the audits."""
+        from tasks.staging import Audit, merge_audits
+
+        parts = [
+            Audit.from_json(self.part_output(part.name)["audit"].file.read_text(encoding="utf-8"))
+            for part in self.parts()
+        ]
+        audit = merge_audits(parts, f"{self.table} ({len(parts):,} files)")
         out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")
         loaded = f"Loaded {self.table}: {audit.staged:,} rows, {len(audit.header)} columns"
         rejected = f", {audit.rejected:,} rows quarantined" if audit.rejected else ""
@@ -134,62 +196,182 @@ class CsvToParquet(FreshTask):
         self.show_status(f"{loaded}{rejected}")
 
 
-def staged(name: str) -> FileTarget:
-    """The staged rows of a source."""
-    return CsvToParquet(table=name).output()["rows"]
+def source_parts(name: str) -> list[source_files.SourcePart]:
+    """The files of a source; if there is none, where one is expected."""
+    data_dir = settings().data_dir
+    found = source_files.find_parts(name, data_dir)
+    return found or [source_files.SourcePart(name, source_files.source_path(name, data_dir))]
+
+
+def _shown(path: Path) -> str:
+    """A source file's name in the data folder."""
+    return path.relative_to(settings().data_dir).as_posix()
+
+
+@functools.cache
+def staging(name: str) -> CsvToParquet:
+    """The task that stages a source."""
+    return CsvToParquet(table=name)
+
+
+def staged(part: str) -> FileTarget:
+    """The staged rows of a part of a source, or of one that does not come in parts."""
+    return FileTarget(settings().staging_dir / f"{part}.parquet")
+
+
+def staged_files() -> dict[str, list[Path]]:
+    """The staged rows of each source, in one or more files."""
+    return {name: [staged(part).file for part, _ in source_parts(name)] for name in SOURCES}
+
+
+def staged_keys(name: str) -> FileTarget:
+    """What changes only if the staged keys of a source do."""
+    return FileTarget(settings().staging_dir / "keys" / f"{name}.sha256")
 
 
 def audits() -> dict[str, FileTarget]:
     """The audit of each source's staging."""
-    return {name: CsvToParquet(table=name).output()["audit"] for name in SOURCES}
+    folder = settings().staging_dir / "audit"
+    return {name: FileTarget(folder / f"{name}.json") for name in SOURCES}
 
 
-def _read_staged(*names: str) -> list[pa.Table]:
-    """Staged tables, their declared columns only."""
+def _read_staged(name: str, *columns: str) -> pa.Table:
+    """Some columns of a staged source."""
     import pyarrow.parquet as pq
 
-    return [
-        pq.read_table(staged(name).file, columns=[c.name for c in SOURCES[name].columns])
-        for name in names
-    ]
+    return pq.read_table(staged(name).file, columns=list(columns))
 
 
 DESCRIBING = ("LOG_INSTANCE", "POINT", "APP_INSTANCE", "APP_TYPE_REF", "APP_TYPE")
 """The sources that a log record's chain runs through, in its order."""
 
 
-class EnrichedLogs(FreshTask):
-    """Every log record with its log instance, point, application instance, type and unit."""
+class LogInstanceChains(FreshTask):
+    """Each log instance with its point, application instance, type reference, type and unit."""
 
     def requires(self) -> list[CsvToParquet]:
-        """All sources, staged."""
-        return [CsvToParquet(table=name) for name in (*DESCRIBING, *LOG_KINDS.values())]
+        """The sources that the chains run through, staged."""
+        return [staging(name) for name in DESCRIBING]
 
     def reads(self) -> Mapping[str, Digested]:
-        """The staged rows; not their audits."""
-        return {task.table: task.output()["rows"] for task in self.requires()}
+        """The staged log instances, and the keys of the others."""
+        first, *others = DESCRIBING
+        return {first: staged(first), **{name: staged_keys(name) for name in others}}
 
     def output(self) -> dict[str, FileTarget]:
-        """A file for each kind of log record, and what was lost on the way."""
-        folder = settings().staging_dir / "enriched_logs"
-        files = {kind: FileTarget(folder / f"{name}.parquet") for kind, name in LOG_KINDS.items()}
-        return {**files, "hops": FileTarget(settings().staging_dir / "audit" / "hops.json")}
+        """A Parquet file."""
+        return {"chains": FileTarget(settings().staging_dir / "log_instance_chains.parquet")}
 
     def build(self, out: Mapping[str, Path]) -> None:
-        """Resolve the chains, then stream the log records past them."""
-        import json
+        """Resolve the chains."""
+        import pyarrow.parquet as pq
 
-        from tasks.enrichment import Losses, enrich_file, resolve_log_instances
+        from tasks.enrichment import resolve_log_instances
 
-        chains = resolve_log_instances(*_read_staged(*DESCRIBING))
-        losses = Losses(chains, LOG_KINDS)
-        next_id = 1
-        for kind, name in LOG_KINDS.items():
-            next_id += enrich_file(staged(name).file, chains, kind, next_id, losses, out[kind])
-        hops = [dataclasses.asdict(hop) for hop in losses.hops.values()]
-        out["hops"].write_text(json.dumps(hops, indent=1) + "\n", encoding="utf-8", newline="\n")
-        logger.info("Enriched %s log records", f"{next_id - 1:,}")
-        self.show_status(f"{next_id - 1:,} log records enriched")
+        first, *others = DESCRIBING
+        declared = [column.name for column in SOURCES[first].columns]
+        chains = resolve_log_instances(
+            _read_staged(first, *declared),
+            *(_read_staged(name, *SOURCES[name].required) for name in others),
+        )
+        pq.write_table(chains, out["chains"])
+        self.show_status(f"{len(chains):,} log instances")
+
+
+class EnrichedLogs(PartedTask):
+    """Every log record with its log instance, point, application instance, type and unit."""
+
+    def requires(self) -> list[FreshTask]:
+        """The chains, and the log records, staged."""
+        return [LogInstanceChains(), *(staging(name) for name in LOG_KINDS.values())]
+
+    def parts(self) -> list[Part]:
+        """The files of log records."""
+        chains = LogInstanceChains().output()["chains"]
+        return [
+            Part(
+                part.name,
+                {part.name: staged(part.name), "chains": chains},
+                {"log_kind": part.log_kind, "number": part.number},
+            )
+            for part in log_parts()
+        ]
+
+    def part_output(self, part: str) -> dict[str, FileTarget]:
+        """The enriched records, and what was lost on the way."""
+        staging_dir = settings().staging_dir
+        return {
+            "rows": enriched(part),
+            "losses": FileTarget(staging_dir / "audit" / "losses" / f"{part}.json"),
+        }
+
+    def whole_output(self) -> dict[str, FileTarget]:
+        """What was lost on the way, all records together."""
+        return {"hops": FileTarget(settings().staging_dir / "audit" / "hops.json")}
+
+    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+        """Stream the log records past the chains."""
+        from tasks.enrichment import enrich_file
+
+        kind, number = str(part.declarations["log_kind"]), part.declarations["number"]
+        assert isinstance(number, int)
+        losses = enrich_file(staged(part.name).file, self._chains(), kind, number, out["rows"])
+        _write_json(dataclasses.asdict(losses), out["losses"])
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Add up what was lost."""
+        from tasks.enrichment import PartLosses, add_up_losses
+
+        losses = [
+            (part.log_kind, PartLosses(**_read_json(self.part_output(part.name)["losses"].file)))
+            for part in log_parts()
+        ]
+        hops = add_up_losses(self._chains(), losses)
+        _write_json([dataclasses.asdict(hop) for hop in hops], out["hops"])
+        self.show_status(f"{len(losses):,} files of log records enriched")
+
+    def _chains(self) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(LogInstanceChains().output()["chains"].file)
+
+
+def enriched(part: str) -> FileTarget:
+    """The enriched records of a part."""
+    return FileTarget(settings().staging_dir / "enriched_logs" / f"{part}.parquet")
+
+
+class LogPart(NamedTuple):
+    """A file of log records.
+
+    Attributes:
+        name: Of the part.
+        log_kind: B or F.
+        number: With which its `log_id` begin.
+    """
+
+    name: str
+    log_kind: str
+    number: int
+
+
+def log_parts() -> list[LogPart]:
+    """All files of log records."""
+    return once("log parts", _log_parts)
+
+
+def _log_parts() -> list[LogPart]:
+    kinds = {part.name: kind for kind, name in LOG_KINDS.items() for part in source_parts(name)}
+    numbers = number_parts(kinds)
+    return [LogPart(name, kind, numbers[name]) for name, kind in kinds.items()]
+
+
+def _write_json(content: object, path: Path) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="\n")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 class TableTarget(luigi.Target):
@@ -251,16 +433,21 @@ class LoadTask(FreshTask):
 
     def make(self, receipt: Receipt) -> None:
         """Load."""
-        content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
         rows = warehouse.replace_rows(
             settings().warehouse_url,
             TABLES[self.table_name],
             self.batches(),
-            dataclasses.replace(receipt, outputs={"rows": content, "load": uuid.uuid4().hex}),
+            _loaded(receipt),
             before_commit=lambda: self.check_inputs(receipt.inputs),
         )
         logger.info("Loaded %s: %s rows", self.table_name, f"{rows:,}")
         self.show_status(f"{rows:,} rows loaded")
+
+
+def _loaded(receipt: Receipt) -> Receipt:
+    """The receipt of a load that is about to take place: what the rows are made from tells them."""
+    content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
+    return dataclasses.replace(receipt, outputs={"rows": content, "load": uuid.uuid4().hex})
 
 
 class LoadDimension(LoadTask):
@@ -272,7 +459,7 @@ class LoadDimension(LoadTask):
         "dim_application_type": ("APP_TYPE",),
         "dim_unit": ("APP_TYPE_REF",),
         "dim_application_instance": ("APP_INSTANCE", "APP_TYPE_REF", "APP_TYPE"),
-        "dim_log_instance": DESCRIBING,
+        "dim_log_instance": (),  # From the chains.
     }
 
     @property
@@ -286,39 +473,52 @@ class LoadDimension(LoadTask):
         If any source cannot be staged, nothing is loaded: a warehouse that is part new and part
         old would contradict itself.
         """
-        parents = {parent for parent, _ in DIMENSIONS[self.table].references.values()}
-        return [
-            *(CsvToParquet(table=name) for name in SOURCES),
-            *(LoadDimension(table=name) for name in DIMENSIONS if name in parents),
-        ]
+        return [*(staging(name) for name in SOURCES), *self._own()]
 
     def depends_on(self) -> list[FreshTask]:
         """The staging of its own sources, and the dimensions that it refers to."""
-        others = {CsvToParquet(table=name) for name in SOURCES} - {
-            CsvToParquet(table=name) for name in self.MADE_FROM[self.table]
-        }
-        return [task for task in self.requires() if task not in others]
+        return [*(staging(name) for name in self.MADE_FROM[self.table]), *self._own()]
+
+    def _own(self) -> list[FreshTask]:
+        parents = {parent for parent, _ in DIMENSIONS[self.table].references.values()}
+        chains = [LogInstanceChains()] if self.table == "dim_log_instance" else []
+        return [*chains, *(LoadDimension(table=name) for name in DIMENSIONS if name in parents)]
 
     def reads(self) -> Mapping[str, Digested]:
-        """The staged rows of its sources."""
-        return {name: staged(name) for name in self.MADE_FROM[self.table]}
+        """The staged rows or keys of its sources, or the chains."""
+        if self.table == "dim_log_instance":
+            return dict(LogInstanceChains().output())
+        read = staged if self.table == "dim_application_type" else staged_keys
+        return {name: read(name) for name in self.MADE_FROM[self.table]}
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The members."""
+        import pyarrow.parquet as pq
+
         from tasks import star
 
-        members: dict[str, Callable[..., pa.Table]] = {
-            "dim_application_type": star.application_types,
-            "dim_unit": star.units,
-            "dim_application_instance": star.application_instances,
-            "dim_log_instance": star.log_instances,
-        }
-        table = members[self.table](*_read_staged(*self.MADE_FROM[self.table]))
-        return iter(table.to_batches())
+        def keys(name: str) -> pa.Table:
+            return _read_staged(name, *SOURCES[name].required)
+
+        match self.table:
+            case "dim_application_type":
+                members = star.application_types(_read_staged("APP_TYPE", "app_type_id", "name"))
+            case "dim_unit":
+                members = star.units(keys("APP_TYPE_REF"))
+            case "dim_application_instance":
+                names = self.MADE_FROM[self.table]
+                members = star.application_instances(*(keys(name) for name in names))
+            case _:
+                chains = LogInstanceChains().output()["chains"].file
+                members = star.log_instances(pq.read_table(chains))
+        return iter(members.to_batches(max_chunksize=_LOADED_ROWS))
+
+
+_LOADED_ROWS = 65_536
 
 
 class LoadFactLogs(LoadTask):
-    """The facts, from the enriched log records."""
+    """The facts, from the enriched log records; those of the files that changed."""
 
     @property
     def table_name(self) -> str:
@@ -330,16 +530,39 @@ class LoadFactLogs(LoadTask):
         return [EnrichedLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
 
     def reads(self) -> Mapping[str, Digested]:
-        """The enriched records."""
-        outputs = EnrichedLogs().output()
-        return {kind: outputs[kind] for kind in LOG_KINDS}
+        """The enriched records, file by file."""
+        return {part.name: enriched(part.name) for part in log_parts()}
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The facts, streamed."""
+    def make(self, receipt: Receipt) -> None:
+        """Load the parts that changed."""
+        loaded, rows = warehouse.replace_parts(
+            settings().warehouse_url,
+            [self._part_rows(part, receipt) for part in log_parts()],
+            _loaded(receipt),
+            before_commit=lambda: self.check_inputs(receipt.inputs),
+        )
+        of = f", {len(loaded):,} of {len(receipt.inputs):,} files anew"
+        logger.info("Loaded %s: %s rows%s", self.table_name, f"{rows:,}", of)
+        self.show_status(f"{rows:,} rows{of}")
+
+    def _part_rows(self, part: LogPart, receipt: Receipt) -> warehouse.PartRows:
+        import pyarrow.parquet as pq
+
+        path = enriched(part.name).file
+        return warehouse.PartRows(
+            part=part.name,
+            number=part.number,
+            log_kind=part.log_kind,
+            content=digest_of([receipt.code, receipt.declarations, receipt.inputs[part.name]]),
+            row_count=pq.read_metadata(path).num_rows,
+            batches=lambda: self.batches_of(part.name),
+        )
+
+    def batches_of(self, part: str) -> Iterator[pa.RecordBatch]:
+        """The facts of a part, streamed."""
         from tasks import star
 
-        outputs = EnrichedLogs().output()
-        return star.facts([outputs[kind].file for kind in LOG_KINDS])
+        return star.facts(enriched(part).file)
 
 
 class CatalogTarget:
@@ -364,26 +587,34 @@ class CheckWarehouse(FreshTask):
 
     def reads(self) -> Mapping[str, Digested]:
         """The warehouse, checked after each load, the audits and the enriched records."""
-        outputs = EnrichedLogs().output()
-        enriched = {kind: outputs[kind] for kind in LOG_KINDS}
         loads = {name: TableTarget(name, each_load=True) for name in TABLES}
-        return {**loads, **audits(), **enriched}
+        records = {part.name: enriched(part.name) for part in log_parts()}
+        return {**loads, **{f"audit {name}": audit for name, audit in audits().items()}, **records}
+
+    def forget(self) -> None:
+        """Forget the counts too, so that everything is counted again."""
+        super().forget()
+        self.output()["parts"].file.unlink(missing_ok=True)
 
     def output(self) -> dict[str, FileTarget]:
-        """The counts that were compared."""
-        return {"counts": FileTarget(settings().reports_dir / "reconciliation.csv")}
+        """The counts that were compared, and those of each part, so as not to count it again."""
+        return {
+            "counts": FileTarget(settings().reports_dir / "reconciliation.csv"),
+            "parts": FileTarget(settings().staging_dir / ".receipts" / "checked_parts.json"),
+        }
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Compare, and fail on any difference."""
         from tasks.reconciliation import reconcile
 
-        outputs = EnrichedLogs().output()
         checked = reconcile(
             {name: target.file for name, target in audits().items()},
-            {kind: outputs[kind].file for kind in LOG_KINDS},
-            {name: staged(name).file for name in SOURCES},
+            staged_files(),
+            {part.name: enriched(part.name).file for part in log_parts()},
             settings().warehouse_url,
+            self.output()["parts"].file,
             out["counts"],
+            out["parts"],
         )
         logger.info("Reconciled %d counts of files and warehouse", checked)
 
@@ -417,12 +648,45 @@ class SummaryReport(Report):
         self.show_status(f"{rows:,} rows")
 
 
-class DataQualityReport(Report):
+class SourceRelations(FreshTask):
+    """How the rows of the describing sources relate: orphans, parents in use, most children."""
+
+    def requires(self) -> list[CsvToParquet]:
+        """The describing sources, staged."""
+        return [staging(name) for name in DESCRIBING]
+
+    def reads(self) -> Mapping[str, Digested]:
+        """Their staged keys."""
+        return {name: staged_keys(name) for name in DESCRIBING}
+
+    def output(self) -> dict[str, FileTarget]:
+        """The figures."""
+        return {"relations": FileTarget(settings().staging_dir / "audit" / "relations.json")}
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Measure."""
+        from tasks.quality import write_relations
+
+        # In the order in which the sources are declared.
+        files = {name: staged(name).file for name in SOURCES if name in DESCRIBING}
+        write_relations(files, out["relations"])
+
+
+class DataQualityReport(FreshTask):
     """Where every row went, what is unknown and why, and whether the assumptions hold."""
+
+    def requires(self) -> list[FreshTask]:
+        """The warehouse, loaded and checked, and the relations of the sources."""
+        return [CheckWarehouse(), SourceRelations()]
 
     def reads(self) -> Mapping[str, Digested]:
         """The audits of staging and enrichment, and the warehouse."""
-        return {**tables(), **audits(), "hops": EnrichedLogs().output()["hops"]}
+        return {
+            **tables(),
+            **{f"audit {name}": audit for name, audit in audits().items()},
+            "hops": EnrichedLogs().whole_output()["hops"],
+            **SourceRelations().output(),
+        }
 
     def output(self) -> dict[str, FileTarget]:
         """For people, and the figures for programs."""
@@ -438,8 +702,9 @@ class DataQualityReport(Report):
 
         write_quality_report(
             {name: target.file for name, target in audits().items()},
-            EnrichedLogs().output()["hops"].file,
-            {name: staged(name).file for name in SOURCES},
+            EnrichedLogs().whole_output()["hops"].file,
+            SourceRelations().output()["relations"].file,
+            warehouse.tally_log_instances(settings().warehouse_url),
             out["markdown"],
             out["figures"],
         )
@@ -475,7 +740,7 @@ class SchemaChangeReport(Report):
 class AllReports(FreshTask):
     """Everything, from the CSV files to the reports; ends with a summary on the console."""
 
-    def requires(self) -> list[Report]:
+    def requires(self) -> list[FreshTask]:
         """Every report."""
         return [
             *(SummaryReport(level=level) for level in SUMMARY_LEVELS),

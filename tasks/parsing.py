@@ -7,7 +7,7 @@ read; a blank text is an absent value, not an unreadable one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -246,6 +246,22 @@ def observe_type(text: pa.StringArray) -> str:
         # What does not read the first few does not read all.
         if reads(some[:_FIRST_FEW]) and reads(some):
             return kind.value
+    return Type.TEXT.value
+
+
+def widest_type(observed: Iterable[str]) -> str:
+    """The type that reads several columns of text, by what each looks like.
+
+    >>> widest_type(["integer", "empty"]), widest_type(["integer", "number"])
+    ('integer', 'number')
+    >>> widest_type(["timestamp", "number"])
+    'text'
+    """
+    kinds = set(observed) - {"empty"}
+    if len(kinds) < 2:
+        return next(iter(kinds), "empty")
+    if kinds == {Type.INTEGER.value, Type.NUMBER.value}:
+        return Type.NUMBER.value
     return Type.TEXT.value
 
 

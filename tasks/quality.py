@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
 from tasks.enrichment import Hop
 from tasks.settings import mapping_line
@@ -63,31 +65,73 @@ class Assumption:
     figures: str
 
 
-def relate(
-    audits: Mapping[str, Audit], staged: Mapping[str, Path], child: str, key: str
-) -> Relation:
-    """Measure one foreign key of the sources; the child's rows are streamed."""
-    parent, parent_key = SOURCES[child].references[key]
-    keys = pq.read_table(staged[parent], columns=[parent_key])[parent_key].combine_chunks()
-    children: Counter[int] = Counter()
-    orphans = 0
-    with pq.ParquetFile(staged[child]) as file:
-        for batch in file.iter_batches(columns=[key]):
-            known = pc.is_in(batch[key], keys)
-            orphans += pc.sum(pc.invert(known)).as_py() or 0
-            for item in pc.value_counts(batch[key].filter(known)).to_pylist():
-                children[item["values"]] += item["counts"]
-    return Relation(
-        child=child,
-        key=key,
-        parent=parent,
-        children=audits[child].staged,
-        orphans=orphans,
-        parents=len(keys),
-        parents_in_use=len(children),
-        most_children=max(children.values(), default=0),
-        repeated_parents=audits[parent].repeated_keys.get("different", 0),
-    )
+def relate(child: pa.ChunkedArray, parent: pa.ChunkedArray) -> dict[str, int]:
+    """Measure a foreign key: what `Relation` tells of the keys alone.
+
+    Args:
+        child: The foreign key of each of the child's rows.
+        parent: The key of each of the parent's rows, unique.
+
+    >>> relate(pa.chunked_array([[1, 1, 5]]), pa.chunked_array([[1, 2]]))
+    {'orphans': 1, 'parents_in_use': 1, 'most_children': 2}
+    """
+    rows = pc.index_in(child, parent.combine_chunks()).drop_null()
+    children = np.bincount(rows.to_numpy(), minlength=1)
+    return {
+        "orphans": len(child) - len(rows),
+        "parents_in_use": int(np.count_nonzero(children)),
+        "most_children": int(children.max()),
+    }
+
+
+def write_relations(staged: Mapping[str, Path], into: Path) -> None:
+    """Measure the foreign keys of the sources that describe the log records.
+
+    Args:
+        staged: Source -> its staged rows.
+        into: JSON file: the child's name, its key, then as `relate` gives it.
+    """
+    found = []
+    for name, path in staged.items():
+        for key, (parent, parent_key) in SOURCES[name].references.items():
+            child_keys = pq.read_table(path, columns=[key])[key]
+            parent_keys = pq.read_table(staged[parent], columns=[parent_key])[parent_key]
+            found.append({"child": name, "key": key, **relate(child_keys, parent_keys)})
+    into.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
+
+
+def _relate_records(tally: Mapping[str, Mapping[int, int]]) -> list[dict[str, Any]]:
+    """The same of the log records, as they were counted while they were loaded."""
+    found = []
+    for kind, name in LOG_KINDS.items():
+        known = {key: count for key, count in tally.get(kind, {}).items() if key != UNKNOWN}
+        (key,) = SOURCES[name].references
+        found.append(
+            {
+                "child": name,
+                "key": key,
+                "orphans": tally.get(kind, {}).get(UNKNOWN, 0),
+                "parents_in_use": len(known),
+                "most_children": max(known.values(), default=0),
+            }
+        )
+    return found
+
+
+def _relations(audits: Mapping[str, Audit], measured: list[dict[str, Any]]) -> list[Relation]:
+    relations = []
+    for item in measured:
+        parent, _ = SOURCES[item["child"]].references[item["key"]]
+        relations.append(
+            Relation(
+                **item,
+                parent=parent,
+                children=audits[item["child"]].staged,
+                parents=audits[parent].staged,
+                repeated_parents=audits[parent].repeated_keys.get("different", 0),
+            )
+        )
+    return relations
 
 
 def judge_assumptions(
@@ -144,14 +188,9 @@ def unmapped(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
 
 
 def collect(
-    audits: Mapping[str, Audit], hops: list[Hop], staged: Mapping[str, Path]
+    audits: Mapping[str, Audit], hops: list[Hop], relations: list[Relation]
 ) -> dict[str, Any]:
     """All figures of the report, as JSON can hold them."""
-    relations = [
-        relate(audits, staged, name, key)
-        for name, source in SOURCES.items()
-        for key in source.references
-    ]
     return {
         "sources": {
             name: {
@@ -219,14 +258,26 @@ def further_data(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
 def write_quality_report(
     audit_paths: Mapping[str, Path],
     hops_path: Path,
-    staged: Mapping[str, Path],
+    relations_path: Path,
+    tally: Mapping[str, Mapping[int, int]],
     markdown: Path,
     figures: Path,
 ) -> None:
-    """Write the report for people (Markdown) and its figures for programs (JSON)."""
+    """Write the report for people (Markdown) and its figures for programs (JSON).
+
+    Args:
+        audit_paths: Source -> its audit.
+        hops_path: What was lost on the way.
+        relations_path: As `write_relations` has written it.
+        tally: Kind of log record -> log instance -> records.
+        markdown: The report to write.
+        figures: The figures to write.
+    """
     audits = {n: Audit.from_json(p.read_text(encoding="utf-8")) for n, p in audit_paths.items()}
     hops = [Hop(**hop) for hop in json.loads(hops_path.read_text(encoding="utf-8"))]
-    collected = collect(audits, hops, staged)
+    measured = json.loads(relations_path.read_text(encoding="utf-8"))
+    relations = _relations(audits, [*measured, *_relate_records(tally)])
+    collected = collect(audits, hops, relations)
     figures.write_text(
         json.dumps(collected, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +15,12 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from config.declarations import UNKNOWN
-from config.sources import LOG_KINDS
+from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS
 from tasks.errors import PipelineError
 from tasks.staging import Audit
 from tasks.star_schema import metadata
-from tasks.warehouse import connect
+from tasks.warehouse import connect, count_parts, loaded_parts
 
 HEADER = ("what", "expected_in", "expected", "found_in", "found")
 _SHOWN = 10
@@ -43,24 +45,34 @@ class Count(NamedTuple):
 
 def reconcile(
     audits: Mapping[str, Path],
+    staged: Mapping[str, Sequence[Path]],
     enriched: Mapping[str, Path],
-    staged: Mapping[str, Path],
     warehouse_url: str,
+    checked: Path,
     into: Path,
+    checked_now: Path,
 ) -> int:
     """Compare all counts, write them down, and return how many there are.
 
     Args:
         audits: Source -> its audit.
-        enriched: Kind of log record -> its enriched records.
         staged: Source -> its staged rows.
+        enriched: Part of the log records -> its enriched records.
         warehouse_url: The warehouse.
+        checked: JSON file with the counts of the parts as they were checked before; those that
+            have not been loaded since are not counted again.
         into: CSV file with the columns of Count.
+        checked_now: JSON file as `checked`, to write.
 
     Raises:
         PipelineError: Listing the counts that differ; the file is written all the same.
     """
-    counts = [*_count_files(audits, staged), *_count_warehouse(enriched, staged, warehouse_url)]
+    parts = _count_parts(enriched, warehouse_url, _read_checked(checked))
+    counts = [
+        *_count_files(audits, staged),
+        *_count_members(staged, warehouse_url),
+        *_count_records(parts, staged),
+    ]
     with into.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(HEADER)
@@ -77,65 +89,116 @@ def reconcile(
             [*shown, *([f"... and {more:,} more"] if more else [])],
             "Load again: python -m tasks forget LoadDimension --downstream, then run.",
         )
+    content = {name: asdict(part) for name, part in parts.items()}
+    checked_now.write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
     return len(counts)
 
 
-def _count_files(audits: Mapping[str, Path], staged: Mapping[str, Path]) -> list[Count]:
+@dataclass
+class CheckedPart:
+    """The counts of one part of the log records.
+
+    Attributes:
+        load: The load that brought its facts.
+        log_kind: B or F.
+        of_kind: Its facts.
+        enriched: Unit -> its enriched records.
+        found: Unit -> its facts.
+    """
+
+    load: str
+    log_kind: str
+    of_kind: int
+    enriched: dict[str, int]
+    found: dict[str, int]
+
+
+def _read_checked(path: Path) -> dict[str, CheckedPart]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: CheckedPart(**part) for name, part in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # Then everything is counted.
+
+
+def _count_parts(
+    enriched: Mapping[str, Path], warehouse_url: str, checked: Mapping[str, CheckedPart]
+) -> dict[str, CheckedPart]:
+    loaded = [part for part in loaded_parts(warehouse_url) if part.part in enriched]
+    stale = [
+        part for part in loaded if part.part not in checked or checked[part.part].load != part.load
+    ]
+    counted = count_parts(warehouse_url, stale)
+    parts = {part.part: checked[part.part] for part in loaded if part not in stale}
+    for part in stale:
+        found = counted[part.part]
+        parts[part.part] = CheckedPart(
+            part.load,
+            part.log_kind,
+            found.of_kind,
+            _records_per_unit(enriched[part.part]),
+            {str(unit): count for unit, count in found.per_unit.items()},
+        )
+    return parts
+
+
+def _count_files(audits: Mapping[str, Path], staged: Mapping[str, Sequence[Path]]) -> list[Count]:
     counts = []
     for name, path in audits.items():
         audit = Audit.from_json(path.read_text(encoding="utf-8"))
-        rows = pq.read_metadata(staged[name]).num_rows
-        counts.append(
-            Count(
-                f"rows of {name}", "file", audit.rows, "staged + quarantined", rows + audit.rejected
-            )
-        )
+        found = _staged_rows(staged[name]) + audit.rejected
+        counts.append(Count(f"rows of {name}", "file", audit.rows, "staged + quarantined", found))
     return counts
 
 
-def _count_warehouse(
-    enriched: Mapping[str, Path], staged: Mapping[str, Path], warehouse_url: str
-) -> list[Count]:
+def _staged_rows(paths: Sequence[Path]) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in paths)
+
+
+def _count_members(staged: Mapping[str, Sequence[Path]], warehouse_url: str) -> list[Count]:
     tables = metadata().tables
-    facts = tables[FACT_LOGS.name]
     engine = connect(warehouse_url)
     with engine.connect() as connection:
         members = {
             name: connection.scalar(sa.select(sa.func.count()).select_from(tables[name]))
             for name in DIMENSIONS
         }
-        per_unit = {
-            (kind, unit): count
-            for kind, unit, count in connection.execute(
-                sa.select(facts.c.log_kind, facts.c.unit_id, sa.func.count()).group_by(
-                    facts.c.log_kind, facts.c.unit_id
-                )
-            )
-        }
     engine.dispose()
-
     counts = []
     for name, (source, key) in _DIMENSION_SOURCES.items():
-        keys = pc.unique(pq.read_table(staged[source], columns=[key])[key])
+        if key == SOURCES[source].primary_key:  # Unique as staged, and never the unknown member.
+            known = _staged_rows(staged[source])
+        else:
+            (path,) = staged[source]
+            keys = pc.unique(pq.read_table(path, columns=[key])[key])
+            known = len(keys.filter(pc.not_equal(keys, UNKNOWN)))
         # The unknown member comes on top.
-        expected = len(keys.filter(pc.not_equal(keys, UNKNOWN))) + 1
-        counts.append(Count(f"members of {name}", "staged", expected, name, members[name] or 0))
-    for kind, source in LOG_KINDS.items():
-        rows = pq.read_metadata(staged[source]).num_rows
-        loaded = sum(count for (of, _), count in per_unit.items() if of == kind)
-        counts.append(Count(f"{kind} records", "staged", rows, FACT_LOGS.name, loaded))
-        units = _records_per_unit(enriched[kind])
-        for unit in sorted({*units, *(unit for of, unit in per_unit if of == kind)}):
-            found = per_unit.get((kind, unit), 0)
-            what = f"{kind} records of unit {unit}"
-            counts.append(Count(what, "enriched", units[unit], FACT_LOGS.name, found))
+        counts.append(Count(f"members of {name}", "staged", known + 1, name, members[name] or 0))
     return counts
 
 
-def _records_per_unit(enriched: Path) -> Counter[int]:
-    counts: Counter[int] = Counter()
+def _count_records(
+    parts: Mapping[str, CheckedPart], staged: Mapping[str, Sequence[Path]]
+) -> list[Count]:
+    counts = []
+    for kind, source in LOG_KINDS.items():
+        mine = [part for part in parts.values() if part.log_kind == kind]
+        rows, loaded = _staged_rows(staged[source]), sum(part.of_kind for part in mine)
+        counts.append(Count(f"{kind} records", "staged", rows, FACT_LOGS.name, loaded))
+        expected, found = Counter[str](), Counter[str]()
+        for part in mine:
+            expected.update(part.enriched)
+            found.update(part.found)
+        for unit in sorted({*expected, *found}, key=int):
+            what = f"{kind} records of unit {unit}"
+            counts.append(Count(what, "enriched", expected[unit], FACT_LOGS.name, found[unit]))
+    return counts
+
+
+def _records_per_unit(enriched: Path) -> dict[str, int]:
+    counts: Counter[str] = Counter()
     with pq.ParquetFile(enriched) as file:
         for batch in file.iter_batches(columns=["unit_id"]):
             for item in pc.value_counts(batch["unit_id"]).to_pylist():
-                counts[item["values"]] += item["counts"]
-    return counts
+                counts[str(item["values"])] += item["counts"]
+    return dict(counts)

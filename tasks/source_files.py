@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import gzip
 import io
+import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from config.declarations import Column, Source
+from config.sources import SOURCES
 from tasks.errors import PipelineError
+from tasks.memo import once
 
 ARCHIVE = "take_home_data.zip"
 MAX_UNPACKED_BYTES = 20 * 2**30
@@ -42,14 +47,64 @@ class Layout:
     absent: tuple[str, ...]
 
 
-def find_files(name: str, data_dir: Path) -> list[Path]:
-    """The CSV files of a source, `NAME.csv` or `NAME.csv.gz` in any case; there should be one."""
+class SourcePart(NamedTuple):
+    """A CSV file that holds a source, or a part of it.
+
+    Attributes:
+        name: LOG_RCD_F for LOG_RCD_F.csv, LOG_RCD_F/2024-06-01 for a file of that folder.
+        path: The file.
+    """
+
+    name: str
+    path: Path
+
+
+def find_parts(name: str, data_dir: Path) -> list[SourcePart]:
+    """The CSV files of a source: `NAME.csv` or `NAME.csv.gz`, in any case, and those in `NAME/`.
+
+    A source that does not come in parts has no folder. No two parts should have the same name.
+    """
     wanted = {f"{name}{ending}".lower() for ending in _ENDINGS}
-    if not data_dir.is_dir():
-        return []
-    return sorted(
-        path for path in data_dir.iterdir() if path.name.lower() in wanted and path.is_file()
-    )
+    files, folders = once(("listing", data_dir), lambda: _list(data_dir))
+    found = [SourcePart(name, path) for path in files if path.name.lower() in wanted]
+    if SOURCES[name].in_parts:
+        for folder in folders:
+            if folder.name.lower() == name.lower():
+                inner, _ = once(("listing", folder), functools.partial(_list, folder))
+                found += [
+                    SourcePart(f"{name}/{_stem(path)}", path)
+                    for path in inner
+                    if path.name.lower().endswith(_ENDINGS) and not path.name.startswith(".")
+                ]
+    return found
+
+
+def find_files(name: str, data_dir: Path) -> list[Path]:
+    """The paths of a source's parts."""
+    return [part.path for part in find_parts(name, data_dir)]
+
+
+def _list(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files and the folders in a folder, by name; none if it is not there."""
+    files, folders = [], []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir():
+                folders.append(folder / entry.name)
+            elif entry.is_file():
+                files.append(folder / entry.name)
+    return files, folders
+
+
+def _stem(path: Path) -> str:
+    """A file's name without its ending.
+
+    >>> _stem(Path("2024-06-01.CSV.gz"))
+    '2024-06-01'
+    """
+    lowered = path.name.lower()
+    ending = next(ending for ending in reversed(_ENDINGS) if lowered.endswith(ending))
+    return path.name[: -len(ending)]
 
 
 def source_path(name: str, data_dir: Path) -> Path:
@@ -271,27 +326,31 @@ def _position(column: Column, positions: dict[str, int], named: set[str]) -> int
 
 
 def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout]:
-    """The layout of every source file.
+    """The layout of every source; of one that comes in parts, that of the last part.
 
     Raises:
         PipelineError: Listing every problem of every file at once.
     """
     layouts, problems = {}, []
     for source in sources:
-        found = find_files(source.name, data_dir)
-        if len(found) != 1:
-            names = " and ".join(path.name for path in found)
-            problems.append(
-                f"{names} stand side by side: keep one of them"
-                if found
-                else f"{source.name}.csv (or .csv.gz) is missing"
-            )
-            continue
-        try:
-            layouts[source.name] = match_columns(source, read_header(found[0]))
-        except PipelineError as error:
-            of_columns = [f"{found[0].name}: {problem}" for problem in error.problems]
-            problems.extend(of_columns or [str(error)])
+        found = find_parts(source.name, data_dir)
+        if not found:
+            folder = f", or a folder {source.name} of such files" if source.in_parts else ""
+            problems.append(f"{source.name}.csv (or .csv.gz{folder}) is missing")
+        by_name: dict[str, list[Path]] = {}
+        for part in found:
+            by_name.setdefault(part.name.lower(), []).append(part.path)
+        for paths in by_name.values():
+            if len(paths) > 1:
+                names = " and ".join(_shown(path, data_dir) for path in paths)
+                problems.append(f"{names} stand side by side: keep one of them")
+                continue
+            try:
+                layouts[source.name] = match_columns(source, read_header(paths[0]))
+            except PipelineError as error:
+                name = _shown(paths[0], data_dir)
+                of_columns = [f"{name}: {problem}" for problem in error.problems]
+                problems.extend(of_columns or [str(error).replace(paths[0].name, name, 1)])
     if problems:
         there = sorted(path.name for path in data_dir.iterdir()) if data_dir.is_dir() else []
         raise PipelineError(
@@ -301,6 +360,10 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
             + _remedies(problems),
         )
     return layouts
+
+
+def _shown(path: Path, data_dir: Path) -> str:
+    return path.relative_to(data_dir).as_posix()
 
 
 def _remedies(problems: Sequence[str]) -> str:

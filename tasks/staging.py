@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import itertools
 import json
 from collections import Counter, deque
@@ -44,6 +45,7 @@ from tasks.parsing import (
     parse_numbers,
     parse_switches,
     parse_timestamps,
+    widest_type,
 )
 from tasks.source_files import Layout, match_columns, read_header, shorten
 
@@ -52,6 +54,7 @@ PARQUET = {"compression": "zstd", "compression_level": 1}
 """As fast to write as the default, at half the size; see docs/benchmarks.md."""
 
 _SHOWN_ROWS = 5
+_SHOWN_WORDS = 20
 _SLICED_ROWS = 100
 _OBSERVED_ROWS = 10_000
 
@@ -219,7 +222,16 @@ def _with_words(status: pa.StringArray, words: pa.StringArray) -> pa.StringArray
     return pc.if_else(pc.is_valid(words), both, status)
 
 
-def stage_file(path: Path, source: Source, into: Path, quarantine: Path, threads: int = 1) -> Audit:
+def stage_file(
+    path: Path,
+    source: Source,
+    into: Path,
+    quarantine: Path,
+    *,
+    shown: str | None = None,
+    keys: Path | None = None,
+    threads: int = 1,
+) -> Audit:
     """Stage one CSV file, streaming.
 
     Args:
@@ -227,6 +239,9 @@ def stage_file(path: Path, source: Source, into: Path, quarantine: Path, threads
         source: Its declaration.
         into: The Parquet file to write.
         quarantine: The CSV file to write quarantined rows to; not made if there are none.
+        shown: The name of the CSV file for people, if not its own.
+        keys: A file to write a digest of the staged keys to: who reads only these can see
+            whether they changed.
         threads: How many blocks are read side by side.
 
     Raises:
@@ -234,16 +249,25 @@ def stage_file(path: Path, source: Source, into: Path, quarantine: Path, threads
             `source.max_rejected` cannot be read.
     """
     layout = match_columns(source, read_header(path))
+    job = _Job(path, source, layout, into, quarantine, shown or path.name, keys, threads)
     sizes: list[int] = []
     try:
-        blocks = _read_plain(path, source, layout, threads, sizes)
-        find = functools.partial(_find_plain, path, layout, threads, sizes)
-        return _stage(path, source, layout, blocks, find, into, quarantine)
+        return _stage(job, _read_plain(job, sizes), functools.partial(_find_plain, job, sizes))
     except NotPlainError:
-        blocks = _read_any(path, source, layout)
-        return _stage(
-            path, source, layout, blocks, functools.partial(locate, path), into, quarantine
-        )
+        return _stage(job, _read_any(job), functools.partial(locate, path))
+
+
+class _Job(NamedTuple):
+    """What is to be staged, and how, as `stage_file` has it."""
+
+    path: Path
+    source: Source
+    layout: Layout
+    into: Path
+    quarantine: Path
+    shown: str
+    keys: Path | None
+    threads: int
 
 
 _Located = dict[int, tuple[int, str]]
@@ -264,21 +288,19 @@ class _Read(NamedTuple):
     observed: dict[str, str] | None
 
 
-def _read_plain(
-    path: Path, source: Source, layout: Layout, threads: int, sizes: list[int]
-) -> Iterator[_Read]:
+def _read_plain(job: _Job, sizes: list[int]) -> Iterator[_Read]:
     """Blocks side by side, in their order; `sizes` gets the number of records of each."""
 
     def read(block: Block) -> _Read:
         columns, malformed = block.read()
         first = block.names is None and len(columns[0])
-        observed = _observe_types(columns, layout) if first else None
-        return _Read(read_batch(columns, source, layout), malformed, observed)
+        observed = _observe_types(columns, job.layout) if first else None
+        return _Read(read_batch(columns, job.source, job.layout), malformed, observed)
 
     records = 0
-    with ThreadPoolExecutor(threads) as pool:
-        blocks = plain_blocks(path, layout.header)
-        reading = deque(pool.submit(read, block) for block in itertools.islice(blocks, threads))
+    with ThreadPoolExecutor(job.threads) as pool:
+        blocks = plain_blocks(job.path, job.layout.header)
+        reading = deque(pool.submit(read, block) for block in itertools.islice(blocks, job.threads))
         while reading:
             found = reading.popleft().result()
             # Not before: blocks wait in memory.
@@ -290,36 +312,47 @@ def _read_plain(
             records += sizes[-1]
 
 
-def _find_plain(
-    path: Path, layout: Layout, threads: int, sizes: list[int], numbers: Sequence[int]
-) -> _Located:
-    return locate_in_blocks(plain_blocks(path, layout.header), sizes, numbers, threads)
+def _find_plain(job: _Job, sizes: list[int], numbers: Sequence[int]) -> _Located:
+    blocks = plain_blocks(job.path, job.layout.header)
+    return locate_in_blocks(blocks, sizes, numbers, job.threads)
 
 
-def _read_any(path: Path, source: Source, layout: Layout) -> Iterator[_Read]:
+def _read_any(job: _Job) -> Iterator[_Read]:
     """Blocks one after the other, of a file that is not plain."""
-    text = CsvText(path)
+    text = CsvText(job.path)
     observe = True
     for columns in text.batches():
-        observed = _observe_types(columns, layout) if observe else None
+        observed = _observe_types(columns, job.layout) if observe else None
         observe = False
-        yield _Read(read_batch(columns, source, layout), {}, observed)
-    none = Batch(arrow_schema(source, layout).empty_table(), {}, pa.nulls(0, pa.string()))
+        yield _Read(read_batch(columns, job.source, job.layout), {}, observed)
+    schema = arrow_schema(job.source, job.layout)
+    none = Batch(schema.empty_table(), {}, pa.nulls(0, pa.string()))
     yield _Read(none, text.malformed, None)  # They are all known at the end only.
 
 
-def _stage(
-    path: Path,
-    source: Source,
-    layout: Layout,
-    blocks: Iterator[_Read],
-    find: Callable[[Sequence[int]], _Located],
-    into: Path,
-    quarantine: Path,
-) -> Audit:
+class _KeyDigest:
+    """A digest of the key columns, whatever else the rows hold and how they come in blocks."""
+
+    def __init__(self, source: Source):
+        self._columns = {name: hashlib.sha256(name.encode()) for name in source.required}
+
+    def add(self, table: pa.Table) -> None:
+        for name, digest in self._columns.items():
+            for chunk in table[name].chunks:
+                digest.update(chunk.to_numpy())
+
+    def hexdigest(self) -> str:
+        whole = hashlib.sha256()
+        for digest in self._columns.values():
+            whole.update(digest.digest())
+        return whole.hexdigest()
+
+
+def _stage(job: _Job, blocks: Iterator[_Read], find: Callable[[Sequence[int]], _Located]) -> Audit:
+    source, layout, into = job.source, job.layout, job.into
     audit = Audit(
         source=source.name,
-        file=path.name,
+        file=job.shown,
         header=list(layout.header),
         recognised={name: layout.header[at] for name, at in layout.recognised.items()},
         absent=list(layout.absent),
@@ -327,6 +360,7 @@ def _stage(
     )
     words: Counter[str] = Counter()
     seen = SeenKeys()
+    keys = _KeyDigest(source)
     malformed: dict[int, Malformed] = {}
     rejected: dict[int, Rejection] = {}  # By position among the well-formed records.
     repeated: dict[int, int] = {}  # Likewise: the primary key that an earlier row has.
@@ -345,6 +379,8 @@ def _stage(
 
             table = _without(batch.table, refused)
             writer.write_table(table)
+            if job.keys is not None:
+                keys.add(table)
             audit.staged += len(table)
             for name in audit.nulls:
                 audit.nulls[name] += table[name].null_count
@@ -354,7 +390,7 @@ def _stage(
 
     audit.rows = position + len(malformed)
     audit.word_rows = words.total()
-    audit.words = dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:20])
+    audit.words = dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN_WORDS])
     numbers = among_all(malformed, list(rejected))
     reasons = {number: Rejection(*reason) for number, reason in malformed.items()}
     reasons.update(zip(numbers, rejected.values(), strict=True))
@@ -370,7 +406,9 @@ def _stage(
         located = find([*reasons, *first_rows.values()])
         _explain_repeats(reasons, first_rows, located, audit)
         _refuse_too_many(audit, source, reasons, located)
-        _write_quarantine(quarantine, path, reasons, located)
+        _write_quarantine(job, reasons, located)
+    if job.keys is not None:
+        job.keys.write_text(keys.hexdigest() + "\n", encoding="ascii", newline="\n")
     return audit
 
 
@@ -485,17 +523,52 @@ def _refuse_too_many(
     )
 
 
-def _write_quarantine(
-    quarantine: Path,
-    path: Path,
-    reasons: dict[int, Rejection],
-    located: _Located,
-) -> None:
+def _write_quarantine(job: _Job, reasons: dict[int, Rejection], located: _Located) -> None:
     # Surrogates turn back into the bytes that came.
-    with quarantine.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+    with job.quarantine.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(QUARANTINE_HEADER)
         for number in sorted(reasons):
             line, row = located[number]
             kind, detail = reasons[number]
-            writer.writerow((path.name, line, f"{kind}: {detail}" if detail else kind, row))
+            writer.writerow((job.shown, line, f"{kind}: {detail}" if detail else kind, row))
+
+
+def merge_audits(audits: Sequence[Audit], shown: str) -> Audit:
+    """The audit of a source that came in parts.
+
+    Args:
+        audits: Of its parts, at least one.
+        shown: What the parts are called together.
+    """
+    if len(audits) == 1:
+        return audits[0]
+    headers = dict.fromkeys(column for audit in audits for column in audit.header)
+    counts: dict[str, Counter[str]] = {
+        name: Counter() for name in ("quarantined", "repeated_keys", "nulls", "words")
+    }
+    for audit in audits:
+        for name, counter in counts.items():
+            counter.update(getattr(audit, name))
+    words = sorted(counts["words"].items(), key=lambda item: (-item[1], item[0]))
+    return Audit(
+        source=audits[0].source,
+        file=shown,
+        header=list(headers),
+        recognised={name: header for audit in audits for name, header in audit.recognised.items()},
+        absent=[name for name in audits[0].absent if all(name in a.absent for a in audits)],
+        observed_types={
+            column: widest_type(
+                audit.observed_types[column] for audit in audits if column in audit.observed_types
+            )
+            for column in headers
+            if any(column in audit.observed_types for audit in audits)
+        },
+        rows=sum(audit.rows for audit in audits),
+        staged=sum(audit.staged for audit in audits),
+        quarantined=dict(sorted(counts["quarantined"].items())),
+        repeated_keys=dict(counts["repeated_keys"]),
+        nulls=dict(counts["nulls"]),
+        words=dict(words[:_SHOWN_WORDS]),
+        word_rows=sum(audit.word_rows for audit in audits),
+    )

@@ -5,7 +5,7 @@ Pure functions. Every dimension has the unknown member -1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,10 +20,10 @@ from config.warehouse import (
     DIM_UNIT,
     FACT_LOGS,
 )
-from tasks.enrichment import resolve_application_instances, resolve_log_instances
+from tasks.enrichment import resolve_application_instances
 from tasks.parsing import ARROW_TYPES
 
-_BATCH_ROWS = 131_072
+_BATCH_ROWS = 65_536
 NO_NAME = "(no name)"
 
 
@@ -67,25 +67,17 @@ def application_instances(
     return _with_unknown(DIM_APPLICATION_INSTANCE, rows)
 
 
-def log_instances(
-    log_instance: pa.Table,
-    point: pa.Table,
-    app_instance: pa.Table,
-    app_type_ref: pa.Table,
-    app_type: pa.Table,
-) -> pa.Table:
-    """`dim_log_instance`."""
-    rows = resolve_log_instances(log_instance, point, app_instance, app_type_ref, app_type)
-    return _with_unknown(DIM_LOG_INSTANCE, rows)
+def log_instances(chains: pa.Table) -> pa.Table:
+    """`dim_log_instance`, from the chains as `resolve_log_instances` gives them."""
+    return _with_unknown(DIM_LOG_INSTANCE, chains)
 
 
-def facts(enriched: Iterable[Path]) -> Iterator[pa.RecordBatch]:
-    """The rows of `fact_logs` in enriched files, streamed."""
+def facts(enriched: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of `fact_logs` in a file of enriched log records, streamed."""
     schema = arrow_schema(FACT_LOGS)
-    for path in enriched:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=schema.names):
-                yield batch.select(schema.names).cast(schema)
+    with pq.ParquetFile(enriched) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=schema.names):
+            yield batch.select(schema.names).cast(schema)
 
 
 def _with_unknown(table: Table, rows: pa.Table, **texts: str) -> pa.Table:

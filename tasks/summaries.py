@@ -1,10 +1,16 @@
-"""Summaries: log instances and log records for each unit, application instance or type."""
+"""Summaries: log instances and log records for each unit, application instance or type.
+
+The records were counted while they were loaded (`log_tally`); none is read again here.
+"""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 
 from config.declarations import UNKNOWN
@@ -43,9 +49,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """Level -> the columns of its summary; the first is the key."""
 
 
-def summarise(
-    level: str, log_instances: pd.DataFrame, records: pd.DataFrame, names: pd.DataFrame
-) -> pd.DataFrame:
+Rows = Mapping[int, Mapping[str, object]]
+"""Key -> what is known of it, by column."""
+
+
+def summarise(level: str, log_instances: Rows, records: Rows, names: Rows) -> list[dict[str, Any]]:
     """One row per key that has a log instance or a log record, sorted by key.
 
     Args:
@@ -54,23 +62,24 @@ def summarise(
         records: Per key, record_count, digital_count, float_count and the first and last time.
         names: Per key, what it is called and belongs to.
 
-    >>> logs = pd.DataFrame({"unit_id": [7], "log_count": [2], "app_instance_count": [1]})
-    >>> records = pd.DataFrame({"unit_id": [-1, 7], "record_count": [1, 5], "digital_count": [1, 0],
-    ...     "float_count": [0, 5], "first_recorded_at": None, "last_recorded_at": None})
-    >>> names = pd.DataFrame({"unit_id": [-1, 7], "unit_name": ["Unknown", "Unit 7"]})
-    >>> summarise("unit_id", logs, records, names)[["unit_id", "log_count", "record_count"]]
-       unit_id  log_count  record_count
-    0       -1          0             1
-    1        7          2             5
-
-    Raises:
-        pandas.errors.MergeError: One of the tables holds a key twice.
+    >>> logs = {7: {"log_count": 2, "app_instance_count": 1}}
+    >>> records = {-1: {"record_count": 1}, 7: {"record_count": 5, "float_count": 5}}
+    >>> names = {-1: {"unit_name": "Unknown"}, 7: {"unit_name": "Unit 7"}}
+    >>> rows = summarise("unit_id", logs, records, names)
+    >>> [(row["unit_name"], row["log_count"], row["record_count"]) for row in rows]
+    [('Unknown', 0, 1), ('Unit 7', 2, 5)]
     """
-    summary = log_instances.merge(records, on=level, how="outer", validate="1:1")
-    summary = summary.merge(names, on=level, how="left", validate="1:1")
-    counts = [name for name in COLUMNS[level] if name.endswith("_count")]
-    summary[counts] = summary[counts].fillna(0).astype("int64")
-    return summary.sort_values(level, ignore_index=True)[list(COLUMNS[level])]
+    counts = {name: 0 for name in COLUMNS[level] if name.endswith("_count")}
+    return [
+        {
+            level: key,
+            **counts,
+            **names.get(key, {}),
+            **log_instances.get(key, {}),
+            **records.get(key, {}),
+        }
+        for key in sorted({*log_instances, *records})
+    ]
 
 
 def write_summary(warehouse_url: str, level: str, into: Path) -> int:
@@ -78,20 +87,24 @@ def write_summary(warehouse_url: str, level: str, into: Path) -> int:
     engine = connect(warehouse_url)
     with engine.connect() as connection:
         log_instances, records, names = (
-            pd.read_sql(query, connection)
+            {row[level]: dict(row) for row in connection.execute(query).mappings()}
             for query in (_log_instances(level), _records(level), _names(level))
         )
     engine.dispose()
-    summary = summarise(level, log_instances, records, names)
-    for column in ("first_recorded_at", "last_recorded_at"):
-        summary[column] = summary[column].map(_time_text)
-    summary.to_csv(into, index=False, lineterminator="\n")
-    return len(summary)
+    rows = summarise(level, log_instances, records, names)
+    for row in rows:
+        for column in ("first_recorded_at", "last_recorded_at"):
+            row[column] = _time_text(row.get(column))
+    with into.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS[level], extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return len(rows)
 
 
-def _time_text(moment: pd.Timestamp) -> str:
-    """A time by itself: pandas would write all of a column as finely as its finest."""
-    return "" if pd.isna(moment) else str(moment.to_pydatetime())
+def _time_text(moment: datetime | None) -> str:
+    """A time, as fine as it is."""
+    return "" if moment is None else str(moment)
 
 
 def _distinct_known(column: sa.Column) -> sa.ColumnElement[int]:
@@ -114,15 +127,26 @@ def _log_instances(level: str) -> sa.Select:
 
 
 def _records(level: str) -> sa.Select:
-    facts = metadata().tables["fact_logs"]
-    return sa.select(
-        facts.c[level],
-        sa.func.count().label("record_count"),
-        sa.func.sum(sa.case((facts.c.log_kind == "B", 1), else_=0)).label("digital_count"),
-        sa.func.sum(sa.case((facts.c.log_kind == "F", 1), else_=0)).label("float_count"),
-        sa.func.min(facts.c.recorded_at).label("first_recorded_at"),
-        sa.func.max(facts.c.recorded_at).label("last_recorded_at"),
-    ).group_by(facts.c[level])
+    logs = metadata().tables["dim_log_instance"]
+    tally = sa.table(
+        "log_tally",
+        *(sa.column(name) for name in ("point_log_inst_id", "log_kind", "record_count")),
+        sa.column("first_recorded_at", sa.DateTime()),
+        sa.column("last_recorded_at", sa.DateTime()),
+    )
+    count = tally.c.record_count
+    return (
+        sa.select(
+            logs.c[level],
+            sa.func.sum(count).label("record_count"),
+            sa.func.sum(sa.case((tally.c.log_kind == "B", count), else_=0)).label("digital_count"),
+            sa.func.sum(sa.case((tally.c.log_kind == "F", count), else_=0)).label("float_count"),
+            sa.func.min(tally.c.first_recorded_at).label("first_recorded_at"),
+            sa.func.max(tally.c.last_recorded_at).label("last_recorded_at"),
+        )
+        .join_from(tally, logs, logs.c.point_log_inst_id == tally.c.point_log_inst_id)
+        .group_by(logs.c[level])
+    )
 
 
 def _names(level: str) -> sa.Select:

@@ -1,28 +1,33 @@
 """The warehouse, an SQLite file: loads, their receipts, and connections to read it.
 
-All that is particular to SQLite stands here. A load replaces one table's rows in one
-transaction: readers see the former rows or the new ones (write-ahead log), a failed load
-leaves the former ones, and the load's receipt is committed with its rows. Triggers remove the
-receipt when anyone else changes a row, so that the next run mends the table.
+All that is particular to SQLite stands here. A load replaces one table's rows, or those of the
+parts that changed, in one transaction: readers see the former rows or the new ones (write-ahead
+log), a failed load leaves the former ones, and the load's receipt is committed with its rows.
+Triggers remove the receipt when anyone else changes a row, so that the next run mends the table.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from config.declarations import Table
-from config.warehouse import DIMENSIONS, TABLES
+from config.warehouse import DIMENSIONS, FACT_LOGS, PART_ROWS, TABLES
 from tasks.errors import PipelineError
 from tasks.freshness import Receipt, digest_of
+from tasks.memo import once
 
 if TYPE_CHECKING:
+    import adbc_driver_manager
     import pyarrow as pa
     import sqlalchemy as sa
 
@@ -35,7 +40,16 @@ _SHORT_WAIT_S = 5
 logger = logging.getLogger("luigi-interface")
 
 _CACHE_KIB = 65_536
-"""Page cache of a load, for the look-ups of its foreign keys."""
+"""Page cache where pages are asked for in no order: reading, and keeping indexes up to date."""
+
+_SORT_KIB = 4_096
+"""Page cache where rows are appended; also how much is sorted at a time for an index, which is
+the faster the better it fits the processor's own cache."""
+
+_PAGE_BYTES = 16_384
+
+_REINDEXED_SHARE = 4
+"""Indexes are made anew if more than one row in so many changes."""
 
 _EVENTS = ("INSERT", "UPDATE", "DELETE")
 
@@ -50,6 +64,23 @@ CREATE TABLE IF NOT EXISTS retained_member (
     table_name TEXT NOT NULL,
     member_key INTEGER NOT NULL,
     PRIMARY KEY (table_name, member_key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS loaded_part (
+    number INTEGER NOT NULL PRIMARY KEY,
+    part TEXT NOT NULL,
+    log_kind TEXT NOT NULL,
+    content TEXT NOT NULL,
+    load TEXT NOT NULL,
+    row_count INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS log_tally (
+    number INTEGER NOT NULL,
+    point_log_inst_id INTEGER NOT NULL,
+    log_kind TEXT NOT NULL,
+    record_count INTEGER NOT NULL,
+    first_recorded_at DATETIME,
+    last_recorded_at DATETIME,
+    PRIMARY KEY (number, point_log_inst_id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS data_dictionary (
     table_name TEXT NOT NULL,
@@ -109,17 +140,95 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 def load_receipt(url: str, table: str) -> Receipt | None:
     """The receipt of a table's last load; None if the table or the receipt is not there."""
+    return once(("receipts", url), lambda: _load_receipts(url)).get(table)
+
+
+def _load_receipts(url: str) -> dict[str, Receipt]:
+    """The receipts that can be believed: of tables that have all that a load gives them."""
+    answers = _ask(url, "SELECT table_name, receipt FROM load_receipt", _PARTS)
+    if answers is None:
+        return {}
+    receipts, parts = answers
+    there = {(table, name) for table, name in parts}
+    found = {}
+    for table, text in receipts:
+        receipt = Receipt.from_json(text)
+        if table in TABLES and receipt is not None and _parts(TABLES[table]) <= there:
+            found[table] = receipt
+    return found
+
+
+class LoadedPart(NamedTuple):
+    """What the warehouse knows of a part of the log records that was loaded.
+
+    Attributes:
+        number: Of the part; its rows have `log_id` from `number * PART_ROWS + 1` on.
+        part: Its name.
+        log_kind: B or F.
+        content: Digest of what its rows were made from.
+        load: Of the load that brought them; another one each time.
+        row_count: How many there are.
+    """
+
+    number: int
+    part: str
+    log_kind: str
+    content: str
+    load: str
+    row_count: int
+
+
+def loaded_parts(url: str) -> list[LoadedPart]:
+    """The parts of the log records that are loaded, by number."""
+    answers = _ask(url, f"SELECT {', '.join(LoadedPart._fields)} FROM loaded_part ORDER BY number")
+    return [] if answers is None else [LoadedPart(*row) for row in answers[0]]
+
+
+class PartCounts(NamedTuple):
+    """The facts of one part, counted.
+
+    Attributes:
+        of_kind: Those of the kind that its records have.
+        per_unit: Unit -> facts.
+    """
+
+    of_kind: int
+    per_unit: dict[int, int]
+
+
+def count_parts(url: str, parts: Iterable[LoadedPart]) -> dict[str, PartCounts]:
+    """Count the facts of some parts, by name; each costs what its facts are."""
+    path = database_path(url).absolute()
+    found = {}
+    with closing(_open_read_only(path)) as connection:
+        (total,) = connection.execute("SELECT sum(row_count) FROM loaded_part").fetchone()
+        for part in parts:
+            first, last = part.number * PART_ROWS, (part.number + 1) * PART_ROWS
+            mine = f"WHERE log_id > {first} AND log_id <= {last}"
+            # Where they are many of all, it is faster to run over the index than to sort them.
+            many = part.row_count * _REINDEXED_SHARE > total
+            index = "INDEXED BY ix_fact_logs_unit_id" if many else "NOT INDEXED"
+            (of_kind,) = connection.execute(
+                f"SELECT count(*) FROM fact_logs {mine} AND log_kind = ?", (part.log_kind,)
+            ).fetchone()
+            units = connection.execute(
+                f"SELECT unit_id, count(*) FROM fact_logs {index} {mine} GROUP BY unit_id"
+            ).fetchall()
+            found[part.part] = PartCounts(of_kind, dict(units))
+    return found
+
+
+def tally_log_instances(url: str) -> dict[str, dict[int, int]]:
+    """Kind of log record -> log instance -> its records."""
     answers = _ask(
         url,
-        f"SELECT receipt FROM load_receipt WHERE table_name = '{table}'",
-        f"SELECT name FROM sqlite_schema WHERE tbl_name = '{table}' UNION ALL"
-        f" SELECT column_name FROM data_dictionary WHERE table_name = '{table}'",
+        "SELECT log_kind, point_log_inst_id, sum(record_count) FROM log_tally"
+        " GROUP BY log_kind, point_log_inst_id",
     )
-    if answers is None:
-        return None
-    receipts, parts = answers
-    whole = _parts(TABLES[table]) <= {name for (name,) in parts}
-    return Receipt.from_json(receipts[0][0]) if receipts and whole else None
+    tally: dict[str, dict[int, int]] = {}
+    for kind, instance, count in [] if answers is None else answers[0]:
+        tally.setdefault(kind, {})[instance] = count
+    return tally
 
 
 def _ask(url: str, *queries: str) -> list[list[tuple]] | None:
@@ -134,14 +243,21 @@ def _ask(url: str, *queries: str) -> list[list[tuple]] | None:
         return None  # If it is damaged, the load will tell.
 
 
-def _parts(table: Table) -> set[str]:
+_PARTS = """
+    SELECT tbl_name, name FROM sqlite_schema
+    UNION ALL SELECT table_name, column_name FROM data_dictionary
+"""
+
+
+def _parts(table: Table) -> set[tuple[str, str]]:
     """What a loaded table has: itself, its triggers, its indexes, its dictionary."""
-    return {
+    names = {
         table.name,
         *(f"{table.name}_{event}_voids_receipt" for event in _EVENTS),
         *(f"ix_{table.name}_{column}" for column in table.indexes),
         *(column.name for column in table.columns),
     }
+    return {(table.name, name) for name in names}
 
 
 def catalog_digest(url: str) -> str | None:
@@ -157,9 +273,31 @@ def forget_load(url: str, table: str) -> None:
         with _writing(path) as connection:
             connection.executescript(_BOOKKEEPING)
             connection.execute("DELETE FROM load_receipt WHERE table_name = ?", (table,))
+            if table == FACT_LOGS.name:
+                connection.execute("DELETE FROM loaded_part")
 
 
 # --- loading ---------------------------------------------------------------------------------
+
+
+class PartRows(NamedTuple):
+    """The facts of one part of the log records.
+
+    Attributes:
+        part: Its name.
+        number: Its number; the rows' `log_id` begins with it.
+        log_kind: B or F.
+        content: Digest of what they are made from.
+        row_count: How many they are.
+        batches: Gives them, with columns as declared.
+    """
+
+    part: str
+    number: int
+    log_kind: str
+    content: str
+    row_count: int
+    batches: Callable[[], Iterable[pa.RecordBatch]]
 
 
 def replace_rows(
@@ -189,61 +327,177 @@ def replace_rows(
     Raises:
         PipelineError: The rows do not fit the table. The former ones then still stand.
     """
-    import adbc_driver_sqlite.dbapi
-    import pyarrow as pa
+    with _loading(url, table, receipt, before_commit) as load:
+        load.empty()
+        load.ingest(_as_stored(batch) for batch in batches)
+        load.finish()
+        load.rows = load.count()
+    return load.rows
+
+
+def replace_parts(
+    url: str,
+    parts: Collection[PartRows],
+    receipt: Receipt,
+    before_commit: Callable[[], None] = lambda: None,
+) -> tuple[list[str], int]:
+    """Replace the facts of the parts that changed, in one transaction with the receipt.
+
+    Args:
+        url: The warehouse.
+        parts: All parts that there are; the facts of others are removed.
+        receipt: What all of them were made from.
+        before_commit: As for `replace_rows`.
+
+    Returns:
+        The parts whose facts were loaded, and the number of all facts.
+
+    Raises:
+        PipelineError: The rows do not fit the table. The former ones then still stand.
+    """
+    with _loading(url, FACT_LOGS, receipt, before_commit) as load:
+        former = load.believed_parts()
+        kept = {
+            part.number: former[part.number].row_count
+            for part in parts
+            if part.number in former and part.content == former[part.number].content
+        }
+        stale = sorted(
+            (part for part in parts if part.number not in kept), key=lambda part: part.number
+        )
+        if kept:
+            gone = load.present_parts() - set(kept)
+            touched = sum(former[number].row_count for number in gone if number in former)
+            touched += sum(part.row_count for part in stale)
+            load.remove_parts(gone, reindex=touched * _REINDEXED_SHARE > sum(kept.values()))
+        else:
+            load.empty()
+        tallies = {part.number: _Tally() for part in stale}
+        load.ingest(tallies[part.number].count(batch) for part in stale for batch in part.batches())
+        load.finish()
+        for part in stale:
+            load.mark_part(part, receipt.outputs.get("load", ""), tallies[part.number])
+        load.rows = sum(kept.values()) + sum(tally.rows for tally in tallies.values())
+    return [part.part for part in stale], load.rows
+
+
+@contextlib.contextmanager
+def _loading(
+    url: str, table: Table, receipt: Receipt, before_commit: Callable[[], None]
+) -> Iterator[_Load]:
+    """A load, begun; committed at the end with its receipt, or rolled back."""
+    import adbc_driver_manager
+    import adbc_driver_sqlite
 
     path = database_path(url)
     _prepare(path)
     with (
-        closing(adbc_driver_sqlite.dbapi.connect(str(path))) as connection,
-        closing(connection.cursor()) as cursor,
+        closing(adbc_driver_sqlite.connect(str(path))) as database,
+        closing(adbc_driver_manager.AdbcConnection(database)) as connection,
     ):
         try:
-            load = _Load(cursor, table)
-            load.begin(receipt)
+            connection.set_autocommit(False)
+            load = _Load(connection, table)
+            load.begin()
             load.make_table()
-            load.set_aside()
-            stored = (_as_stored(batch) for batch in batches)
-            first = next(stored, None)
-            if first is not None:
-                reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, stored))
-                cursor.adbc_ingest(table.name, reader, mode="append")
-            rows = load.finish()
+            yield load
             before_commit()
-            load.record(receipt, rows)
+            load.record(receipt)
             connection.commit()
-        except adbc_driver_sqlite.dbapi.Error as error:
+        except adbc_driver_manager.Error as error:
             # On a full disk SQLite has rolled back by itself, and says so by an error.
-            with contextlib.suppress(adbc_driver_sqlite.dbapi.Error):
+            with contextlib.suppress(adbc_driver_manager.Error):
                 connection.rollback()
             raise PipelineError(
                 f"{table.name} could not be loaded into {path}; the former rows stand.",
                 [str(error)],
             ) from error
         except BaseException:
-            with contextlib.suppress(adbc_driver_sqlite.dbapi.Error):
+            with contextlib.suppress(adbc_driver_manager.Error):
                 connection.rollback()
             raise
-    return rows
+    if table == FACT_LOGS:
+        _keep_readers_apart(path)
 
 
 def watch(table: str) -> list[str]:
     """Statements that make any change of a table's rows void its receipt."""
+    if table != FACT_LOGS.name:
+        return [_trigger(table, event, table, {}) for event in _EVENTS]
+    rows = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
+    in_facts = {event: [f"{row}.log_id / {PART_ROWS}" for row in rows[event]] for event in _EVENTS}
+    in_tally = {event: [f"{row}.number" for row in rows[event]] for event in _EVENTS}
     return [
-        f"CREATE TRIGGER {table}_{event}_voids_receipt AFTER {event} ON {table}"
-        f" BEGIN DELETE FROM load_receipt WHERE table_name = '{table}'; END"
-        for event in _EVENTS
+        *(_trigger(table, event, table, in_facts) for event in _EVENTS),
+        *(_trigger("log_tally", event, table, in_tally) for event in _EVENTS),
     ]
+
+
+def _trigger(on: str, event: str, table: str, parts: Mapping[str, list[str]]) -> str:
+    voided = [f"DELETE FROM load_receipt WHERE table_name = '{table}'"]
+    voided += [
+        f"DELETE FROM loaded_part WHERE number = {number}" for number in parts.get(event, [])
+    ]
+    return (
+        f"CREATE TRIGGER {on}_{event}_voids_receipt AFTER {event} ON {on}"
+        f" BEGIN {'; '.join(voided)}; END"
+    )
 
 
 def unwatch(table: str) -> list[str]:
     """Statements that take these triggers away."""
-    return [f"DROP TRIGGER IF EXISTS {table}_{event}_voids_receipt" for event in _EVENTS]
+    watched = (table, "log_tally") if table == FACT_LOGS.name else (table,)
+    return [
+        f"DROP TRIGGER IF EXISTS {on}_{event}_voids_receipt" for on in watched for event in _EVENTS
+    ]
 
 
-def _chain(first: pa.RecordBatch, others: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-    yield first
-    yield from others
+class _Tally:
+    """Counts the records of one part while they pass by."""
+
+    def __init__(self) -> None:
+        self._batches: list[pa.Table] = []
+        self.rows = 0
+
+    def count(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Count a batch of facts and give it on, as it is stored."""
+        import pyarrow as pa
+
+        stored = _as_stored(batch)
+        columns = ["point_log_inst_id", "recorded_at"]
+        self._batches.append(_tallied(pa.Table.from_batches([stored.select(columns)])))
+        self.rows += len(batch)
+        return stored
+
+    def rows_by_instance(self) -> list[tuple[int, int, str | None, str | None]]:
+        """Log instance, records, first and last time."""
+        import pyarrow as pa
+
+        if not self._batches:
+            return []
+        whole = pa.concat_tables(self._batches).group_by("point_log_inst_id")
+        tally = whole.aggregate([("count", "sum"), ("first", "min"), ("last", "max")])
+        columns = ("point_log_inst_id", "count_sum", "first_min", "last_max")
+        return list(zip(*(tally[name].to_pylist() for name in columns), strict=True))
+
+
+def _tallied(records: pa.Table) -> pa.Table:
+    tally = records.group_by("point_log_inst_id").aggregate(
+        [("point_log_inst_id", "count"), ("recorded_at", "min"), ("recorded_at", "max")]
+    )
+    return tally.select(
+        ["point_log_inst_id", "point_log_inst_id_count", "recorded_at_min", "recorded_at_max"]
+    ).rename_columns(["point_log_inst_id", "count", "first", "last"])
+
+
+def _ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches, each made while the one before is being loaded."""
+    source = iter(batches)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, source, None)
+        while (batch := following.result()) is not None:
+            following = pool.submit(next, source, None)
+            yield batch
 
 
 def _as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -262,14 +516,20 @@ def _as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _prepare(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _writing(path) as connection:
-        # Readers keep seeing the former rows while a load is under way.
-        connection.execute("PRAGMA journal_mode = WAL")
-        there = connection.execute(
-            "SELECT count(*) FROM sqlite_schema WHERE name IN (?, ?, ?)",
-            ("load_receipt", "retained_member", "data_dictionary"),
-        ).fetchone()
-        if there != (3,):
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # Of a file that is new.
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        if not {"load_receipt", "retained_member", "data_dictionary", "log_tally"} <= names:
             connection.executescript(_BOOKKEEPING)
+    # Until facts have been loaded for the first time there is nothing to read beside a load,
+    # and without a write-ahead log every page is written once.
+    if FACT_LOGS.name in names:
+        _keep_readers_apart(path)
+
+
+def _keep_readers_apart(path: Path) -> None:
+    """From now on readers see the former rows while a load is under way."""
+    with _writing(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 @contextlib.contextmanager
@@ -290,15 +550,18 @@ def _writing(path: Path) -> Iterator[sqlite3.Connection]:
 class _Load:
     """The steps of one load, in one transaction of one cursor."""
 
-    def __init__(self, cursor: Any, table: Table):
+    def __init__(self, connection: adbc_driver_manager.AdbcConnection, table: Table):
         from sqlalchemy.dialects import sqlite
         from sqlalchemy.schema import CreateIndex, CreateTable
 
         from tasks.star_schema import metadata
 
-        self.cursor = cursor
+        self.connection = connection
         self.table = table
         self.columns = ", ".join(column.name for column in table.columns)
+        self.referred: dict[str, set[int]] = {name: set() for name in table.references}
+        self.former = False
+        self.rows = 0
         declared = metadata().tables[table.name]
         dialect = sqlite.dialect()
         self.create_table = str(CreateTable(declared).compile(dialect=dialect)).strip()
@@ -309,30 +572,45 @@ class _Load:
 
     def query(self, sql: str) -> list[tuple]:
         """Run a statement and fetch what it gives."""
-        self.cursor.execute(sql)
-        rows: list[tuple] = self.cursor.fetchall()
-        return rows
+        import adbc_driver_manager
+        import pyarrow as pa
 
-    def begin(self, receipt: Receipt) -> None:
+        with closing(adbc_driver_manager.AdbcStatement(self.connection)) as statement:
+            statement.set_sql_query(sql)
+            handle, _ = statement.execute_query()
+            with pa.RecordBatchReader._import_from_c(handle.address) as reader:
+                columns = reader.read_all().to_pydict().values()
+        return list(zip(*columns, strict=True))
+
+    def run(self, sql: str) -> None:
+        """Run a statement that gives nothing."""
+        import adbc_driver_manager
+
+        with closing(adbc_driver_manager.AdbcStatement(self.connection)) as statement:
+            statement.set_sql_query(sql)
+            statement.execute_update()
+
+    def begin(self) -> None:
         """Take the write lock, by a first statement that writes; wait if another run has it."""
-        from adbc_driver_sqlite.dbapi import Error
+        from adbc_driver_manager import Error
 
-        self.query(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self.query(f"PRAGMA cache_size = -{_SORT_KIB}")
+        self.query("PRAGMA threads = 2")
         first = f"DELETE FROM load_receipt WHERE table_name = '{self.table.name}'"
         try:
             self.query("PRAGMA busy_timeout = 0")
-            self.query(first)
+            self.run(first)
         except Error as error:
             if "locked" not in str(error):
                 raise
             logger.warning("%s: another program writes to the warehouse; waiting", self.table.name)
             self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
-            self.query(first)
-        names = {name for (name,) in self.query("SELECT name FROM sqlite_schema")}
-        self.tables = [name for name in TABLES if name in names]
-        for name in self.tables:
+            self.run(first)
+        self.catalog = set(self.query("SELECT tbl_name, name FROM sqlite_schema"))
+        self.tables = [name for name in TABLES if (name, name) in self.catalog]
+        for name in TABLES:
             for statement in unwatch(name):
-                self.query(statement)
+                self.run(statement)
 
     def make_table(self) -> None:
         """See that the table is there as declared; columns that someone added may stay."""
@@ -349,7 +627,7 @@ class _Load:
                 )
         else:
             self.tables.append(self.table.name)
-            self.query(self.create_table)
+            self.run(self.create_table)
 
     def _fits(self) -> bool:
         declared = self._declared()
@@ -375,49 +653,152 @@ class _Load:
             rows = scratch.execute(f"PRAGMA table_info({self.table.name})").fetchall()
         return {name: (kind, notnull, key) for _, name, kind, notnull, _, key in rows}
 
-    def set_aside(self) -> None:
-        """Empty the table, keeping in `former` the members that other tables refer to."""
-        name, key = self.table.name, self.table.primary_key
-        references = " UNION ".join(
-            f"SELECT {column} FROM {child.name}"
+    def empty(self) -> None:
+        """Remove all rows, keeping in `former` those of a dimension that others may refer to."""
+        name = self.table.name
+        if name == FACT_LOGS.name:
+            self.run("DELETE FROM loaded_part")
+            self.run("DELETE FROM log_tally")
+        elif self._children() and self.query(f"SELECT 1 FROM {name} LIMIT 1"):
+            self.former = True
+            self.run(f"CREATE TEMP TABLE former AS SELECT * FROM {name}")
+        self._drop_indexes()
+        if self._fits():
+            self.run(f"DELETE FROM {name}")
+        else:
+            self.run(f"DROP TABLE {name}")
+            self.run(self.create_table)
+
+    def _drop_indexes(self) -> None:
+        for index in self.create_indexes:
+            self.run(f"DROP INDEX IF EXISTS {index}")
+
+    def _children(self) -> list[tuple[str, str]]:
+        """Tables and columns that refer to this table."""
+        return [
+            (child.name, column)
             for child in TABLES.values()
             for column, (parent, _) in child.references.items()
-            if parent == name and child.name in self.tables
-        )
-        self.former = bool(references) and name in DIMENSIONS
-        if self.former:
-            self.query(
-                f"CREATE TEMP TABLE former AS SELECT * FROM {name} WHERE {key} IN ({references})"
-            )
-        for index in self.create_indexes:
-            self.query(f"DROP INDEX IF EXISTS {index}")
-        if self._fits():
-            self.query(f"DELETE FROM {name}")
-        else:
-            self.query(f"DROP TABLE {name}")
-            self.query(self.create_table)
+            if parent == self.table.name and child.name in self.tables
+        ]
 
-    def finish(self) -> int:
-        """Put back what is still referred to, index, check; return the number of new rows."""
-        name, key = self.table.name, self.table.primary_key
-        ((rows,),) = self.query(f"SELECT count(*) FROM {name}")
+    def believed_parts(self) -> dict[int, LoadedPart]:
+        """The parts whose facts are there as they were loaded, by number.
+
+        None, if the table is not as declared or lacked what made changes by others seen.
+        """
+        needed = {pair for pair in _parts(self.table) if pair[1].endswith("_voids_receipt")}
+        needed |= {("log_tally", f"log_tally_{event}_voids_receipt") for event in _EVENTS}
+        if not needed <= self.catalog or not self._fits():
+            return {}
+        columns = ", ".join(LoadedPart._fields)
+        rows = self.query(f"SELECT {columns} FROM loaded_part")
+        return {row[0]: LoadedPart(*row) for row in rows}
+
+    def present_parts(self) -> set[int]:
+        """The numbers of all parts of which there is something, whoever brought it."""
+        self.run("DELETE FROM fact_logs WHERE log_id <= 0")
+        # From one part to the next: the facts within are not looked at.
+        following = f"SELECT (min(log_id) - 1) / {PART_ROWS} FROM fact_logs"
+        rows = self.query(
+            f"WITH RECURSIVE present(number) AS ({following} UNION ALL"
+            f" SELECT ({following} WHERE log_id > (number + 1) * {PART_ROWS})"
+            " FROM present WHERE number IS NOT NULL)"
+            " SELECT number FROM present WHERE number IS NOT NULL"
+            " UNION SELECT number FROM loaded_part UNION SELECT number FROM log_tally"
+        )
+        return {int(number) for (number,) in rows}
+
+    def remove_parts(self, numbers: Collection[int], *, reindex: bool) -> None:
+        """Remove the facts of some parts.
+
+        Args:
+            numbers: Of the parts.
+            reindex: Whether so much changes that the indexes are better made anew.
+        """
+        if reindex:
+            self._drop_indexes()
+        else:
+            self.query(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        for number in numbers:
+            first, last = number * PART_ROWS, (number + 1) * PART_ROWS
+            self.run(f"DELETE FROM fact_logs WHERE log_id > {first} AND log_id <= {last}")
+            self.run(f"DELETE FROM loaded_part WHERE number = {number}")
+            self.run(f"DELETE FROM log_tally WHERE number = {number}")
+
+    def ingest(self, stored: Iterable[pa.RecordBatch]) -> None:
+        """Add rows, noting to which members they refer."""
+        import adbc_driver_manager
+        import pyarrow as pa
+
+        batches = _ahead(self._noting(stored))
+        first = next(batches, None)
+        if first is None:
+            return
+        with closing(adbc_driver_manager.AdbcStatement(self.connection)) as statement:
+            statement.set_options(
+                **{
+                    "adbc.ingest.target_table": self.table.name,
+                    "adbc.ingest.mode": "adbc.ingest.mode.append",
+                }
+            )
+            statement.bind_stream(
+                pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], batches))
+            )
+            statement.execute_update()
+
+    def _noting(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow.compute as pc
+
+        for batch in batches:
+            for name, referred in self.referred.items():
+                referred.update(pc.unique(batch[name]).drop_null().to_pylist())
+            yield batch
+
+    def count(self) -> int:
+        """How many rows there are, those aside that were kept for others."""
+        name = self.table.name
+        kept = f"(SELECT count(*) FROM retained_member WHERE table_name = '{name}')"
+        ((rows,),) = self.query(f"SELECT count(*) - {kept} FROM {name}")
+        return int(rows)
+
+    def finish(self) -> None:
+        """Put back what is still referred to, index, check."""
+        name = self.table.name
         if self.former:
-            lacking = f"FROM former WHERE {key} NOT IN (SELECT {key} FROM {name})"
-            self.query(f"DELETE FROM retained_member WHERE table_name = '{name}'")
-            self.query(f"INSERT INTO retained_member SELECT '{name}', {key} {lacking}")
-            self.query(f"INSERT INTO {name} ({self.columns}) SELECT {self.columns} {lacking}")
-            self.query("DROP TABLE former")
+            self._retain()
         self._drop_retained()
-        for statement in self.create_indexes.values():
-            self.query(statement)
-        violations = self.query(f"PRAGMA foreign_key_check({name})")
-        if violations:
+        for index, statement in self.create_indexes.items():
+            if not self.query(f"SELECT 1 FROM sqlite_schema WHERE name = '{index}'"):
+                self.run(statement)
+        if any(self._lacking(column) for column in self.referred):
+            violations = self.query(f"PRAGMA foreign_key_check({name})")
             raise PipelineError(
                 f"{name}: {len(violations):,} rows refer to rows that are not there; "
                 "the former rows stand.",
                 [f"row {row} refers to {parent}" for _, row, parent, _ in violations[:5]],
             )
-        return int(rows)
+
+    def _lacking(self, column: str) -> bool:
+        """Whether a member that the new rows refer to is not there."""
+        parent, key = self.table.references[column]
+        members = json.dumps(sorted(self.referred[column]))
+        lacking = f"value NOT IN (SELECT {key} FROM {parent})"
+        return bool(self.query(f"SELECT 1 FROM json_each('{members}') WHERE {lacking} LIMIT 1"))
+
+    def _retain(self) -> None:
+        """Keep the members that are gone but still referred to."""
+        name, key = self.table.name, self.table.primary_key
+        self.run(f"DELETE FROM retained_member WHERE table_name = '{name}'")
+        self.run(f"DELETE FROM former WHERE {key} IN (SELECT {key} FROM {name})")
+        if self.query("SELECT 1 FROM former LIMIT 1"):
+            referred = " UNION ".join(
+                f"SELECT {column} FROM {child}" for child, column in self._children()
+            )
+            self.run(f"DELETE FROM former WHERE {key} NOT IN ({referred})")
+            self.run(f"INSERT INTO retained_member SELECT '{name}', {key} FROM former")
+            self.run(f"INSERT INTO {name} ({self.columns}) SELECT {self.columns} FROM former")
+        self.run("DROP TABLE former")
 
     def _drop_retained(self) -> None:
         """Remove the retained members that no row refers to any more, children first."""
@@ -439,22 +820,46 @@ class _Load:
                 f" AND member_key NOT IN (SELECT {parent.primary_key} FROM {parent.name})"
             )
 
-    def record(self, receipt: Receipt, rows: int) -> None:
+    def mark_part(self, part: PartRows, load: str, tally: _Tally) -> None:
+        """Note that a part's facts were loaded, and how many records each log instance has."""
+        marker = LoadedPart(part.number, part.part, part.log_kind, part.content, load, tally.rows)
+        self.run(f"INSERT INTO loaded_part VALUES ({_values(marker)})")
+        rows = [
+            f"({_values((part.number, instance, part.log_kind, count, first, last))})"
+            for instance, count, first, last in tally.rows_by_instance()
+        ]
+        if rows:
+            self.run(f"INSERT INTO log_tally VALUES {', '.join(rows)}")
+
+    def record(self, receipt: Receipt) -> None:
         """Write the receipt and the data dictionary, and watch for changes by others."""
         name = self.table.name
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        self.cursor.execute(
+        self.run(
             "INSERT INTO load_receipt (table_name, receipt, row_count, loaded_at)"
-            " VALUES (?, ?, ?, ?)",
-            (name, receipt.to_json(), rows, now),
+            f" VALUES ({_values((name, receipt.to_json(), self.rows, now))})"
         )
-        self.query(f"DELETE FROM data_dictionary WHERE table_name = '{name}'")
+        self.run(f"DELETE FROM data_dictionary WHERE table_name = '{name}'")
         entries = [("", "table", self.table.grain)]
         entries += [(c.name, c.type.value, c.description) for c in self.table.columns]
-        for column, kind, description in entries:
-            self.cursor.execute(
-                "INSERT INTO data_dictionary VALUES (?, ?, ?, ?)", (name, column, kind, description)
-            )
+        rows = ", ".join(f"({_values((name, *entry))})" for entry in entries)
+        self.run(f"INSERT INTO data_dictionary VALUES {rows}")
         for watched in self.tables:
             for statement in watch(watched):
-                self.query(statement)
+                self.run(statement)
+
+
+def _values(values: Iterable[object]) -> str:
+    """Values as SQL spells them.
+
+    >>> _values((7, "it's", None))
+    "7, 'it''s', NULL"
+    """
+    return ", ".join(
+        "NULL"
+        if value is None
+        else str(value)
+        if isinstance(value, int)
+        else "'" + str(value).replace("'", "''") + "'"
+        for value in values
+    )

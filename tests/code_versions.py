@@ -23,7 +23,9 @@ _LOADED = ("star.py", "star_schema.py", "warehouse.py")
 CODE: dict[type[FreshTask], tuple[str, ...]] = {
     graph.CheckSources: ("source_files.py",),
     graph.CsvToParquet: _STAGED,
-    graph.EnrichedLogs: ("enrichment.py",),
+    graph.EnrichedLogs: ("enrichment.py", "log_numbers.py"),
+    graph.LogInstanceChains: ("enrichment.py",),
+    graph.SourceRelations: ("quality.py",),
     graph.LoadDimension: (*_LOADED, "enrichment.py"),
     graph.LoadFactLogs: _LOADED,
     graph.CheckWarehouse: ("reconciliation.py",),

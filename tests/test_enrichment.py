@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tasks.enrichment import Losses, enrich, look_up, resolve_log_instances
+from tasks.enrichment import PartLosses, add_up_losses, enrich, look_up, resolve_log_instances
 from tasks.errors import PipelineError
 from tasks.parsing import INSTANT
 
@@ -95,12 +95,19 @@ def test_a_blank_status_is_none() -> None:
     assert enriched["status"].to_pylist() == [None, None, "OK"]
 
 
-def test_losses_add_up_over_batches_by_kind() -> None:
-    losses = Losses(chains_without("POINT"), ["B", "F"])
-    losses.add(records(1, 2, 2), "B")
-    losses.add(records(2, 98, 99), "F")
-    losses.add(records(97), "F")
-    first, second, *others = losses.hops.values()
+def losses_of(chains: pa.Table, *batches: pa.Table) -> PartLosses:
+    losses = PartLosses()
+    for batch in batches:
+        keys = batch["point_log_inst_id"].combine_chunks()
+        losses.add(keys, chains, look_up(keys, chains, "point_log_inst_id"))
+    return losses
+
+
+def test_losses_add_up_over_batches_and_parts_by_kind() -> None:
+    chains = chains_without("POINT")
+    digital = losses_of(chains, records(1, 2), records(2))
+    floats = losses_of(chains, records(2, 98, 99), records(97))
+    first, second, *others = add_up_losses(chains, [("B", digital), ("F", floats)])
     assert (first.parent, first.records, first.examples) == (
         "LOG_INSTANCE",
         {"B": 0, "F": 3},

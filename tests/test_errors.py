@@ -149,7 +149,7 @@ def test_a_warehouse_that_does_not_hold_what_the_files_hold_fails_loudly(
     ran: Project,
 ) -> None:
     # As if a load had lost rows without noticing: the triggers that would tell are away meanwhile.
-    for table, row in (("fact_logs", "log_id = 10"), ("dim_unit", "unit_id = 9")):
+    for table, row in (("fact_logs", "log_id = 10000000005"), ("dim_unit", "unit_id = 9")):
         for statement in (*unwatch(table), f"DELETE FROM {table} WHERE {row}", *watch(table)):
             ran.change(statement)
     assert ran.tasks("forget", "CheckWarehouse").status == 0

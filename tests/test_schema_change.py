@@ -253,7 +253,7 @@ def test_verifying_finds_a_value_that_differs(live: Project) -> None:
     with closing(sqlite3.connect(live.database, isolation_level=None)) as worker:
         for step in steps:
             carry_out(worker, step)
-        worker.execute("UPDATE fact_logs_new SET value = 99 WHERE log_id = 6")
+        worker.execute("UPDATE fact_logs_new SET value = 99 WHERE log_id = 10000000001")
         assert len(carry_out(worker, verify)) == 2
 
 
