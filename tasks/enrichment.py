@@ -91,6 +91,11 @@ def look_up(keys: pa.Array, parent: pa.Table, key: str) -> pa.Array:
     return pc.index_in(keys, column)
 
 
+def _reached(parent: pa.Table, key: str, keys: pa.Array) -> pa.Table:
+    """The rows of a large parent that some of few keys lead to."""
+    return parent.filter(pc.is_in(parent[key], pc.unique(keys)))
+
+
 def _take(parent: pa.Table, column: str, rows: pa.Array) -> pa.Array:
     return pc.fill_null(parent[column].combine_chunks().take(rows), UNKNOWN)
 
@@ -105,17 +110,21 @@ def resolve_application_instances(
     Raises:
         PipelineError: A parent holds a key twice.
     """
-    ref_rows = look_up(
-        app_instance["app_type_ref_id"].combine_chunks(), app_type_ref, "app_type_ref_id"
+    # The references first: there are far fewer of them than instances.
+    type_rows = look_up(app_type_ref["app_type_id"].combine_chunks(), app_type, "app_type_id")
+    references = app_type_ref.set_column(
+        app_type_ref.schema.get_field_index("app_type_id"),
+        "app_type_id",
+        _take(app_type, "app_type_id", type_rows),
     )
-    type_ids = _take(app_type_ref, "app_type_id", ref_rows)
-    type_rows = look_up(type_ids, app_type, "app_type_id")
+    ref_rows = look_up(
+        app_instance["app_type_ref_id"].combine_chunks(), references, "app_type_ref_id"
+    )
+    columns = ("app_type_ref_id", "app_type_id", "unit_id")
     return pa.table(
         {
             "app_instance_id": app_instance["app_instance_id"],
-            "app_type_ref_id": _take(app_type_ref, "app_type_ref_id", ref_rows),
-            "app_type_id": _take(app_type, "app_type_id", type_rows),
-            "unit_id": _take(app_type_ref, "unit_id", ref_rows),
+            **{column: _take(references, column, ref_rows) for column in columns},
         }
     )
 
@@ -136,10 +145,12 @@ def resolve_log_instances(
     Raises:
         PipelineError: A parent holds a key twice.
     """
+    # Only what a log instance reaches: there are far fewer than points and instances.
     point_ids = log_instance["point_id"].combine_chunks()
+    point = _reached(point, "point_id", point_ids)
     point_rows = look_up(point_ids, point, "point_id")
     instance_ids = point["app_instance_id"].combine_chunks().take(point_rows)
-    # Only those that a log instance reaches: there are far fewer than application instances.
+    app_instance = _reached(app_instance, "app_instance_id", instance_ids)
     instance_rows = look_up(instance_ids, app_instance, "app_instance_id")
     instances = app_instance.take(instance_rows)
     ref_ids = instances["app_type_ref_id"].combine_chunks()

@@ -22,15 +22,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
+import importlib
 import json
 import logging
 import math
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import luigi
+import luigi.interface
 
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS, SUMMARY_LEVELS, TABLES
@@ -130,6 +134,13 @@ class CsvToParquet(PartedTask):
     """
 
     table = luigi.ChoiceParameter(choices=tuple(SOURCES))
+
+    @property
+    def priority(self) -> int:
+        """The large files first, so that none is left alone at the end."""
+        return {"POINT": 50, "LOG_RCD_F": 40, "LOG_RCD_B": 40, "APP_INSTANCE": 30}.get(
+            self.table, 20
+        )
 
     def requires(self) -> CheckSources:
         """All source files checked, so that nothing is touched if one of them is refused."""
@@ -249,6 +260,8 @@ DESCRIBING = ("LOG_INSTANCE", "POINT", "APP_INSTANCE", "APP_TYPE_REF", "APP_TYPE
 class LogInstanceChains(FreshTask):
     """Each log instance with its point, application instance, type reference, type and unit."""
 
+    priority = 15
+
     def requires(self) -> list[CsvToParquet]:
         """The sources that the chains run through, staged."""
         return [staging(name) for name in DESCRIBING]
@@ -280,6 +293,8 @@ class LogInstanceChains(FreshTask):
 
 class EnrichedLogs(PartedTask):
     """Every log record with its log instance, point, application instance, type and unit."""
+
+    priority = 15
 
     def requires(self) -> list[FreshTask]:
         """The chains, and the log records, staged."""
@@ -405,6 +420,7 @@ class LoadTask(FreshTask):
     """Replaces the rows of one warehouse table, its receipt in the same transaction."""
 
     resources = {"warehouse": 1}
+    priority = 10
 
     @property
     def table_name(self) -> str:
@@ -787,6 +803,20 @@ class SampleData(luigi.Task):
             settings().data_dir, self._missing(), self.scale, self.seed
         ).items():
             logger.info("Wrote sample %s: %s rows", path, f"{rows:,}")
+
+
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
+def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
+    """Load what tasks need before a process is forked for each: once, not in each.
+
+    Called while the graph is scheduled, if a task has to be run.
+    """
+    if luigi.interface.core().workers > 1 and "tasks.staging" not in sys.modules:
+        for name in ("staging", "star", "reconciliation", "summaries", "quality", "schema_change"):
+            importlib.import_module(f"tasks.{name}")
+        importlib.import_module("adbc_driver_sqlite")
+        importlib.import_module("sqlalchemy.dialects.sqlite")
+        gc.freeze()  # What is never looked at by the collector stays shared between processes.
 
 
 @AllReports.event_handler(luigi.Event.SUCCESS)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
 from tasks.enrichment import Hop
+from tasks.freshness import THREADS
 from tasks.settings import mapping_line
 from tasks.staging import Audit
 from tasks.templates import render
@@ -65,22 +66,30 @@ class Assumption:
     figures: str
 
 
-def relate(child: pa.ChunkedArray, parent: pa.ChunkedArray) -> dict[str, int]:
+def relate(child: Iterable[pa.Array], parent: np.ndarray) -> dict[str, int]:
     """Measure a foreign key: what `Relation` tells of the keys alone.
 
     Args:
-        child: The foreign key of each of the child's rows.
-        parent: The key of each of the parent's rows, unique.
+        child: The foreign keys of the child's rows, in batches.
+        parent: The keys of the parent's rows, unique.
 
-    >>> relate(pa.chunked_array([[1, 1, 5]]), pa.chunked_array([[1, 2]]))
+    >>> relate([pa.array([1, 1]), pa.array([5])], np.array([2, 1]))
     {'orphans': 1, 'parents_in_use': 1, 'most_children': 2}
     """
-    rows = pc.index_in(child, parent.combine_chunks()).drop_null()
-    children = np.bincount(rows.to_numpy(), minlength=1)
+    # Sorted keys take 8 bytes each, a table of hashes several times that.
+    known = np.sort(parent)
+    # Those without a parent are counted behind the last one.
+    places = [np.array([], dtype=np.int64)]
+    for batch in child:
+        keys = batch.to_numpy()
+        place = np.searchsorted(known, keys)
+        there = np.append(known, 0)[place] == keys
+        places.append(np.where(there & (place < len(known)), place, len(known)))
+    children = np.bincount(np.concatenate(places), minlength=len(known) + 1)
     return {
-        "orphans": len(child) - len(rows),
-        "parents_in_use": int(np.count_nonzero(children)),
-        "most_children": int(children.max()),
+        "orphans": int(children[-1]),
+        "parents_in_use": int(np.count_nonzero(children[:-1])),
+        "most_children": int(children[:-1].max(initial=0)),
     }
 
 
@@ -91,12 +100,17 @@ def write_relations(staged: Mapping[str, Path], into: Path) -> None:
         staged: Source -> its staged rows.
         into: JSON file: the child's name, its key, then as `relate` gives it.
     """
-    found = []
-    for name, path in staged.items():
-        for key, (parent, parent_key) in SOURCES[name].references.items():
-            child_keys = pq.read_table(path, columns=[key])[key]
-            parent_keys = pq.read_table(staged[parent], columns=[parent_key])[parent_key]
-            found.append({"child": name, "key": key, **relate(child_keys, parent_keys)})
+
+    def measure(child: str, key: str) -> dict[str, Any]:
+        parent, parent_key = SOURCES[child].references[key]
+        keys = pq.read_table(staged[parent], columns=[parent_key])[parent_key].to_numpy()
+        with pq.ParquetFile(staged[child]) as file:
+            batches = (batch[key] for batch in file.iter_batches(columns=[key]))
+            return {"child": child, "key": key, **relate(batches, keys)}
+
+    keys = [(name, key) for name in staged for key in SOURCES[name].references]
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(measure, *zip(*keys, strict=True)))
     into.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from config.warehouse import FACT_LOGS, TABLES
 from tasks.staging import Audit
 from tasks.templates import render
-from tasks.warehouse import connect, unwatch, watch
+from tasks.warehouse import connect, load_sizes, unwatch, watch
 
 LARGE_ROWS = 100_000
 """From this many rows a table is described in full."""
@@ -147,7 +147,12 @@ class LiveTable:
 
 
 def describe_tables(warehouse_url: str) -> list[LiveTable]:
-    """The warehouse's tables, largest first, read from the live database."""
+    """The warehouse's tables, largest first, read from the live database.
+
+    Rows and sizes are as the last load noted them, if nobody has changed the table since: to
+    count them takes the longer the larger the table is.
+    """
+    loaded = load_sizes(warehouse_url)
     engine = connect(warehouse_url)
     with engine.connect() as connection:
         inspector = sa.inspect(connection)
@@ -155,8 +160,11 @@ def describe_tables(warehouse_url: str) -> list[LiveTable]:
             name: LiveTable(
                 name=name,
                 grain=TABLES[name].grain,
-                rows=connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name))) or 0,
-                size_bytes=_size(connection, name),
+                rows=loaded[name].rows
+                if name in loaded
+                else connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name))) or 0,
+                size_bytes=(loaded[name].size_bytes if name in loaded else None)
+                or _size(connection, name),
                 columns=[column["name"] for column in inspector.get_columns(name)],
                 primary_key=inspector.get_pk_constraint(name)["constrained_columns"],
                 references={

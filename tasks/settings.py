@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import multiprocessing
 import os
 import zoneinfo
 from configparser import Error as ConfigParserError
@@ -26,8 +27,12 @@ _SOURCE_OPTIONS = ("time_format", "source_timezone", "max_rejected")
 
 LOGGING = Path(__file__).parent.parent / "config" / "logging.cfg"
 
+_WORKERS = min(2, os.cpu_count() or 1) if multiprocessing.get_start_method() == "fork" else 1
+"""Tasks at the same time. Where processes cannot be forked, each would load everything anew."""
+
 _DEFAULTS = {
     ("core", "logging_conf_file"): str(LOGGING),
+    ("core", "workers"): str(_WORKERS),
     ("retcode", "already_running"): "10",
     ("retcode", "missing_data"): "20",
     ("retcode", "not_run"): "25",

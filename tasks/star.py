@@ -87,4 +87,6 @@ def _with_unknown(table: Table, rows: pa.Table, **texts: str) -> pa.Table:
     whole = pa.concat_tables(
         [pa.table(unknown, schema=schema), rows.select(schema.names).cast(schema)]
     )
-    return whole.sort_by(table.primary_key)
+    keys = whole[table.primary_key].to_numpy()
+    in_order = bool((keys[1:] > keys[:-1]).all())
+    return whole if in_order else whole.sort_by(table.primary_key)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from config.declarations import Table
 from config.warehouse import DIMENSIONS, FACT_LOGS, PART_ROWS, TABLES
 from tasks.errors import PipelineError
-from tasks.freshness import Receipt, digest_of
+from tasks.freshness import THREADS, Receipt, digest_of
 from tasks.memo import once
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ CREATE TABLE IF NOT EXISTS load_receipt (
     table_name TEXT NOT NULL PRIMARY KEY,
     receipt TEXT NOT NULL,
     row_count INTEGER NOT NULL,
+    size_bytes INTEGER,
     loaded_at DATETIME NOT NULL
 );
 CREATE TABLE IF NOT EXISTS retained_member (
@@ -158,6 +159,24 @@ def _load_receipts(url: str) -> dict[str, Receipt]:
     return found
 
 
+class LoadSize(NamedTuple):
+    """How large a table is, with its indexes, as its last load left it.
+
+    Attributes:
+        rows: Rows.
+        size_bytes: Pages of the table and its indexes, about; None if it is not known.
+    """
+
+    rows: int
+    size_bytes: int | None
+
+
+def load_sizes(url: str) -> dict[str, LoadSize]:
+    """The tables that are as they were loaded, and how large they are."""
+    answers = _ask(url, "SELECT table_name, row_count, size_bytes FROM load_receipt")
+    return {} if answers is None else {name: LoadSize(*size) for name, *size in answers[0]}
+
+
 class LoadedPart(NamedTuple):
     """What the warehouse knows of a part of the log records that was loaded.
 
@@ -199,23 +218,28 @@ class PartCounts(NamedTuple):
 def count_parts(url: str, parts: Iterable[LoadedPart]) -> dict[str, PartCounts]:
     """Count the facts of some parts, by name; each costs what its facts are."""
     path = database_path(url).absolute()
-    found = {}
     with closing(_open_read_only(path)) as connection:
         (total,) = connection.execute("SELECT sum(row_count) FROM loaded_part").fetchone()
-        for part in parts:
-            first, last = part.number * PART_ROWS, (part.number + 1) * PART_ROWS
-            mine = f"WHERE log_id > {first} AND log_id <= {last}"
-            # Where they are many of all, it is faster to run over the index than to sort them.
-            many = part.row_count * _REINDEXED_SHARE > total
-            index = "INDEXED BY ix_fact_logs_unit_id" if many else "NOT INDEXED"
+
+    def count(part: LoadedPart) -> PartCounts:
+        first, last = part.number * PART_ROWS, (part.number + 1) * PART_ROWS
+        mine = f"WHERE log_id > {first} AND log_id <= {last}"
+        # Where they are many of all, it is faster to run over the index than to sort them.
+        many = part.row_count * _REINDEXED_SHARE > total
+        index = "INDEXED BY ix_fact_logs_unit_id" if many else "NOT INDEXED"
+        with closing(_open_read_only(path)) as connection:
+            connection.execute(f"PRAGMA cache_size = -{_SORT_KIB}")
             (of_kind,) = connection.execute(
                 f"SELECT count(*) FROM fact_logs {mine} AND log_kind = ?", (part.log_kind,)
             ).fetchone()
             units = connection.execute(
                 f"SELECT unit_id, count(*) FROM fact_logs {index} {mine} GROUP BY unit_id"
             ).fetchall()
-            found[part.part] = PartCounts(of_kind, dict(units))
-    return found
+        return PartCounts(of_kind, dict(units))
+
+    counted = list(parts)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip((part.part for part in counted), pool.map(count, counted), strict=True))
 
 
 def tally_log_instances(url: str) -> dict[str, dict[int, int]]:
@@ -520,6 +544,9 @@ def _prepare(path: Path) -> None:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
         if not {"load_receipt", "retained_member", "data_dictionary", "log_tally"} <= names:
             connection.executescript(_BOOKKEEPING)
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(load_receipt)")}
+        if "size_bytes" not in columns:  # A warehouse of version 0.1.
+            connection.execute("ALTER TABLE load_receipt ADD COLUMN size_bytes INTEGER")
     # Until facts have been loaded for the first time there is nothing to read beside a load,
     # and without a write-ahead log every page is written once.
     if FACT_LOGS.name in names:
@@ -596,7 +623,8 @@ class _Load:
 
         self.query(f"PRAGMA cache_size = -{_SORT_KIB}")
         self.query("PRAGMA threads = 2")
-        first = f"DELETE FROM load_receipt WHERE table_name = '{self.table.name}'"
+        # A first statement that writes takes the lock.
+        first = f"UPDATE load_receipt SET receipt = '' WHERE table_name = '{self.table.name}'"
         try:
             self.query("PRAGMA busy_timeout = 0")
             self.run(first)
@@ -606,11 +634,30 @@ class _Load:
             logger.warning("%s: another program writes to the warehouse; waiting", self.table.name)
             self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
             self.run(first)
+        mine = f"FROM load_receipt WHERE table_name = '{self.table.name}'"
+        self.former_bytes = self.query(f"SELECT size_bytes {mine} AND size_bytes IS NOT NULL")
+        self.run(f"DELETE {mine}")
+        self.former_pages = self._pages()
         self.catalog = set(self.query("SELECT tbl_name, name FROM sqlite_schema"))
         self.tables = [name for name in TABLES if (name, name) in self.catalog]
         for name in TABLES:
             for statement in unwatch(name):
                 self.run(statement)
+
+    def _pages(self) -> int:
+        """The pages in use."""
+        ((pages,),) = self.query("PRAGMA page_count")
+        ((free,),) = self.query("PRAGMA freelist_count")
+        return int(pages - free)
+
+    def _size_bytes(self) -> int | None:
+        """How large the table is, by how many pages the load added; None if not known before."""
+        new = (self.table.name, self.table.name) not in self.catalog
+        if not new and not self.former_bytes:
+            return None
+        ((page_bytes,),) = self.query("PRAGMA page_size")
+        former = sum(size for (size,) in self.former_bytes)
+        return int(former + (self._pages() - self.former_pages) * page_bytes)
 
     def make_table(self) -> None:
         """See that the table is there as declared; columns that someone added may stay."""
@@ -836,8 +883,8 @@ class _Load:
         name = self.table.name
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         self.run(
-            "INSERT INTO load_receipt (table_name, receipt, row_count, loaded_at)"
-            f" VALUES ({_values((name, receipt.to_json(), self.rows, now))})"
+            "INSERT INTO load_receipt (table_name, receipt, row_count, size_bytes, loaded_at)"
+            f" VALUES ({_values((name, receipt.to_json(), self.rows, self._size_bytes(), now))})"
         )
         self.run(f"DELETE FROM data_dictionary WHERE table_name = '{name}'")
         entries = [("", "table", self.table.grain)]
