@@ -248,9 +248,9 @@ def audits() -> dict[str, FileTarget]:
 
 def _read_staged(name: str, *columns: str) -> pa.Table:
     """Some columns of a staged source."""
-    import pyarrow.parquet as pq
+    from tasks.lean import read_parquet
 
-    return pq.read_table(staged(name).file, columns=list(columns))
+    return read_parquet(staged(name).file, *columns)
 
 
 DESCRIBING = ("LOG_INSTANCE", "POINT", "APP_INSTANCE", "APP_TYPE_REF", "APP_TYPE")
@@ -346,9 +346,9 @@ class EnrichedLogs(PartedTask):
         self.show_status(f"{len(losses):,} files of log records enriched")
 
     def _chains(self) -> pa.Table:
-        import pyarrow.parquet as pq
+        from tasks.lean import read_parquet
 
-        return pq.read_table(LogInstanceChains().output()["chains"].file)
+        return read_parquet(LogInstanceChains().output()["chains"].file)
 
 
 def enriched(part: str) -> FileTarget:
@@ -509,9 +509,8 @@ class LoadDimension(LoadTask):
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The members."""
-        import pyarrow.parquet as pq
-
         from tasks import star
+        from tasks.lean import read_parquet
 
         def keys(name: str) -> pa.Table:
             return _read_staged(name, *SOURCES[name].required)
@@ -526,7 +525,7 @@ class LoadDimension(LoadTask):
                 members = star.application_instances(*(keys(name) for name in names))
             case _:
                 chains = LogInstanceChains().output()["chains"].file
-                members = star.log_instances(pq.read_table(chains))
+                members = star.log_instances(read_parquet(chains))
         return iter(members.to_batches(max_chunksize=_LOADED_ROWS))
 
 
@@ -816,6 +815,7 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
             importlib.import_module(f"tasks.{name}")
         importlib.import_module("adbc_driver_sqlite")
         importlib.import_module("sqlalchemy.dialects.sqlite")
+        importlib.import_module("numpy.ma")
         gc.freeze()  # What is never looked at by the collector stays shared between processes.
 
 

@@ -17,6 +17,7 @@ from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
 from tasks.enrichment import Hop
 from tasks.freshness import THREADS
+from tasks.lean import read_parquet
 from tasks.settings import mapping_line
 from tasks.staging import Audit
 from tasks.templates import render
@@ -103,7 +104,7 @@ def write_relations(staged: Mapping[str, Path], into: Path) -> None:
 
     def measure(child: str, key: str) -> dict[str, Any]:
         parent, parent_key = SOURCES[child].references[key]
-        keys = pq.read_table(staged[parent], columns=[parent_key])[parent_key].to_numpy()
+        keys = read_parquet(staged[parent], parent_key)[parent_key].to_numpy()
         with pq.ParquetFile(staged[child]) as file:
             batches = (batch[key] for batch in file.iter_batches(columns=[key]))
             return {"child": child, "key": key, **relate(batches, keys)}

@@ -18,6 +18,7 @@ from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS
 from tasks.errors import PipelineError
+from tasks.lean import read_parquet
 from tasks.staging import Audit
 from tasks.star_schema import metadata
 from tasks.warehouse import connect, count_parts, loaded_parts
@@ -170,7 +171,7 @@ def _count_members(staged: Mapping[str, Sequence[Path]], warehouse_url: str) -> 
             known = _staged_rows(staged[source])
         else:
             (path,) = staged[source]
-            keys = pc.unique(pq.read_table(path, columns=[key])[key])
+            keys = pc.unique(read_parquet(path, key)[key])
             known = len(keys.filter(pc.not_equal(keys, UNKNOWN)))
         # The unknown member comes on top.
         counts.append(Count(f"members of {name}", "staged", known + 1, name, members[name] or 0))

@@ -36,6 +36,7 @@ from tasks.csv_text import (
     plain_blocks,
 )
 from tasks.errors import PipelineError
+from tasks.lean import read_parquet
 from tasks.parsing import (
     ARROW_TYPES,
     Parsed,
@@ -476,7 +477,8 @@ class SeenKeys:
 
 def _first_positions(staged: Path, source: Source, keys: set[int]) -> dict[int, int]:
     """Key -> its position among the staged rows."""
-    column = pq.read_table(staged, columns=[source.primary_key])[source.primary_key]
+    assert source.primary_key is not None
+    column = read_parquet(staged, source.primary_key)[source.primary_key]
     places = pc.indices_nonzero(pc.is_in(column, pa.array(sorted(keys))))
     return dict(zip(column.take(places).to_pylist(), places.to_pylist(), strict=True))
 

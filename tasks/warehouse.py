@@ -487,31 +487,26 @@ class _Tally:
         """Count a batch of facts and give it on, as it is stored."""
         import pyarrow as pa
 
-        stored = _as_stored(batch)
-        columns = ["point_log_inst_id", "recorded_at"]
-        self._batches.append(_tallied(pa.Table.from_batches([stored.select(columns)])))
+        self._batches.append(
+            pa.Table.from_batches([batch.select(["point_log_inst_id", "recorded_at"])])
+            .group_by("point_log_inst_id", use_threads=False)
+            .aggregate([([], "count_all"), ("recorded_at", "min"), ("recorded_at", "max")])
+        )
         self.rows += len(batch)
-        return stored
+        return _as_stored(batch)
 
     def rows_by_instance(self) -> list[tuple[int, int, str | None, str | None]]:
-        """Log instance, records, first and last time."""
+        """Log instance, records, first and last time as they are stored."""
         import pyarrow as pa
 
         if not self._batches:
             return []
-        whole = pa.concat_tables(self._batches).group_by("point_log_inst_id")
-        tally = whole.aggregate([("count", "sum"), ("first", "min"), ("last", "max")])
-        columns = ("point_log_inst_id", "count_sum", "first_min", "last_max")
-        return list(zip(*(tally[name].to_pylist() for name in columns), strict=True))
-
-
-def _tallied(records: pa.Table) -> pa.Table:
-    tally = records.group_by("point_log_inst_id").aggregate(
-        [("point_log_inst_id", "count"), ("recorded_at", "min"), ("recorded_at", "max")]
-    )
-    return tally.select(
-        ["point_log_inst_id", "point_log_inst_id_count", "recorded_at_min", "recorded_at_max"]
-    ).rename_columns(["point_log_inst_id", "count", "first", "last"])
+        whole = pa.concat_tables(self._batches).group_by("point_log_inst_id", use_threads=False)
+        tally = whole.aggregate(
+            [("count_all", "sum"), ("recorded_at_min", "min"), ("recorded_at_max", "max")]
+        )
+        columns = [_column_as_stored(column.combine_chunks()).to_pylist() for column in tally]
+        return list(zip(*columns, strict=True))
 
 
 def _ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -525,16 +520,20 @@ def _ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns as they are stored."""
+    import pyarrow as pa
+
+    arrays = [_column_as_stored(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _column_as_stored(column: pa.Array) -> pa.Array:
     """Times as SQLAlchemy and SQLite's own functions write them, so that they compare as text."""
     import pyarrow as pa
 
-    arrays = {
-        field.name: column.cast(pa.timestamp("us")).cast(pa.string())
-        if pa.types.is_timestamp(field.type)
-        else column
-        for field, column in zip(batch.schema, batch.columns, strict=True)
-    }
-    return pa.RecordBatch.from_pydict(arrays)
+    if not pa.types.is_timestamp(column.type):
+        return column
+    return column.cast(pa.timestamp("us")).cast(pa.string())
 
 
 def _prepare(path: Path) -> None:

@@ -155,8 +155,10 @@ def make_project(folder: Path, data: Path | None = MINIATURE) -> Project:
     shutil.copy(ROOT / "config" / "logging.cfg", folder / "config")
     (folder / "take_home_data").mkdir()
     if data is not None:
-        for path in data.glob("*.csv"):
-            shutil.copy(path, folder / "take_home_data")
+        for path in sorted([*data.rglob("*.csv"), *data.rglob("*.csv.gz")]):
+            target = folder / "take_home_data" / path.relative_to(data)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(path, target)
     return Project(folder)
 
 

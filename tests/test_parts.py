@@ -1,0 +1,294 @@
+"""Log records that arrive in parts: each is staged, enriched and loaded by itself."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config.warehouse import PART_ROWS
+from tasks.freshness import PartedTask
+from tasks.graph import CsvToParquet, EnrichedLogs, LoadFactLogs
+from tasks.log_numbers import number_parts
+from tests.conftest import Project, make_project
+from tests.test_freshness import fresh_project, run_here
+
+HEADER = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
+MARCH = HEADER + "1,1,2024-03-01 00:00:00,1.5,OK\n2,2,2024-03-01 00:03:00,2.5,OK\n"
+APRIL = HEADER + "1,1,2024-04-01 00:00:00,3.5,OK\n2,77,2024-04-01 00:03:00,ERROR,\n"
+
+
+def add_part(project: Project, name: str, text: str, source: str = "LOG_RCD_F") -> Path:
+    path = project.data / source / name
+    path.parent.mkdir(exist_ok=True)
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+@pytest.fixture
+def parted(ran: Project) -> Project:
+    """A project with a file of float records and two parts beside it, run once."""
+    add_part(ran, "2024-03.csv", MARCH)
+    add_part(ran, "2024-04.csv.gz", APRIL)
+    result = ran.luigi("AllReports")
+    assert result.status == 0, result.log
+    return ran
+
+
+@pytest.fixture
+def built_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which parts are built from now on, with the task that builds each."""
+    built: list[str] = []
+    for task in (CsvToParquet, EnrichedLogs):
+
+        def build_part(
+            self: PartedTask, *arguments: object, real: Callable[..., None] = task.build_part
+        ) -> None:
+            built.append(f"{self.task_family} {arguments[0].name}")  # type: ignore[attr-defined]
+            real(self, *arguments)
+
+        monkeypatch.setattr(task, "build_part", build_part)
+    real_batches = LoadFactLogs.batches_of
+
+    def batches_of(self: LoadFactLogs, part: str) -> object:
+        built.append(f"LoadFactLogs {part}")
+        return real_batches(self, part)
+
+    monkeypatch.setattr(LoadFactLogs, "batches_of", batches_of)
+    return built
+
+
+def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
+    counts = dict(
+        parted.query("SELECT log_id / 10000000000, count(*) FROM fact_logs GROUP BY 1")
+    )
+    numbers = number_parts(["LOG_RCD_F/2024-03", "LOG_RCD_F/2024-04"])
+    assert counts == {
+        0: 5,
+        1: 8,
+        numbers["LOG_RCD_F/2024-03"]: 2,
+        numbers["LOG_RCD_F/2024-04"]: 2,
+    }
+    assert parted.query(
+        "SELECT point_log_inst_id, recorded_at, value, status, log_kind FROM fact_logs"
+        f" WHERE log_id / {PART_ROWS} = {numbers['LOG_RCD_F/2024-04']} ORDER BY log_id"
+    ) == [
+        (1, "2024-04-01 00:00:00.000000", 3.5, "OK", "F"),
+        (-1, "2024-04-01 00:03:00.000000", None, "ERROR", "F"),
+    ]
+    figures = json.loads((parted.reports / "data_quality.json").read_text())["sources"]
+    assert figures["LOG_RCD_F"]["rows"] == figures["LOG_RCD_F"]["staged"] == 12
+    assert figures["LOG_RCD_F"]["file"] == "LOG_RCD_F (3 files)"
+    with (parted.reports / "summary_by_unit_id.csv").open() as stream:
+        rows = {row["unit_id"]: row for row in csv.DictReader(stream)}
+    assert (rows["7"]["record_count"], rows["7"]["first_recorded_at"]) == ("8", "2024-03-01 00:00:00")
+
+
+def test_a_source_may_come_as_a_folder_alone(ran: Project, tmp_path: Path) -> None:
+    text = (ran.data / "LOG_RCD_B.csv").read_text()
+    (ran.data / "LOG_RCD_B.csv").unlink()
+    add_part(ran, "all.csv", text, "LOG_RCD_B")
+    result = ran.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert ran.query("SELECT count(*) FROM fact_logs WHERE log_kind = 'B'") == [(5,)]
+    assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
+
+
+def test_a_new_part_is_the_only_one_that_is_built(
+    parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
+) -> None:
+    before = parted.facts()
+    add_part(parted, "2024-05.csv", MARCH.replace("2024-03", "2024-05"))
+    run_here(parted, monkeypatch)
+    assert built_parts == [
+        "CsvToParquet LOG_RCD_F/2024-05",
+        "EnrichedLogs LOG_RCD_F/2024-05",
+        "LoadFactLogs LOG_RCD_F/2024-05",
+    ]
+    assert set(before) < set(parted.facts())
+    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+
+
+def test_a_changed_part_replaces_its_facts_alone(
+    parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
+) -> None:
+    before = parted.facts()
+    add_part(parted, "2024-03.csv", MARCH.replace("2,2,", "2,3,") + "3,1,2024-03-02,9,OK\n")
+    run_here(parted, monkeypatch)
+    assert {name.partition(" ")[2] for name in built_parts} == {"LOG_RCD_F/2024-03"}
+    number = number_parts(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
+    others = [row for row in before if row[0] // PART_ROWS != number]
+    assert [row for row in parted.facts() if row[0] // PART_ROWS != number] == others
+    assert len(parted.facts()) == len(before) + 1
+    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+
+
+def test_a_removed_part_takes_its_facts_and_files_along(
+    parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
+) -> None:
+    (parted.data / "LOG_RCD_F" / "2024-03.csv").unlink()
+    run_here(parted, monkeypatch)
+    assert built_parts == []
+    assert len(parted.facts()) == 15
+    assert [path for path in parted.staging.rglob("*2024-03*")] == []
+    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+
+
+def test_the_whole_folder_can_go(
+    parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (parted.data / "LOG_RCD_F").iterdir():
+        path.unlink()
+    run_here(parted, monkeypatch)
+    assert len(parted.facts()) == 13
+    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+
+
+def test_a_packed_part_is_the_same_part(
+    parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
+) -> None:
+    before = parted.facts()
+    (parted.data / "LOG_RCD_F" / "2024-03.csv").unlink()
+    add_part(parted, "2024-03.csv.gz", MARCH)
+    run_here(parted, monkeypatch)
+    assert built_parts == ["CsvToParquet LOG_RCD_F/2024-03"]  # Its rows turn out to be the same.
+    assert parted.facts() == before
+
+
+def test_touched_parts_run_nothing(parted: Project) -> None:
+    for path in (parted.data / "LOG_RCD_F").iterdir():
+        path.touch()
+    result = parted.luigi("AllReports")
+    assert (result.status, result.ran) == (0, [])
+
+
+@pytest.mark.parametrize("output", ["LOG_RCD_F", "enriched_logs/LOG_RCD_F", "audit/parts/LOG_RCD_F"])
+def test_an_output_of_a_part_that_is_gone_is_made_again_alone(
+    parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str], output: str
+) -> None:
+    before = parted.outputs()
+    (path,) = (parted.staging / output).glob("2024-03.*")
+    path.unlink()
+    run_here(parted, monkeypatch)
+    assert len(built_parts) == 1
+    assert built_parts[0].endswith(" LOG_RCD_F/2024-03")
+    assert parted.outputs() == before
+
+
+def test_facts_of_one_part_that_someone_changed_are_loaded_again_alone(
+    parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
+) -> None:
+    before = parted.outputs()
+    number = number_parts(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
+    parted.change(f"DELETE FROM fact_logs WHERE log_id = {number * PART_ROWS + 1}")
+    run_here(parted, monkeypatch)
+    assert built_parts == ["LoadFactLogs LOG_RCD_F/2024-03"]
+    assert parted.outputs() == before
+
+
+def test_facts_that_belong_to_no_part_are_removed(
+    parted: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = parted.facts()
+    parted.change(
+        "INSERT INTO fact_logs (log_id, unit_id, app_instance_id, app_type_id, point_id,"
+        " point_log_inst_id, log_kind) VALUES (990000000000, -1, -1, -1, -1, -1, 'F')"
+    )
+    run_here(parted, monkeypatch)
+    assert parted.facts() == before
+
+
+def test_a_changed_chain_reaches_the_facts_of_every_part(
+    parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parted.edit("LOG_INSTANCE.csv", "2,1001,2,180", "2,1002,2,180")
+    run_here(parted, monkeypatch)
+    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+
+
+def test_a_part_that_cannot_be_read_is_told_by_its_name_and_leaves_the_warehouse(
+    parted: Project,
+) -> None:
+    before = parted.facts()
+    add_part(parted, "2024-05.csv", HEADER + "1,x,2024-05-01 00:00:00,1,OK\n")
+    result = parted.luigi("AllReports")
+    assert result.status == 30
+    assert "LOG_RCD_F/2024-05.csv: 1 of 1 rows cannot be read as declared" in result.log
+    assert parted.facts() == before
+    add_part(parted, "2024-05.csv", MARCH.replace("2024-03", "2024-05"))
+    result = parted.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert len(parted.facts()) == len(before) + 2
+
+
+def test_every_part_is_checked_before_anything_is_touched(parted: Project) -> None:
+    add_part(parted, "2024-05.csv", "time,value\n")
+    add_part(parted, "2024-06.csv", "")
+    add_part(parted, "2024-04.csv", APRIL)
+    result = parted.luigi("AllReports")
+    assert result.status == 30
+    assert (
+        "  LOG_RCD_F/2024-04.csv and LOG_RCD_F/2024-04.csv.gz stand side by side: keep one of them\n"
+        "  LOG_RCD_F/2024-05.csv: column 'point_log_inst_id' is missing; the file has: time, value\n"
+        "  LOG_RCD_F/2024-06.csv is empty: it has no header.\n"
+    ) in result.log
+    assert len(parted.facts()) == 17
+
+
+def test_quarantined_rows_name_the_file_of_their_part(parted: Project) -> None:
+    config = parted.folder / "luigi.cfg"
+    config.write_text(config.read_text().replace("max_rejected = 0.01", "max_rejected = 0.5"))
+    add_part(parted, "2024-05.csv", MARCH + "3,x,2024-05-01 00:00:00,1,OK\n")
+    assert parted.luigi("AllReports").status == 0
+    with (parted.staging / "quarantine" / "LOG_RCD_F" / "2024-05.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["file"], row["line"]) == ("LOG_RCD_F/2024-05.csv", "4")
+
+
+def test_parts_may_have_different_columns(parted: Project) -> None:
+    add_part(parted, "2024-05.csv", "point_log_inst_id,log_time,site\n1,2024-05-01,Bern\n")
+    assert parted.luigi("AllReports").status == 0
+    figures = json.loads((parted.reports / "data_quality.json").read_text())
+    assert "site" in figures["sources"]["LOG_RCD_F"]["header"]
+    assert figures["unmapped"] == []
+    assert figures["sources"]["LOG_RCD_F"]["nulls"]["value"] == 3  # A word in two of them.
+    report = (parted.reports / "schema_change.md").read_text()
+    assert "- LOG_RCD_F\n  - new: site, carried through staging as text" in report
+
+
+def test_names_that_make_the_same_number_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.log_numbers._NUMBERS", 7)
+    names = ["LOG_RCD_B", "LOG_RCD_F", *(f"LOG_RCD_F/{day}" for day in range(5))]
+    numbers = number_parts(names)
+    assert sorted(numbers.values()) == list(range(7))
+    assert numbers == number_parts(reversed(names))
+
+
+def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
+    whole = make_project(tmp_path / "whole", data=None)
+    assert whole.luigi("SampleData", "--scale", "0.01", "--seed", "5").status == 0
+    parts = make_project(tmp_path / "parts", whole.data)
+    for source in ("LOG_RCD_B", "LOG_RCD_F"):
+        header, *lines = (parts.data / f"{source}.csv").read_text().splitlines(keepends=True)
+        (parts.data / f"{source}.csv").unlink()
+        size = len(lines) // 9 + 1
+        for at in range(0, len(lines), size):
+            add_part(parts, f"{at:06}.csv", header + "".join(lines[at : at + size]), source)
+    for project in (whole, parts):
+        result = project.luigi("AllReports")
+        assert result.status == 0, result.log
+    columns = "unit_id, app_instance_id, app_type_id, point_id, point_log_inst_id, recorded_at,"
+    facts = f"SELECT {columns} value, status, log_kind FROM fact_logs ORDER BY 1, 2, 3, 4, 5, 6, 7"
+    assert parts.query(facts) == whole.query(facts)
+    for level in ("unit_id", "app_instance_id", "app_type_id"):
+        name = f"summary_by_{level}.csv"
+        assert (parts.reports / name).read_bytes() == (whole.reports / name).read_bytes()
+    reconciled = (parts.reports / "reconciliation.csv").read_text()
+    assert reconciled == (whole.reports / "reconciliation.csv").read_text()
