@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: run test setup lock clean
+.PHONY: run test setup bench lock clean
 
 run: setup
 	@if ! $(BIN)/python -m tasks sources >/dev/null; then \
@@ -33,9 +33,17 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+bench: # the pipeline against what a user would write instead; see docs/benchmarks.md
+	@test -x .venv-bench/bin/luigi || { $(PYTHON) -m venv .venv-bench && \
+	    .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock && \
+	    .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; }
+	.venv-bench/bin/python -m tests.benchmarks.bench
+
 lock: # needs uv; writes requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra bench -c requirements.lock --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements-bench.lock
 
 clean: # what the pipeline and the checks made; the CSV files and the environment stay
 	rm -rf reports data_warehouse.db data_warehouse.db-wal data_warehouse.db-shm

@@ -66,9 +66,7 @@ def built_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
-    counts = dict(
-        parted.query("SELECT log_id / 10000000000, count(*) FROM fact_logs GROUP BY 1")
-    )
+    counts = dict(parted.query("SELECT log_id / 10000000000, count(*) FROM fact_logs GROUP BY 1"))
     numbers = number_parts(["LOG_RCD_F/2024-03", "LOG_RCD_F/2024-04"])
     assert counts == {
         0: 5,
@@ -88,7 +86,10 @@ def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
     assert figures["LOG_RCD_F"]["file"] == "LOG_RCD_F (3 files)"
     with (parted.reports / "summary_by_unit_id.csv").open() as stream:
         rows = {row["unit_id"]: row for row in csv.DictReader(stream)}
-    assert (rows["7"]["record_count"], rows["7"]["first_recorded_at"]) == ("8", "2024-03-01 00:00:00")
+    assert (rows["7"]["record_count"], rows["7"]["first_recorded_at"]) == (
+        "8",
+        "2024-03-01 00:00:00",
+    )
 
 
 def test_a_source_may_come_as_a_folder_alone(ran: Project, tmp_path: Path) -> None:
@@ -169,7 +170,9 @@ def test_touched_parts_run_nothing(parted: Project) -> None:
     assert (result.status, result.ran) == (0, [])
 
 
-@pytest.mark.parametrize("output", ["LOG_RCD_F", "enriched_logs/LOG_RCD_F", "audit/parts/LOG_RCD_F"])
+@pytest.mark.parametrize(
+    "output", ["LOG_RCD_F", "enriched_logs/LOG_RCD_F", "audit/parts/LOG_RCD_F"]
+)
 def test_an_output_of_a_part_that_is_gone_is_made_again_alone(
     parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str], output: str
 ) -> None:
@@ -235,8 +238,10 @@ def test_every_part_is_checked_before_anything_is_touched(parted: Project) -> No
     result = parted.luigi("AllReports")
     assert result.status == 30
     assert (
-        "  LOG_RCD_F/2024-04.csv and LOG_RCD_F/2024-04.csv.gz stand side by side: keep one of them\n"
-        "  LOG_RCD_F/2024-05.csv: column 'point_log_inst_id' is missing; the file has: time, value\n"
+        "  LOG_RCD_F/2024-04.csv and LOG_RCD_F/2024-04.csv.gz stand side by side: "
+        "keep one of them\n"
+        "  LOG_RCD_F/2024-05.csv: column 'point_log_inst_id' is missing; "
+        "the file has: time, value\n"
         "  LOG_RCD_F/2024-06.csv is empty: it has no header.\n"
     ) in result.log
     assert len(parted.facts()) == 17

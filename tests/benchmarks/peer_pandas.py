@@ -41,7 +41,8 @@ def stage(data: Path, name: str, out: Path) -> pd.DataFrame:
     frame = pd.read_csv(
         data / f"{name}.csv", on_bad_lines="skip", keep_default_na=False, low_memory=False
     )
-    frame = frame.dropna(subset=[frame.columns[-1]])  # Rows with too few fields.
+    if name in ("APP_INSTANCE", "POINT"):  # Rows with too few fields.
+        frame = frame[frame[frame.columns[-1]].fillna("") != ""]
     for key in KEYS[name]:
         if frame[key].dtype != "int64":
             frame[key] = pd.to_numeric(frame[key], errors="coerce")

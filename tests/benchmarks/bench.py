@@ -1,0 +1,449 @@
+"""The pipeline against what a user would write instead: `make bench`.
+
+Everything is a whole process, started from cold outputs unless told otherwise, and each command's
+first run is a warm-up that does not count. The commands take turns, so that a machine that gets
+slower slows all of them. Prints the tables of docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.benchmarks.measure import Measured, measure
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+LOGS = ("LOG_RCD_B", "LOG_RCD_F")
+TABLES = (
+    "dim_application_type",
+    "dim_unit",
+    "dim_application_instance",
+    "dim_log_instance",
+    "fact_logs",
+)
+LEVELS = ("unit_id", "app_instance_id", "app_type_id")
+PART_RECORDS = 18_440
+PARTS = 100
+
+
+@dataclass
+class Project:
+    """A folder in which the pipeline runs as it is shipped."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "take_home_data"
+
+    def run(self) -> Measured:
+        command = [str(BIN / "luigi"), "--module", "tasks", "AllReports", "--local-scheduler"]
+        return measure(command, self.folder, self.folder / "luigi.log")
+
+    def clear(self) -> None:
+        """Remove all that was made."""
+        for name in ("staging", "reports"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in self.folder.glob("data_warehouse.db*"):
+            path.unlink()
+
+    def run_cold(self) -> Measured:
+        self.clear()
+        return self.run()
+
+
+def make_project(folder: Path) -> Project:
+    """A project folder with the configuration as shipped; its source files stay if there."""
+    (folder / "config").mkdir(parents=True, exist_ok=True)
+    (folder / "take_home_data").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "luigi.cfg", folder)
+    shutil.copy(ROOT / "config" / "logging.cfg", folder / "config")
+    return Project(folder)
+
+
+def make_sample(project: Project, scale: float) -> None:
+    """Make the source files that are missing."""
+    command = [str(BIN / "luigi"), "--module", "tasks", "SampleData", "--scale", str(scale)]
+    subprocess.run([*command, "--local-scheduler"], cwd=project.folder, check=True)
+
+
+def copy_describing(source: Project, target: Project) -> None:
+    """Give a project another one's source files but for the log records."""
+    for path in source.data.glob("*.csv"):
+        if path.stem not in LOGS and not (target.data / path.name).exists():
+            shutil.copy(path, target.data)
+
+
+# --- peers -----------------------------------------------------------------------------------
+
+
+def peer(name: str, data: Path, out: Path) -> Callable[[], Measured]:
+    """Runs a peer's script from cold outputs."""
+
+    def run() -> Measured:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        script = ROOT / "tests" / "benchmarks" / f"peer_{name}.py"
+        command = [sys.executable, str(script), str(data), str(out)]
+        return measure(command, out.parent, out.parent / f"{name}.log")
+
+    return run
+
+
+def compare(pipeline: Path, reports: Path, out: Path) -> None:
+    """Raise unless a peer has the same rows, groups and summaries."""
+
+    def counts(database: Path) -> dict[str, object]:
+        with closing(sqlite3.connect(database)) as connection:
+            found: dict[str, object] = {
+                table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+                for table in TABLES
+            }
+            for level in LEVELS:
+                sql = (
+                    f"SELECT {level}, log_kind, count(*), count(value) FROM fact_logs GROUP BY 1, 2"
+                )
+                found[level] = sorted(connection.execute(sql).fetchall())
+            sql = (
+                "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'fact_logs'"
+            )
+            found["indexes"] = connection.execute(sql).fetchone()
+        return found
+
+    ours, theirs = counts(pipeline), counts(out / "warehouse.db")
+    for name in ours:
+        if ours[name] != theirs[name]:
+            raise AssertionError(f"{out.name}: {name} differs: {ours[name]} {theirs[name]}"[:300])
+    for level in LEVELS:
+        columns = (level, "log_count", "record_count", "digital_count", "float_count")
+        files = (reports / f"summary_by_{level}.csv", out / f"summary_by_{level}.csv")
+        mine, other = (list(_summary(path, columns)) for path in files)
+        if mine != other:
+            raise AssertionError(f"{out.name}: the summary by {level} differs")
+
+
+def _summary(path: Path, columns: Sequence[str]) -> Iterator[list[int]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            yield [int(float(row[column] or 0)) for column in columns]
+
+
+# --- the other measurements ------------------------------------------------------------------
+
+
+def touch_all(project: Project) -> None:
+    """Give every source file another time."""
+    for path in project.data.rglob("*.csv"):
+        path.touch()
+
+
+def change_app_type(project: Project, turn: int) -> None:
+    """Change one row of APP_TYPE."""
+    path = project.data / "APP_TYPE.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[1000] = f"{lines[1000].partition(',')[0]},Changed {turn}"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def split_logs(source: Project, target: Project) -> list[tuple[Path, bytes]]:
+    """Put the log records into parts; the last part is kept back and returned."""
+    copy_describing(source, target)
+    parts: list[tuple[Path, bytes]] = []
+    for name in LOGS:
+        (target.data / name).mkdir(exist_ok=True)
+        header, *lines = (source.data / f"{name}.csv").read_bytes().splitlines(keepends=True)
+        for at in range(0, len(lines), PART_RECORDS):
+            path = target.data / name / f"{at:09}.csv"
+            parts.append((path, header + b"".join(lines[at : at + PART_RECORDS])))
+    parts = [part for part in parts if part[1].count(b"\n") == PART_RECORDS + 1][: PARTS + 1]
+    for path, content in parts[:-1]:
+        path.write_bytes(content)
+    return parts[-1:]
+
+
+def make_dvc(project: Project, folder: Path) -> list[str]:
+    """The same graph of files for DVC, run once; the command that then has nothing to do."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    dvc = [sys.executable, "-m", "dvc"]
+    sources = sorted(path.stem for path in project.data.glob("*.csv"))
+    for name in sources:
+        shutil.copy(project.data / f"{name}.csv", folder)
+    stages = {name: ([f"{name}.csv"], [f"{name}.parquet"]) for name in sources}
+    staged = [f"{name}.parquet" for name in sources]
+    stages["chains"] = (staged, ["chains.out"])
+    stages["enriched"] = (["chains.out", "LOG_RCD_B.parquet", "LOG_RCD_F.parquet"], ["logs.out"])
+    dimensions = [f"{table}.out" for table in TABLES[:-1]]
+    for table in dimensions:
+        stages[table.partition(".")[0]] = (staged, [table])
+    stages["fact_logs"] = (["logs.out", *dimensions], ["fact_logs.out"])
+    stages["check"] = (["fact_logs.out"], ["check.out"])
+    for report in (*LEVELS, "quality", "schema_change"):
+        stages[report] = (["check.out"], [f"{report}.out"])
+    lines = ["stages:"]
+    for name, (deps, outs) in stages.items():
+        command = f"python3 -c \"open('{outs[0]}', 'w').write('{name}')\""
+        lines += [f"  {name}:", f"    cmd: {command}", f"    deps: {deps}", f"    outs: {outs}"]
+    (folder / "dvc.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    subprocess.run([*dvc, "init", "--no-scm", "-q"], cwd=folder, check=True, env=environment)
+    subprocess.run([*dvc, "repro", "-q"], cwd=folder, check=True, env=environment)
+    return [*dvc, "repro", "-q"]
+
+
+# --- running ---------------------------------------------------------------------------------
+
+
+def take_turns(commands: dict[str, Callable[[], Measured]], runs: int) -> dict[str, list[Measured]]:
+    """Run each command once uncounted, then all in turn."""
+    found: dict[str, list[Measured]] = {name: [] for name in commands}
+    for turn in range(runs + 1):
+        for name, run in commands.items():
+            measured = run()
+            print(f"  {name} {turn}: {measured.wall:.2f} s", file=sys.stderr, flush=True)
+            if turn:
+                found[name].append(measured)
+    return found
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Minimum, median and maximum."""
+    picked = (min(values), statistics.median(values), max(values))
+    return " / ".join(f"{value:,.{digits}f}" for value in picked)
+
+
+def table(measured: dict[str, list[Measured]]) -> Iterator[str]:
+    """The lines of a Markdown table: minimum / median / maximum."""
+    yield "| run | wall, s | CPU, s | peak memory, MiB | runs |"
+    yield "|---|---|---|---|---|"
+    for name, runs in measured.items():
+        cells = (
+            spread([run.wall for run in runs]),
+            spread([run.cpu for run in runs]),
+            spread([run.peak for run in runs], 0),
+        )
+        yield f"| {name} | {' | '.join(cells)} | {len(runs)} |"
+
+
+def ratio(one: list[Measured], other: list[Measured]) -> str:
+    """Wall time of one by the other's, turn by turn: minimum / median / maximum."""
+    return spread([a.wall / b.wall for a, b in zip(one, other, strict=True)])
+
+
+def machine() -> str:
+    """What this was measured on."""
+    cpu = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(": ")[2]
+    packages = ("luigi", "pyarrow", "adbc-driver-sqlite", "sqlalchemy", "pandas", "duckdb", "dvc")
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} x {cpu}, {platform.system()} "
+        f"{platform.release().partition('-')[0]}, Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in packages)
+    )
+
+
+def bench_peers(seed: Project, work: Path, runs: int) -> Iterator[str]:
+    """Cold runs against the peers."""
+    commands = {
+        "pipeline": seed.run_cold,
+        "DuckDB": peer("duckdb", seed.data, work / "duckdb"),
+        "pandas": peer("pandas", seed.data, work / "pandas"),
+    }
+    measured = take_turns(commands, runs)
+    for name in ("duckdb", "pandas"):
+        compare(seed.folder / "data_warehouse.db", seed.folder / "reports", work / name)
+    yield "## Cold runs"
+    yield ""
+    yield from table(measured)
+    yield ""
+    yield f"- pipeline / DuckDB, wall: {ratio(measured['pipeline'], measured['DuckDB'])}"
+    yield f"- pipeline / pandas, wall: {ratio(measured['pipeline'], measured['pandas'])}"
+
+
+def bench_reruns(seed: Project, work: Path, runs: int) -> Iterator[str]:
+    """Runs after a change, or none."""
+    seed.run()
+    turns = iter(range(1000))
+
+    def touched() -> Measured:
+        touch_all(seed)
+        return seed.run()
+
+    def changed() -> Measured:
+        change_app_type(seed, next(turns))
+        return seed.run()
+
+    paths = sorted(seed.data.glob("*.csv"))
+    code = (
+        "import hashlib, sys\nfor p in sys.argv[1:]: hashlib.file_digest(open(p, 'rb'), 'sha256')"
+    )
+    hashing = [sys.executable, "-c", code, *map(str, paths)]
+    dvc = make_dvc(seed, work / "dvc")
+    measured = take_turns(
+        {
+            "nothing to do": seed.run,
+            "dvc repro, nothing to do": lambda: measure(dvc, work / "dvc"),
+            "import luigi": lambda: measure([sys.executable, "-c", "import luigi"], work),
+            "all CSVs touched": touched,
+            "hashing all CSVs": lambda: measure(hashing, work),
+            "one changed row in APP_TYPE": changed,
+            "cold": lambda: Project(work / "again").run_cold(),
+        },
+        runs,
+    )
+    yield "## Re-runs"
+    yield ""
+    yield from table(measured)
+    yield ""
+    nothing, dvc_runs, touched_runs, hashed, one_row, cold = measured_in(
+        measured,
+        "nothing to do",
+        "dvc repro, nothing to do",
+        "all CSVs touched",
+        "hashing all CSVs",
+        "one changed row in APP_TYPE",
+        "cold",
+    )
+    allowed = statistics.median(a.wall + b.wall for a, b in zip(nothing, hashed, strict=True))
+    touched_wall = statistics.median(run.wall for run in touched_runs)
+    yield f"- nothing to do / dvc repro: {ratio(nothing, dvc_runs)}"
+    yield f"- all touched: {touched_wall:.2f} s; nothing to do and hashing: {allowed:.2f} s"
+    yield f"- one changed row / cold: {ratio(one_row, cold)}"
+
+
+def measured_in(measured: dict[str, list[Measured]], *names: str) -> list[list[Measured]]:
+    """The runs of these commands."""
+    return [measured[name] for name in names]
+
+
+def bench_parts(seed: Project, work: Path, runs: int) -> Iterator[str]:
+    """A hundred parts, and one more."""
+    project = make_project(work / "parts")
+    shutil.rmtree(project.data)
+    project.data.mkdir()
+    ((path, content),) = split_logs(seed, project)
+    changed = content.replace(b"OK", b"ok")
+
+    def added() -> Measured:
+        path.unlink(missing_ok=True)
+        project.run()
+        path.write_bytes(content)
+        return project.run()
+
+    def altered() -> Measured:
+        path.write_bytes(changed if path.read_bytes() == content else content)
+        return project.run()
+
+    def removed() -> Measured:
+        path.write_bytes(content)
+        project.run()
+        path.unlink()
+        return project.run()
+
+    measured = take_turns(
+        {
+            f"cold, {PARTS} parts": project.run_cold,
+            "nothing to do": project.run,
+            "one part added": added,
+            "one part changed": altered,
+            "one part removed": removed,
+        },
+        runs,
+    )
+    cold = measured[f"cold, {PARTS} parts"]
+    yield f"## {PARTS} parts of {PART_RECORDS:,} log records"
+    yield ""
+    yield from table(measured)
+    yield ""
+    yield f"- one part added / cold: {ratio(measured['one part added'], cold)}"
+    above = [
+        (a.wall - b.wall) / c.wall
+        for a, b, c in zip(measured["one part added"], measured["nothing to do"], cold, strict=True)
+    ]
+    yield f"- the same, above a run with nothing to do: {spread(above)}"
+
+
+def bench_scale(seed: Project, work: Path, runs: int) -> Iterator[str]:
+    """More log records."""
+    measured: dict[str, list[Measured]] = {}
+    records: dict[str, int] = {}
+    for scale in (1, 3, 10):
+        project = seed if scale == 1 else make_project(work / f"scale_{scale}")
+        copy_describing(seed, project)
+        make_sample(project, scale)
+        name = f"{scale} x the log records"
+        counted = [project.run_cold() for _ in range(runs + 1)][1:]
+        measured[name] = counted
+        with closing(sqlite3.connect(project.folder / "data_warehouse.db")) as connection:
+            (records[name],) = connection.execute("SELECT count(*) FROM fact_logs").fetchone()
+        if scale > 1:
+            shutil.rmtree(project.folder)
+    # What does not depend on the log records is what a run without any would take.
+    few = make_project(work / "scale_0")
+    copy_describing(seed, few)
+    for log in LOGS:
+        lines = (seed.data / f"{log}.csv").open("rb")
+        with lines:
+            (few.data / f"{log}.csv").write_bytes(b"".join(lines.readline() for _ in range(11)))
+    base = [few.run_cold() for _ in range(runs + 1)][1:]
+    measured = {"20 log records": base, **measured}
+    yield "## More log records"
+    yield ""
+    yield from table(measured)
+    yield ""
+    fixed = statistics.median(run.wall for run in base)
+    yield "| records | wall / record, µs | (wall - that of 20 records) / record, µs |"
+    yield "|---|---|---|"
+    for name, count in records.items():
+        wall = statistics.median(run.wall for run in measured[name])
+        yield f"| {count:,} | {wall / count * 1e6:.2f} | {(wall - fixed) / count * 1e6:.2f} |"
+
+
+SECTIONS = {
+    "peers": bench_peers,
+    "reruns": bench_reruns,
+    "parts": bench_parts,
+    "scale": bench_scale,
+}
+
+
+def main() -> None:
+    """Measure what is asked for, and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", default=list(SECTIONS), help=", ".join(SECTIONS))
+    parser.add_argument("--runs", type=int, default=5, help="counted runs of each command")
+    parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="scratch folder")
+    options = parser.parse_args()
+    work = options.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    seed = make_project(work / "seed")
+    make_sample(seed, 1)
+    again = make_project(work / "again")
+    for path in seed.data.glob("*.csv"):
+        if not (again.data / path.name).exists():
+            shutil.copy(path, again.data)
+    print(machine(), flush=True)
+    for name in options.sections:
+        print(flush=True)
+        for line in SECTIONS[name](seed, work, options.runs):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
