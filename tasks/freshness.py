@@ -31,6 +31,7 @@ import luigi
 from filelock import FileLock, Timeout
 from luigi.task import flatten
 
+from config.declarations import Table
 from tasks.errors import PipelineError
 from tasks.memo import looking, once, one_look
 from tasks.settings import settings
@@ -76,9 +77,17 @@ class DigestCache:
             find: Finds it; asked again only if the file may have changed.
         """
         try:
-            return self._remember(path, what, find)
+            found = self._remember(path, what, find)
         except OSError:
             return None
+        if not looking():
+            self.save()
+        return found
+
+    def prepare(self, paths: Iterable[Path]) -> None:
+        """Hash files side by side, those that have to be."""
+        with ThreadPoolExecutor(THREADS) as pool, contextlib.suppress(OSError):
+            list(pool.map(lambda path: self._remember(path, "sha256", _sha256), paths))
 
     def _remember(self, path: Path, what: str, find: Callable[[Path], str | None]) -> str | None:
         before = path.stat()
@@ -93,8 +102,6 @@ class DigestCache:
         if new is not None:
             self._load()[key] = {"stat": stat, "found": new, "found_ns": found_ns}
             self._changed = True
-            if not looking():
-                self.save()
         return new
 
     def save(self) -> None:
@@ -298,7 +305,7 @@ class FreshTask(luigi.Task):
         return None
 
     def _declared(self) -> dict[str, str]:
-        return {name: digest_of(_plain(item)) for name, item in self.declarations().items()}
+        return {name: _declared_digest(item) for name, item in self.declarations().items()}
 
     def _read_digests(self) -> dict[str, str | None]:
         return {name: target.digest() for name, target in self.reads().items()}
@@ -335,6 +342,7 @@ class FreshTask(luigi.Task):
         try:
             with self._alone():
                 with _one_inquiry():
+                    self._refuse_missing()
                     stale = self._own_reason() is not None
                 if not stale:
                     logger.info("%s: unchanged, nothing built", self.label)
@@ -347,6 +355,20 @@ class FreshTask(luigi.Task):
                 f"{self.label}: a file cannot be read or written: {error}.",
                 remedy="Is there room, and are the folders of luigi.cfg there to be written to?",
             ) from error
+
+    def _refuse_missing(self) -> None:
+        """Raise PipelineError if something required is no longer as it was built.
+
+        Luigi could ask this too, but would go through the whole graph once for each requirement.
+        """
+        asked: dict[str, str | None] = {}
+        for task in self.depends_on():
+            reason = task.why_stale(asked)
+            if reason is not None:
+                raise PipelineError(
+                    f"{self.label}: {task.label} was built and has to run again: {reason}.",
+                    remedy="Run again when the files are at rest.",
+                )
 
     def make(self, receipt: Receipt) -> None:
         """Build into temporary files, then put them in place and write the receipt last."""
@@ -554,7 +576,7 @@ class PartedTask(FreshTask):
         targets = self.part_output(part.name)
         return receipt is not None and receipt == Receipt(
             self.code_version,
-            {name: digest_of(_plain(item)) for name, item in part.declarations.items()},
+            {name: _declared_digest(item) for name, item in part.declarations.items()},
             {name: target.digest() or "" for name, target in part.reads.items()},
             {name: target.digest() or "" for name, target in targets.items()},
         )
@@ -589,7 +611,7 @@ class PartedTask(FreshTask):
         now = {name: target.digest() for name, target in part.reads.items()}
         self._refuse_changed(_differing(inputs, now))
         outputs = self.put_in_place(out, self.part_output(part.name))
-        declared = {name: digest_of(_plain(item)) for name, item in part.declarations.items()}
+        declared = {name: _declared_digest(item) for name, item in part.declarations.items()}
         path = self._part_receipt_path(part.name)
         write_atomically(path, Receipt(self.code_version, declared, inputs, outputs).to_json())
 
@@ -640,6 +662,11 @@ def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterat
             yield name
 
 
-def _plain(item: object) -> object:
-    """A dataclass as what JSON can hold; anything else as it is."""
-    return asdict(item) if hasattr(item, "__dataclass_fields__") else item  # type: ignore[call-overload]
+def _declared_digest(item: object) -> str:
+    """The digest of a declaration: of a table or source, or of what JSON can hold."""
+    return _frozen_digest(item) if isinstance(item, Table) else digest_of(item)
+
+
+@functools.lru_cache(maxsize=256)
+def _frozen_digest(item: Table) -> str:
+    return digest_of(asdict(item))

@@ -33,6 +33,7 @@ _WORKERS = min(2, os.cpu_count() or 1) if multiprocessing.get_start_method() == 
 _DEFAULTS = {
     ("core", "logging_conf_file"): str(LOGGING),
     ("core", "workers"): str(_WORKERS),
+    ("worker", "check_unfulfilled_deps"): "false",
     ("retcode", "already_running"): "10",
     ("retcode", "missing_data"): "20",
     ("retcode", "not_run"): "25",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import sqlalchemy as sa
 
 from config.declarations import Table, Type
@@ -18,6 +20,11 @@ _SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
 
 def metadata() -> sa.MetaData:
     """All warehouse tables, with keys, foreign keys, indexes and comments."""
+    return _metadata(tuple(TABLES.values()))
+
+
+@functools.lru_cache(maxsize=8)
+def _metadata(tables: tuple[Table, ...]) -> sa.MetaData:
     schema = sa.MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -25,7 +32,7 @@ def metadata() -> sa.MetaData:
             "pk": "pk_%(table_name)s",
         }
     )
-    for table in TABLES.values():
+    for table in tables:
         _add(table, schema)
     return schema
 

@@ -156,7 +156,9 @@ def _names(level: str) -> sa.Select:
         case "unit_id":
             return sa.select(tables["dim_unit"])
         case "app_type_id":
-            return sa.select(types)
+            # Those of log instances: far fewer than there are.
+            used = sa.select(tables["dim_log_instance"].c.app_type_id)
+            return sa.select(types).where(types.c.app_type_id.in_(used))
     logged = sa.select(tables["dim_log_instance"].c.app_instance_id)
     return (
         sa.select(
