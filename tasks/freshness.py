@@ -33,7 +33,7 @@ from luigi.task import flatten
 
 from config.declarations import Table
 from tasks.errors import PipelineError
-from tasks.memo import looking, once, one_look
+from tasks.memo import looking, once, one_look, settled
 from tasks.settings import settings
 
 FORMAT = 1
@@ -92,7 +92,8 @@ class DigestCache:
     def _remember(self, path: Path, what: str, find: Callable[[Path], str | None]) -> str | None:
         before = path.stat()
         stat = [before.st_size, before.st_mtime_ns, before.st_ino]
-        key = f"{what} {path.absolute()}"
+        # Relative or not: the inode tells which file it is.
+        key = f"{what} {os.fspath(path)}"
         known = self._load().get(key)
         if known is not None and known["stat"] == stat and stat[1] + _RACY_NS < known["found_ns"]:
             found: str = known["found"]
@@ -340,7 +341,7 @@ class FreshTask(luigi.Task):
         """
         self.show_status("started")
         try:
-            with self._alone():
+            with settled(), self._alone():
                 with _one_inquiry():
                     self._refuse_missing()
                     stale = self._own_reason() is not None
@@ -350,6 +351,7 @@ class FreshTask(luigi.Task):
                     return
                 inputs = self.take_inputs()
                 self.make(Receipt(self.code_version, self._declared(), inputs, {}))
+                digest_cache().save()
         except OSError as error:
             raise PipelineError(
                 f"{self.label}: a file cannot be read or written: {error}.",
@@ -394,7 +396,7 @@ class FreshTask(luigi.Task):
     ) -> dict[str, str]:
         """Move the files that were built to where they belong; their digests."""
         outputs = {}
-        with _one_inquiry():
+        with one_look():
             for name, path in temporary.items():
                 target = targets[name]
                 if path.exists():
@@ -410,7 +412,8 @@ class FreshTask(luigi.Task):
 
     def check_inputs(self, taken: Mapping[str, str]) -> None:
         """Raise PipelineError if what the task reads is no longer what it was."""
-        self._refuse_changed(_differing(taken, self._read_digests()))
+        with one_look():
+            self._refuse_changed(_differing(taken, self._read_digests()))
 
     def _refuse_changed(self, names: Iterable[str]) -> None:
         changed = list(names)
@@ -422,7 +425,8 @@ class FreshTask(luigi.Task):
 
     def take_inputs(self) -> dict[str, str]:
         """The digests of what the build is about to read; PipelineError if some is missing."""
-        inputs = self._read_digests()
+        with one_look():
+            inputs = self._read_digests()
         missing = [name for name, digest in inputs.items() if digest is None]
         if missing:
             raise PipelineError(f"{self.label}: its input is missing: {', '.join(missing)}.")
@@ -543,7 +547,7 @@ class PartedTask(FreshTask):
         """Build the parts that changed, then what is made of all."""
         parts = self.parts()
         self._remove_others({part.name for part in parts})
-        with _one_inquiry():
+        with one_look():
             stale = [part for part in parts if not self._is_fresh(part)]
         self._build_parts(stale)
         whole = self.whole_output()
@@ -552,7 +556,7 @@ class PartedTask(FreshTask):
             self.build(temporary)
             self.check_inputs(receipt.inputs)
             outputs = self.put_in_place(temporary, whole)
-        with _one_inquiry():
+        with one_look():
             for name, target in self.output().items():
                 if name not in outputs:
                     outputs[name] = target.digest() or ""
@@ -594,7 +598,8 @@ class PartedTask(FreshTask):
 
             def start() -> None:
                 for part in itertools.islice(waiting, THREADS - len(building)):
-                    inputs = {name: target.digest() or "" for name, target in part.reads.items()}
+                    with one_look():
+                        inputs = {name: item.digest() or "" for name, item in part.reads.items()}
                     targets = self.part_output(part.name)
                     out = stack.enter_context(_temporary_files(targets))
                     work = pool.submit(self.build_part, part, out, threads)
@@ -608,7 +613,8 @@ class PartedTask(FreshTask):
                 start()
 
     def _commit_part(self, part: Part, inputs: dict[str, str], out: Mapping[str, Path]) -> None:
-        now = {name: target.digest() for name, target in part.reads.items()}
+        with one_look():
+            now = {name: target.digest() for name, target in part.reads.items()}
         self._refuse_changed(_differing(inputs, now))
         outputs = self.put_in_place(out, self.part_output(part.name))
         declared = {name: _declared_digest(item) for name, item in part.declarations.items()}

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 _Answer = TypeVar("_Answer")
 
 _answers: ContextVar[dict[Hashable, Any] | None] = ContextVar("answers", default=None)
+_settled: ContextVar[dict[Hashable, Any] | None] = ContextVar("settled", default=None)
 
 
 @contextmanager
@@ -27,6 +28,30 @@ def one_look() -> Iterator[None]:
         yield
     finally:
         _answers.reset(token)
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Keep the answers of `once_settled` until the end: while a task runs."""
+    if _settled.get() is not None:
+        yield
+        return
+    token = _settled.set({})
+    try:
+        yield
+    finally:
+        _settled.reset(token)
+
+
+def once_settled(question: Hashable, ask: Callable[[], _Answer]) -> _Answer:
+    """The answer to a question about the configuration, asked once in a look and in a run."""
+    answers = _settled.get()
+    if answers is None:
+        return once(question, ask)
+    if question not in answers:
+        answers[question] = ask()
+    found: _Answer = answers[question]
+    return found
 
 
 def looking() -> bool:

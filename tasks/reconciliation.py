@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +46,7 @@ class Count(NamedTuple):
 
 def reconcile(
     audits: Mapping[str, Path],
-    staged: Mapping[str, Sequence[Path]],
+    staged: Mapping[str, Path],
     enriched: Mapping[str, Path],
     warehouse_url: str,
     checked: Path,
@@ -57,7 +57,7 @@ def reconcile(
 
     Args:
         audits: Source -> its audit.
-        staged: Source -> its staged rows.
+        staged: Source, or part of the log records -> its staged rows.
         enriched: Part of the log records -> its enriched records.
         warehouse_url: The warehouse.
         checked: JSON file with the counts of the parts as they were checked before; those that
@@ -68,11 +68,16 @@ def reconcile(
     Raises:
         PipelineError: Listing the counts that differ; the file is written all the same.
     """
-    parts = _count_parts(enriched, warehouse_url, _read_checked(checked))
+    parts = _count_parts(staged, enriched, warehouse_url, _read_checked(checked))
+    rows = {
+        name: pq.read_metadata(path).num_rows for name, path in staged.items() if name in audits
+    }
+    for kind, source in LOG_KINDS.items():
+        rows[source] = sum(part.staged for part in parts.values() if part.log_kind == kind)
     counts = [
-        *_count_files(audits, staged),
-        *_count_members(staged, warehouse_url),
-        *_count_records(parts, staged),
+        *_count_files(audits, rows),
+        *_count_members(staged, rows, warehouse_url),
+        *_count_records(parts, rows),
     ]
     with into.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -102,6 +107,7 @@ class CheckedPart:
     Attributes:
         load: The load that brought its facts.
         log_kind: B or F.
+        staged: Its staged rows.
         of_kind: Its facts.
         enriched: Unit -> its enriched records.
         found: Unit -> its facts.
@@ -109,6 +115,7 @@ class CheckedPart:
 
     load: str
     log_kind: str
+    staged: int
     of_kind: int
     enriched: dict[str, int]
     found: dict[str, int]
@@ -123,7 +130,10 @@ def _read_checked(path: Path) -> dict[str, CheckedPart]:
 
 
 def _count_parts(
-    enriched: Mapping[str, Path], warehouse_url: str, checked: Mapping[str, CheckedPart]
+    staged: Mapping[str, Path],
+    enriched: Mapping[str, Path],
+    warehouse_url: str,
+    checked: Mapping[str, CheckedPart],
 ) -> dict[str, CheckedPart]:
     loaded = [part for part in loaded_parts(warehouse_url) if part.part in enriched]
     stale = [
@@ -136,6 +146,7 @@ def _count_parts(
         parts[part.part] = CheckedPart(
             part.load,
             part.log_kind,
+            pq.read_metadata(staged[part.part]).num_rows,
             found.of_kind,
             _records_per_unit(enriched[part.part]),
             {str(unit): count for unit, count in found.per_unit.items()},
@@ -143,20 +154,18 @@ def _count_parts(
     return parts
 
 
-def _count_files(audits: Mapping[str, Path], staged: Mapping[str, Sequence[Path]]) -> list[Count]:
+def _count_files(audits: Mapping[str, Path], rows: Mapping[str, int]) -> list[Count]:
     counts = []
     for name, path in audits.items():
         audit = Audit.from_json(path.read_text(encoding="utf-8"))
-        found = _staged_rows(staged[name]) + audit.rejected
+        found = rows[name] + audit.rejected
         counts.append(Count(f"rows of {name}", "file", audit.rows, "staged + quarantined", found))
     return counts
 
 
-def _staged_rows(paths: Sequence[Path]) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in paths)
-
-
-def _count_members(staged: Mapping[str, Sequence[Path]], warehouse_url: str) -> list[Count]:
+def _count_members(
+    staged: Mapping[str, Path], rows: Mapping[str, int], warehouse_url: str
+) -> list[Count]:
     tables = metadata().tables
     engine = connect(warehouse_url)
     with engine.connect() as connection:
@@ -168,24 +177,21 @@ def _count_members(staged: Mapping[str, Sequence[Path]], warehouse_url: str) -> 
     counts = []
     for name, (source, key) in _DIMENSION_SOURCES.items():
         if key == SOURCES[source].primary_key:  # Unique as staged, and never the unknown member.
-            known = _staged_rows(staged[source])
+            known = rows[source]
         else:
-            (path,) = staged[source]
-            keys = pc.unique(read_parquet(path, key)[key])
+            keys = pc.unique(read_parquet(staged[source], key)[key])
             known = len(keys.filter(pc.not_equal(keys, UNKNOWN)))
         # The unknown member comes on top.
         counts.append(Count(f"members of {name}", "staged", known + 1, name, members[name] or 0))
     return counts
 
 
-def _count_records(
-    parts: Mapping[str, CheckedPart], staged: Mapping[str, Sequence[Path]]
-) -> list[Count]:
+def _count_records(parts: Mapping[str, CheckedPart], rows: Mapping[str, int]) -> list[Count]:
     counts = []
     for kind, source in LOG_KINDS.items():
         mine = [part for part in parts.values() if part.log_kind == kind]
-        rows, loaded = _staged_rows(staged[source]), sum(part.of_kind for part in mine)
-        counts.append(Count(f"{kind} records", "staged", rows, FACT_LOGS.name, loaded))
+        loaded = sum(part.of_kind for part in mine)
+        counts.append(Count(f"{kind} records", "staged", rows[source], FACT_LOGS.name, loaded))
         expected, found = Counter[str](), Counter[str]()
         for part in mine:
             expected.update(part.enriched)

@@ -20,7 +20,7 @@ from luigi.configuration import get_config
 from config.declarations import Source, Type
 from config.sources import SOURCES
 from tasks.errors import PipelineError
-from tasks.memo import once
+from tasks.memo import once_settled
 
 _SOURCE_OPTIONS = ("time_format", "source_timezone", "max_rejected")
 
@@ -78,7 +78,7 @@ def settings() -> Settings:
     Raises:
         PipelineError: A line is unknown or has a value that cannot be used.
     """
-    return once("settings", _settings)
+    return once_settled("settings", _settings)
 
 
 def _settings() -> Settings:
@@ -107,7 +107,7 @@ def source(name: str) -> Source:
     Raises:
         PipelineError: Its section has an unknown line or a value that cannot be used.
     """
-    return once(("source", name), lambda: _source(name))
+    return once_settled(("source", name), lambda: _source(name))
 
 
 def _source(name: str) -> Source:

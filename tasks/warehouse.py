@@ -312,7 +312,7 @@ class PartRows(NamedTuple):
         number: Its number; the rows' `log_id` begins with it.
         log_kind: B or F.
         content: Digest of what they are made from.
-        row_count: How many they are.
+        row_count: Tells how many they are.
         batches: Gives them, with columns as declared.
     """
 
@@ -320,7 +320,7 @@ class PartRows(NamedTuple):
     number: int
     log_kind: str
     content: str
-    row_count: int
+    row_count: Callable[[], int]
     batches: Callable[[], Iterable[pa.RecordBatch]]
 
 
@@ -392,7 +392,7 @@ def replace_parts(
         if kept:
             gone = load.present_parts() - set(kept)
             touched = sum(former[number].row_count for number in gone if number in former)
-            touched += sum(part.row_count for part in stale)
+            touched += sum(part.row_count() for part in stale)
             load.remove_parts(gone, reindex=touched * _REINDEXED_SHARE > sum(kept.values()))
         else:
             load.empty()
