@@ -11,6 +11,7 @@ from tasks.console import print_lines, show_places
 from tasks.errors import PipelineError
 from tasks.freshness import FreshTask, digest_cache, walk
 from tasks.graph import AllReports
+from tasks.memo import one_look
 from tasks.settings import settings, source
 from tasks.source_files import find_archive, find_files
 
@@ -57,7 +58,8 @@ def status() -> int:
     width = max(len(task.label) for task in graph)
     stale = 0
     for task in graph:
-        reason = task.why_stale(asked)
+        with one_look():
+            reason = task.why_stale(asked)
         stale += reason is not None
         print(f"{task.label:<{width}}  {'fresh' if reason is None else f'stale: {reason}'}")
     print(f"{len(graph) - stale} of {len(graph)} tasks are fresh.")
