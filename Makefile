@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: run test setup bench lock clean
+.PHONY: run test setup bench bench-environment trials lock clean
 
 run: setup
 	@if ! $(BIN)/python -m tasks sources >/dev/null; then \
@@ -33,11 +33,16 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-bench: # the pipeline against what a user would write instead; see docs/benchmarks.md
+bench: bench-environment # the pipeline against what a user would write instead; see docs/benchmarks.md
+	.venv-bench/bin/python -m tests.benchmarks.bench
+
+bench-environment:
 	@test -x .venv-bench/bin/luigi || { $(PYTHON) -m venv .venv-bench && \
 	    .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock && \
 	    .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; }
-	.venv-bench/bin/python -m tests.benchmarks.bench
+
+trials: bench-environment # single choices, measured
+	.venv-bench/bin/python -m tests.benchmarks.trials
 
 lock: # needs uv; writes requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

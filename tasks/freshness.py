@@ -40,7 +40,10 @@ FORMAT = 1
 """Version of the receipts; others are not believed."""
 
 _RACY_NS = 2_000_000_000
-"""A file changed within this time before it was hashed may change again unseen by its stat."""
+_FINE_RACY_NS = 100_000_000
+"""A file changed within this time before it was hashed may change again unseen by its stat: the
+file system may give both changes the same time. The shorter one is for those that tell parts of a
+second, whose clock ticks every hundredth of one at the slowest."""
 
 THREADS = min(4, os.cpu_count() or 1)
 """How much is done side by side within one task."""
@@ -95,7 +98,12 @@ class DigestCache:
         # Relative or not: the inode tells which file it is.
         key = f"{what} {os.fspath(path)}"
         known = self._load().get(key)
-        if known is not None and known["stat"] == stat and stat[1] + _RACY_NS < known["found_ns"]:
+        racy_ns = _FINE_RACY_NS if before.st_mtime_ns % 1_000_000_000 else _RACY_NS
+        if (
+            known is not None
+            and known["stat"] == stat
+            and before.st_mtime_ns + racy_ns < known["found_ns"]
+        ):
             found: str = known["found"]
             return found
         found_ns = time.time_ns()
@@ -109,19 +117,23 @@ class DigestCache:
         """Keep what was found for the next run."""
         if self._changed and not self.read_only:
             with contextlib.suppress(OSError):  # What is not kept is found again.
-                write_atomically(self._path, json.dumps(self._load()))
+                # Other processes have found things too.
+                self._known = {**self._read(), **self._load()}
+                write_atomically(self._path, json.dumps(self._known))
                 self._changed = False
 
     def _load(self) -> dict[str, dict[str, Any]]:
         if self._known is None:
-            try:
-                known = json.loads(self._path.read_text())
-                whole = all({"stat", "found", "found_ns"} == set(item) for item in known.values())
-                self._known = known if whole else {}
-            except (OSError, ValueError, AttributeError, TypeError):
-                self._known = {}
-        assert self._known is not None
+            self._known = self._read()
         return self._known
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            known: dict[str, dict[str, Any]] = json.loads(self._path.read_text())
+            whole = all({"stat", "found", "found_ns"} == set(item) for item in known.values())
+            return known if whole else {}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
 
 
 def _sha256(path: Path) -> str:
@@ -642,7 +654,7 @@ def _settle(path: Path) -> None:
 
     Whoever changes it after this gives it another time.
     """
-    before = time.time_ns() - 2 * _RACY_NS
+    before = time.time_ns() - 2 * _RACY_NS | 1  # Odd: not a whole second.
     os.utime(path, ns=(before, before))
 
 

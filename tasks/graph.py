@@ -133,6 +133,8 @@ class CsvToParquet(PartedTask):
     Log records may come as a folder of files: each is staged by itself.
     """
 
+    code_version = 2
+
     table = luigi.ChoiceParameter(choices=tuple(SOURCES))
 
     @property
@@ -299,6 +301,7 @@ class LogInstanceChains(FreshTask):
 class EnrichedLogs(PartedTask):
     """Every log record with its log instance, point, application instance, type and unit."""
 
+    code_version = 2
     priority = 15
 
     def requires(self) -> list[FreshTask]:

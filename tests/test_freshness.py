@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import signal
@@ -11,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from luigi.configuration import get_config
@@ -290,8 +293,8 @@ def test_a_new_code_version_builds_the_task_again_and_tells_why(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ran.folder)
-    monkeypatch.setattr(EnrichedLogs, "code_version", 2)
-    assert EnrichedLogs().why_stale() == "code 1 -> 2"
+    monkeypatch.setattr(EnrichedLogs, "code_version", 3)
+    assert EnrichedLogs().why_stale() == "code 2 -> 3"
     assert LoadFactLogs().why_stale() == "EnrichedLogs has to run"
     assert run_here(ran, monkeypatch) == {"EnrichedLogs"}
 
@@ -606,6 +609,33 @@ def test_a_file_changed_just_before_it_was_hashed_is_hashed_again(tmp_path: Path
     path.write_text("two")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # Same size, same time.
     assert cache.digest(path) != first
+
+
+@pytest.mark.parametrize(("fraction", "again"), [(0, True), (250_000_000, False)])
+def test_a_file_is_trusted_the_later_the_coarser_its_times_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fraction: int, again: bool
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("one")
+    a_second_ago = (time.time_ns() // 1_000_000_000 - 1) * 1_000_000_000 + fraction
+    os.utime(path, ns=(a_second_ago, a_second_ago))
+    cache = DigestCache(tmp_path / "digests.json")
+    cache.digest(path)
+    real = hashlib.file_digest
+    hashed = Mock(side_effect=real)
+    monkeypatch.setattr("hashlib.file_digest", hashed)
+    cache.digest(path)
+    assert hashed.called is again
+
+
+def test_what_two_processes_found_is_kept(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    first, second = (DigestCache(tmp_path / "digests.json") for _ in range(2))
+    assert first._load() == second._load() == {}  # Before either has found anything.
+    first.digest(tmp_path / "one")
+    second.digest(tmp_path / "two")
+    assert len(json.loads((tmp_path / "digests.json").read_text())) == 2
 
 
 def test_a_file_at_rest_is_not_hashed_again(

@@ -1,0 +1,196 @@
+"""Single choices of the pipeline, measured: `make trials`, after `make bench`.
+
+The time of each task in a cold run, the settings under which SQLite inserts and indexes facts, the
+size of the blocks in which a CSV file is read, and how Parquet is compressed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_sqlite
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from config.warehouse import FACT_LOGS
+from tasks import staging
+from tasks.star import facts
+from tests.benchmarks.bench import LOGS, ROOT, Project, make_project
+
+TIMED = """
+import luigi, luigi.cmdline
+from tasks.freshness import FreshTask
+
+@FreshTask.event_handler(luigi.Event.PROCESSING_TIME)
+def note(task, seconds):
+    with open("times.txt", "a") as stream:
+        stream.write(f"{task.label} {seconds:.2f}\\n")
+
+luigi.cmdline.luigi_run("--module tasks AllReports --local-scheduler".split())
+"""
+
+DDL = (
+    f"CREATE TABLE {FACT_LOGS.name} (log_id INTEGER NOT NULL PRIMARY KEY, unit_id INTEGER NOT NULL,"
+    " app_instance_id INTEGER NOT NULL, app_type_id INTEGER NOT NULL, point_id INTEGER NOT NULL,"
+    " point_log_inst_id INTEGER NOT NULL, recorded_at DATETIME, value DOUBLE, status TEXT,"
+    " log_kind TEXT NOT NULL)"
+)
+
+
+def time_tasks(seed: Project) -> Iterator[str]:
+    """Each task of a cold run."""
+    seed.clear()
+    times = seed.folder / "times.txt"
+    times.unlink(missing_ok=True)
+    command = [sys.executable, "-c", TIMED]
+    with (seed.folder / "luigi.log").open("ab") as log:
+        subprocess.run(command, cwd=seed.folder, stdout=log, stderr=log, check=False)
+    yield "| task | seconds |"
+    yield "|---|---|"
+    for line in times.read_text().splitlines():
+        label, seconds = line.rsplit(" ", 1)
+        if float(seconds) >= 0.05:
+            yield f"| {label} | {seconds} |"
+
+
+def load_facts(enriched: list[Path], journal: str, page: int, cache: int, threads: int) -> str:
+    """Insert and index all facts in a new database: seconds of each step."""
+    with tempfile.TemporaryDirectory(dir=enriched[0].parent) as folder:
+        database = adbc_driver_sqlite.connect(str(Path(folder, "trial.db")))
+        connection = adbc_driver_manager.AdbcConnection(database)
+
+        def run(sql: str) -> float:
+            start = time.perf_counter()
+            statement = adbc_driver_manager.AdbcStatement(connection)
+            statement.set_sql_query(sql)
+            statement.execute_update()
+            statement.close()
+            return time.perf_counter() - start
+
+        run(f"PRAGMA page_size = {page}")
+        run(f"PRAGMA journal_mode = {journal}")
+        run(DDL)
+        run(f"PRAGMA cache_size = -{cache}")
+        run(f"PRAGMA threads = {threads}")
+        connection.set_autocommit(False)
+        batches = itertools.chain.from_iterable(facts(path) for path in enriched)
+        stored = [_as_text(batch) for batch in batches]
+        start = time.perf_counter()
+        statement = adbc_driver_manager.AdbcStatement(connection)
+        statement.set_options(
+            **{
+                "adbc.ingest.target_table": FACT_LOGS.name,
+                "adbc.ingest.mode": "adbc.ingest.mode.append",
+            }
+        )
+        statement.bind_stream(pa.RecordBatchReader.from_batches(stored[0].schema, stored))
+        statement.execute_update()
+        statement.close()
+        insert = time.perf_counter() - start
+        index = sum(
+            run(f"CREATE INDEX ix_{column} ON {FACT_LOGS.name} ({column})")
+            for column in FACT_LOGS.indexes
+        )
+        start = time.perf_counter()
+        connection.commit()
+        commit = time.perf_counter() - start
+        connection.close()
+        database.close()
+    return (
+        f"| {journal} | {page:,} | {cache:,} | {threads} | {insert:.2f} | {index:.2f} | "
+        f"{commit:.2f} |"
+    )
+
+
+def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [
+        column.cast(pa.timestamp("us")).cast(pa.string())
+        if pa.types.is_timestamp(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def time_loads(seed: Project) -> Iterator[str]:
+    """Inserting and indexing the facts, setting by setting."""
+    folder = seed.folder / "staging" / "enriched_logs"
+    enriched = [folder / f"{name}.parquet" for name in LOGS]
+    yield "| journal | page, bytes | cache, KiB | threads | insert, s | 3 indexes, s | commit, s |"
+    yield "|---|---|---|---|---|---|---|"
+    for settings in (
+        ("delete", 16_384, 4_096, 2),
+        ("wal", 16_384, 4_096, 2),
+        ("wal", 4_096, 4_096, 2),
+        ("delete", 16_384, 4_096, 0),
+        ("delete", 16_384, 65_536, 2),
+        ("delete", 16_384, 65_536, 0),
+    ):
+        yield load_facts(enriched, *settings)
+
+
+STAGE = """
+import sys
+from pathlib import Path
+from config.sources import SOURCES
+from tasks import csv_text, staging
+csv_text.PLAIN_BLOCK_BYTES = int(sys.argv[3])
+staging.stage_file(Path(sys.argv[1]), SOURCES["POINT"], Path(sys.argv[2], "rows"),
+                   Path(sys.argv[2], "quarantine"), threads=2)
+(peak,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(peak.split()[1]) // 1024)
+"""
+
+
+def time_blocks(seed: Project) -> Iterator[str]:
+    """Staging POINT in blocks of different sizes, each in a process of its own."""
+    yield "| block, MiB | seconds | peak memory, MiB |"
+    yield "|---|---|---|"
+    for mebibytes in (1, 2, 4, 8):
+        with tempfile.TemporaryDirectory(dir=seed.folder) as folder:
+            start = time.perf_counter()
+            arguments = [str(seed.data / "POINT.csv"), folder, str(mebibytes * 2**20)]
+            command = [sys.executable, "-c", STAGE, *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            yield f"| {mebibytes} | {time.perf_counter() - start:.2f} | {done.stdout.strip()} |"
+
+
+def time_compression(seed: Project) -> Iterator[str]:
+    """Writing POINT, compressed in different ways."""
+    rows = pq.read_table(seed.folder / "staging" / "POINT.parquet")
+    yield "| compression | seconds | MB |"
+    yield "|---|---|---|"
+    with tempfile.TemporaryDirectory(dir=seed.folder) as folder:
+        ways: dict[str, dict[str, Any]] = {
+            "zstd, level 1": dict(staging.PARQUET),
+            "snappy (the default)": {"compression": "snappy"},
+            "lz4": {"compression": "lz4"},
+            "none": {"compression": "none"},
+        }
+        for name, how in ways.items():
+            path = Path(folder, "rows.parquet")
+            start = time.perf_counter()
+            pq.write_table(rows, path, row_group_size=24_000, **how)
+            seconds, megabytes = time.perf_counter() - start, path.stat().st_size / 1e6
+            yield f"| {name} | {seconds:.2f} | {megabytes:.1f} |"
+
+
+def main() -> None:
+    """Run all trials and print them."""
+    seed = make_project(ROOT / ".bench" / "seed")
+    for trial in (time_tasks, time_loads, time_blocks, time_compression):
+        print(f"\n### {trial.__doc__}\n")
+        for line in trial(seed):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
