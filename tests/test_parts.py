@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -297,3 +301,27 @@ def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
         assert (parts.reports / name).read_bytes() == (whole.reports / name).read_bytes()
     reconciled = (parts.reports / "reconciliation.csv").read_text()
     assert reconciled == (whole.reports / "reconciliation.csv").read_text()
+
+
+def test_a_run_that_is_killed_among_parts_goes_on_where_it_was(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "killed", data=None)
+    assert project.luigi("SampleData", "--scale", "0.02", "--seed", "7").status == 0
+    header, *lines = (project.data / "LOG_RCD_F.csv").read_text().splitlines(keepends=True)
+    for at in range(0, len(lines), 1000):
+        add_part(project, f"{at:06}.csv", header + "".join(lines[at : at + 1000]))
+    for delay in (0.9, 1.2, 1.5, 1.8, 2.1):
+        run = subprocess.Popen(
+            ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"],
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(delay)
+        os.killpg(run.pid, signal.SIGKILL)  # With the processes that it forked.
+        run.wait()
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert project.outputs() == fresh_project(tmp_path, project).outputs()
+    assert [path for path in project.folder.rglob("*.tmp") if path.is_file()] == []
