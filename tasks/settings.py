@@ -27,7 +27,11 @@ _SOURCE_OPTIONS = ("time_format", "source_timezone", "max_rejected")
 
 LOGGING = Path(__file__).parent.parent / "config" / "logging.cfg"
 
-_WORKERS = min(2, os.cpu_count() or 1) if multiprocessing.get_start_method() == "fork" else 1
+# Asked so that nothing is decided by asking; the first of all methods is the default one.
+_START_METHOD = (
+    multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+)
+_WORKERS = min(2, os.cpu_count() or 1) if _START_METHOD == "fork" else 1
 """Tasks at the same time. Where processes cannot be forked, each would load everything anew."""
 
 _DEFAULTS = {
