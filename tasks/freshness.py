@@ -161,7 +161,8 @@ def digest_of(content: object) -> str:
     True
     """
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    # Names of files may hold anything.
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -515,6 +516,10 @@ class PartedTask(FreshTask):
         """What is made of all parts together."""
         return {}
 
+    def folders(self) -> list[str]:
+        """The names of parts that others may stand below: LOG_RCD_F of LOG_RCD_F/2024-06-01."""
+        return []
+
     def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
         """Make a part's outputs at the given temporary paths. Runs beside that of other parts."""
         raise NotImplementedError
@@ -579,9 +584,21 @@ class PartedTask(FreshTask):
         for path in sorted(folder.rglob("*.json")):
             name = path.relative_to(folder).as_posix().removesuffix(".json")
             if name not in names:
-                for target in self.part_output(name).values():
-                    target.file.unlink(missing_ok=True)
+                self._remove_part(name)
                 path.unlink()
+        # Also what is there without a receipt.
+        for above in self.folders():
+            if above not in names:
+                self._remove_part(above)
+            for target in self.part_output(f"{above}/x").values():
+                ending = target.file.name.removeprefix("x")
+                for made in target.file.parent.glob(f"*{ending}"):
+                    if f"{above}/{made.name.removesuffix(ending)}" not in names:
+                        made.unlink()
+
+    def _remove_part(self, name: str) -> None:
+        for target in self.part_output(name).values():
+            target.file.unlink(missing_ok=True)
 
     def _is_fresh(self, part: Part) -> bool:
         try:

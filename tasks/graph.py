@@ -164,6 +164,10 @@ class CsvToParquet(PartedTask):
         """How the source is declared."""
         return {self.table: source(self.table)}
 
+    def folders(self) -> list[str]:
+        """The source, if it comes in parts."""
+        return [self.table] if SOURCES[self.table].in_parts else []
+
     def part_output(self, part: str) -> dict[str, FileTarget]:
         """The staged rows, what became of each row, and the rows that could not be read."""
         staging = settings().staging_dir
@@ -319,6 +323,10 @@ class EnrichedLogs(PartedTask):
             )
             for part in log_parts()
         ]
+
+    def folders(self) -> list[str]:
+        """The sources of log records."""
+        return list(LOG_KINDS.values())
 
     def part_output(self, part: str) -> dict[str, FileTarget]:
         """The enriched records, and what was lost on the way."""

@@ -151,6 +151,10 @@ def _count_parts(
             _records_per_unit(enriched[part.part]),
             {str(unit): count for unit, count in found.per_unit.items()},
         )
+    for name in enriched.keys() - parts.keys():  # As if nothing of it had been loaded.
+        kind = next(kind for kind, source in LOG_KINDS.items() if source == name.partition("/")[0])
+        rows, units = pq.read_metadata(staged[name]).num_rows, _records_per_unit(enriched[name])
+        parts[name] = CheckedPart("", kind, rows, 0, units, {})
     return parts
 
 

@@ -91,7 +91,7 @@ def _list(folder: Path) -> tuple[list[Path], list[Path]]:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir():
                 folders.append(folder / entry.name)
-            elif entry.is_file():
+            elif entry.is_file() or entry.is_symlink():  # A link to nothing is told, not left out.
                 files.append(folder / entry.name)
     return files, folders
 
@@ -346,6 +346,7 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
                 problems.append(f"{names} stand side by side: keep one of them")
                 continue
             try:
+                _refuse_name(paths[0])
                 layouts[source.name] = match_columns(source, read_header(paths[0]))
             except PipelineError as error:
                 name = _shown(paths[0], data_dir)
@@ -360,6 +361,13 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
             + _remedies(problems),
         )
     return layouts
+
+
+def _refuse_name(path: Path) -> None:
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise PipelineError(f"{ascii(path.name)}: the name is not UTF-8: rename it.") from error
 
 
 def _shown(path: Path, data_dir: Path) -> str:

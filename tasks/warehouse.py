@@ -93,6 +93,15 @@ CREATE TABLE IF NOT EXISTS data_dictionary (
 """
 
 
+_KEPT_BESIDE = {
+    "load_receipt",
+    "retained_member",
+    "loaded_part",
+    "log_tally",
+    "data_dictionary",
+}
+
+
 def database_path(url: str) -> Path:
     """The file behind a warehouse URL.
 
@@ -276,12 +285,24 @@ _PARTS = """
 def _parts(table: Table) -> set[tuple[str, str]]:
     """What a loaded table has: itself, its triggers, its indexes, its dictionary."""
     names = {
-        table.name,
-        *(f"{table.name}_{event}_voids_receipt" for event in _EVENTS),
         *(f"ix_{table.name}_{column}" for column in table.indexes),
         *(column.name for column in table.columns),
     }
-    return {(table.name, name) for name in names}
+    return {*_watched(table.name), *((table.name, name) for name in names)}
+
+
+def _watched(table: str) -> set[tuple[str, str]]:
+    """A table and what is kept beside it, with the triggers that see changes by others."""
+    return {
+        (on, name)
+        for on in _beside(table)
+        for name in (on, *(f"{on}_{event}_voids_receipt" for event in _EVENTS))
+    }
+
+
+def _beside(table: str) -> tuple[str, ...]:
+    """The table, and those in which is noted what its parts are."""
+    return (table, "log_tally", "loaded_part") if table == FACT_LOGS.name else (table,)
 
 
 def catalog_digest(url: str) -> str | None:
@@ -450,10 +471,11 @@ def watch(table: str) -> list[str]:
         return [_trigger(table, event, table, {}) for event in _EVENTS]
     rows = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
     in_facts = {event: [f"{row}.log_id / {PART_ROWS}" for row in rows[event]] for event in _EVENTS}
-    in_tally = {event: [f"{row}.number" for row in rows[event]] for event in _EVENTS}
+    by_number = {event: [f"{row}.number" for row in rows[event]] for event in _EVENTS}
     return [
-        *(_trigger(table, event, table, in_facts) for event in _EVENTS),
-        *(_trigger("log_tally", event, table, in_tally) for event in _EVENTS),
+        _trigger(on, event, table, in_facts if on == table else by_number)
+        for on in _beside(table)
+        for event in _EVENTS
     ]
 
 
@@ -470,9 +492,10 @@ def _trigger(on: str, event: str, table: str, parts: Mapping[str, list[str]]) ->
 
 def unwatch(table: str) -> list[str]:
     """Statements that take these triggers away."""
-    watched = (table, "log_tally") if table == FACT_LOGS.name else (table,)
     return [
-        f"DROP TRIGGER IF EXISTS {on}_{event}_voids_receipt" for on in watched for event in _EVENTS
+        f"DROP TRIGGER IF EXISTS {on}_{event}_voids_receipt"
+        for on in _beside(table)
+        for event in _EVENTS
     ]
 
 
@@ -541,7 +564,7 @@ def _prepare(path: Path) -> None:
     with _writing(path) as connection:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # Of a file that is new.
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-        if not {"load_receipt", "retained_member", "data_dictionary", "log_tally"} <= names:
+        if not names >= _KEPT_BESIDE:
             connection.executescript(_BOOKKEEPING)
         columns = {row[1] for row in connection.execute("PRAGMA table_info(load_receipt)")}
         if "size_bytes" not in columns:  # A warehouse of version 0.1.
@@ -639,9 +662,22 @@ class _Load:
         self.former_pages = self._pages()
         self.catalog = set(self.query("SELECT tbl_name, name FROM sqlite_schema"))
         self.tables = [name for name in TABLES if (name, name) in self.catalog]
+        self._forget_unwatched()
         for name in TABLES:
             for statement in unwatch(name):
                 self.run(statement)
+
+    def _forget_unwatched(self) -> None:
+        """Forget the loads of all tables that could be changed unseen.
+
+        This load makes the triggers of every table anew; without this, a table that lacked them
+        would look as if nobody could have changed it.
+        """
+        for name in TABLES:
+            if not _watched(name) <= self.catalog:
+                self.run(f"DELETE FROM load_receipt WHERE table_name = '{name}'")
+                if name == FACT_LOGS.name:
+                    self.run("DELETE FROM loaded_part")
 
     def _pages(self) -> int:
         """The pages in use."""
@@ -731,11 +767,9 @@ class _Load:
     def believed_parts(self) -> dict[int, LoadedPart]:
         """The parts whose facts are there as they were loaded, by number.
 
-        None, if the table is not as declared or lacked what made changes by others seen.
+        None, if the table is not as declared.
         """
-        needed = {pair for pair in _parts(self.table) if pair[1].endswith("_voids_receipt")}
-        needed |= {("log_tally", f"log_tally_{event}_voids_receipt") for event in _EVENTS}
-        if not needed <= self.catalog or not self._fits():
+        if not self._fits():
             return {}
         columns = ", ".join(LoadedPart._fields)
         rows = self.query(f"SELECT {columns} FROM loaded_part")

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -21,6 +22,7 @@ from tasks.log_numbers import number_parts
 from tests.conftest import Project, make_project
 from tests.test_freshness import fresh_project, run_here
 
+EVENTS = ("INSERT", "UPDATE", "DELETE")
 HEADER = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
 MARCH = HEADER + "1,1,2024-03-01 00:00:00,1.5,OK\n2,2,2024-03-01 00:03:00,2.5,OK\n"
 APRIL = HEADER + "1,1,2024-04-01 00:00:00,3.5,OK\n2,77,2024-04-01 00:03:00,ERROR,\n"
@@ -210,6 +212,65 @@ def test_facts_that_belong_to_no_part_are_removed(
     )
     run_here(parted, monkeypatch)
     assert parted.facts() == before
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [
+            *(f"DROP TRIGGER fact_logs_{event}_voids_receipt" for event in EVENTS),
+            "UPDATE fact_logs SET value = 999",
+        ],
+        [
+            *(f"DROP TRIGGER log_tally_{event}_voids_receipt" for event in EVENTS),
+            "UPDATE log_tally SET record_count = 500",
+        ],
+        ["DROP TABLE log_tally"],
+        ["DROP TABLE loaded_part"],
+        ["DELETE FROM loaded_part WHERE part = 'LOG_RCD_F'"],
+        ["UPDATE loaded_part SET row_count = row_count + 5"],
+        [
+            "CREATE TABLE other AS SELECT * FROM dim_unit",
+            "DROP TABLE dim_unit",
+            "ALTER TABLE other RENAME TO dim_unit",
+            "UPDATE dim_unit SET unit_name = 'mine'",
+        ],
+    ],
+)
+def test_what_somebody_changed_unseen_is_mended_though_another_table_is_loaded_first(
+    parted: Project, tmp_path: Path, statements: list[str]
+) -> None:
+    for statement in statements:
+        parted.change(statement)
+    parted.edit("APP_TYPE.csv", "3,Suction Group", "3,Pump")
+    result = parted.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+    assert parted.query("SELECT row_count FROM load_receipt WHERE table_name = 'fact_logs'") == [
+        (17,)
+    ]
+
+
+def test_what_a_removed_part_left_goes_though_its_receipt_is_gone(
+    parted: Project, tmp_path: Path
+) -> None:
+    shutil.rmtree(parted.staging / ".receipts")
+    (parted.data / "LOG_RCD_F" / "2024-03.csv").unlink()
+    (parted.data / "LOG_RCD_F.csv").rename(parted.data / "LOG_RCD_F" / "main.csv")
+    assert parted.luigi("AllReports").status == 0
+    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+
+
+def test_a_part_with_an_unreadable_name_or_behind_a_dead_link_is_told(parted: Project) -> None:
+    folder = os.fsencode(parted.data / "LOG_RCD_F")
+    with open(folder + b"/x\xff.csv", "w") as stream:  # noqa: PTH123  # Paths are text.
+        stream.write(MARCH)
+    (parted.data / "LOG_RCD_F" / "dead.csv").symlink_to("nowhere.csv")
+    result = parted.luigi("AllReports")
+    assert result.status == 30
+    assert "'x\\udcff.csv': the name is not UTF-8: rename it." in result.log
+    assert "LOG_RCD_F/dead.csv cannot be read" in result.log
+    assert len(parted.facts()) == 17
 
 
 def test_a_changed_chain_reaches_the_facts_of_every_part(
