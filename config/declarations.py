@@ -33,6 +33,8 @@ class Column:
         references: `table.column` of the row it points to.
         aliases: Other headers under which source files are likely to bring it, likeliest first.
         header: The one header that will do, where the configuration names it.
+        origin: In the warehouse, the source columns from which the value comes, from the row's own
+            source on: each key leads to the row that has the next one.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Column:
     references: str | None = None
     aliases: tuple[str, ...] = ()
     header: str | None = None
+    origin: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,76 @@
-"""The texts of the reports."""
+"""The texts of the reports, and the pages that are made of them."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from importlib.resources import files
 
 import jinja2
+from markupsafe import Markup
 
 _MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|])")
 
 
 def render(template: str, **values: object) -> str:
-    """Fill in a template of this folder; an unknown name in it is an error."""
+    """Fill in a Markdown template of this folder; an unknown name in it is an error."""
+    # Markdown: nothing is escaped unasked, data passes through the filter `text`.
+    environment = _environment(autoescape=False)
+    environment.filters["text"] = markdown_text
+    return environment.get_template(template).render(**values)
+
+
+def render_page(template: str, **values: object) -> str:
+    """Fill in an HTML template of this folder: everything is escaped, unless it is Markup.
+
+    The page holds its style and its script, and may load nothing: a browser runs that very script
+    and no other.
+    """
+    script = _text("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment(autoescape=True)
+        .get_template(template)
+        .render(
+            style=Markup(_text("page.css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+            f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            **values,
+        )
+    )
+
+
+def render_markdown_page(title: str, markdown: str) -> str:
+    """A Markdown report as an HTML page. HTML in it is shown as text."""
+    from markdown_it import MarkdownIt
+
+    converted = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    # Wide tables and commands are scrolled by themselves, also with the keyboard.
+    for wide in ("table", "pre"):
+        converted = converted.replace(
+            f"<{wide}>",
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{wide}"><{wide}>',
+        ).replace(f"</{wide}>", f"</{wide}></div>")
+    return render_page("article.html.j2", title=title, content=Markup(converted))  # noqa: S704
+
+
+def _environment(*, autoescape: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tasks"),
         undefined=jinja2.StrictUndefined,
-        # Markdown: nothing is escaped unasked, data passes through the filter `text`.
-        autoescape=False,
+        autoescape=autoescape,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["text"] = markdown_text
     environment.filters["count"] = lambda number: f"{number:,}"
-    return environment.get_template(template).render(**values)
+    return environment
+
+
+def _text(name: str) -> str:
+    return files("tasks.templates").joinpath(name).read_text(encoding="utf-8")
 
 
 def markdown_text(value: object) -> str:

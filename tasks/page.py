@@ -1,0 +1,333 @@
+"""`reports/index.html`: what a run found, in one file that loads nothing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from config.declarations import UNKNOWN
+from config.warehouse import FACT_LOGS, SUMMARY_LEVELS
+from tasks.charts import (
+    SHADES,
+    Bar,
+    Step,
+    draw_bars,
+    draw_columns,
+    draw_heat_map,
+    draw_waterfall,
+)
+from tasks.diagrams import Box, Line, draw_boxes, rank, without_detours
+from tasks.overview import Json, read_json, read_rows
+from tasks.page_text import readable
+from tasks.templates import render_page
+
+LARGEST = 12
+"""Bars in the chart of the largest."""
+
+SHOWN_ROWS = 2_000
+"""Rows of a table on the page; the CSV file beside it has all."""
+
+SHOWN_UNITS = 150
+"""Rows of the heat map."""
+
+_CLASSES = 14
+_LEVELS = {
+    "unit_id": ("By unit (controller)", "units"),
+    "app_instance_id": ("By application instance", "application instances"),
+    "app_type_id": ("By application type", "application types"),
+}
+
+
+def write_page(overview: Json, reports: Path, quarantine: Path, into: Path) -> None:
+    """Write the page.
+
+    Args:
+        overview: The figures.
+        reports: Folder of the other reports, where the page will be.
+        quarantine: Folder of the rows that could not be read.
+        into: The file to write.
+    """
+    text = render_page(
+        "page.html.j2",
+        o=overview,
+        levels=[_level(reports, level, overview) for level in SUMMARY_LEVELS],
+        over_time=_over_time(reports),
+        heat=_heat(reports),
+        gaps=_gaps(reports),
+        waterfall=_waterfall(overview["waterfall"]),
+        profile=read_json(reports / "profile.json"),
+        profile_bars=_profile_bars,
+        star=_star(overview["tables"]),
+        lineage=_lineage(overview),
+        quarantine=_link(quarantine, reports),
+        readable=readable,
+        shades=SHADES,
+    )
+    # Names of files may hold anything.
+    into.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+
+
+def _link(folder: Path, reports: Path) -> str:
+    """Where a folder is, as the page links to it."""
+    try:
+        return quote(Path(os.path.relpath(folder, reports)).as_posix())
+    except ValueError:  # Another drive.
+        return folder.absolute().as_uri()
+
+
+# --- summaries -------------------------------------------------------------------------------
+
+
+def _level(reports: Path, level: str, overview: Json) -> dict[str, Any]:
+    summary = overview["summaries"][level]
+    rows = list(read_rows(reports / summary["csv"]))
+    title, plural = _LEVELS[level]
+    by_size = sorted(rows, key=lambda row: (-int(row["record_count"]), int(row[level])))
+    known = [row for row in by_size if int(row[level]) != UNKNOWN]
+    largest, rest = known[:LARGEST], known[LARGEST:]
+    bars = [Bar(_named(row, level), int(row["record_count"])) for row in largest]
+    classes = classify([int(row["record_count"]) for row in rest])
+    shown = rows if len(rows) <= SHOWN_ROWS else by_size[:SHOWN_ROWS]
+    return {
+        "level": level,
+        "title": title,
+        "plural": plural,
+        "csv": summary["csv"],
+        "total": len(rows),
+        "header": list(rows[0]) if rows else [],
+        "rows": shown,
+        "bars": bars,
+        "bars_chart": draw_bars(
+            bars, unit="log records", label=f"The {plural} with the most log records"
+        ),
+        "rest": len(rest),
+        "classes": classes,
+        "classes_chart": draw_columns(
+            [name for name, _ in classes],
+            {plural: [count for _, count in classes]},
+            unit=plural,
+            axis="log records of one of them",
+            label=f"How many of the other {plural} have how many log records",
+            stacked=False,
+        ),
+    }
+
+
+def _named(row: Mapping[str, str], level: str) -> str:
+    """A key with the name that belongs to it."""
+    match level:
+        case "unit_id":
+            return row["unit_name"]
+        case "app_type_id":
+            return f"{row['app_type_description']} ({row['app_type_id']})"
+    return f"{row['app_instance_id']} {row['app_type_description']}"
+
+
+def classify(values: Sequence[int]) -> list[tuple[str, int]]:
+    """How many values lie in which class; classes of one round width side by side.
+
+    >>> classify([3, 4, 12])
+    [('3', 1), ('4', 1), ('5', 0), ('6', 0), ('7', 0), ('8', 0), ('9', 0), ('10', 0), ('11', 0), \
+('12', 1)]
+    >>> classify([0, 1999])
+    [('0 to 199', 1), ('200 to 399', 0), ('400 to 599', 0), ('600 to 799', 0), ('800 to 999', 0), \
+('1,000 to 1,199', 0), ('1,200 to 1,399', 0), ('1,400 to 1,599', 0), ('1,600 to 1,799', 0), \
+('1,800 to 1,999', 1)]
+    """
+    if not values:
+        return []
+    span = max(values) - min(values) + 1
+    widths = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
+    width = next(width for width in widths if width * _CLASSES >= span)
+    counts: dict[int, int] = defaultdict(int)
+    for value in values:
+        counts[value // width] += 1
+    return [
+        (_class_name(at * width, width), counts.get(at, 0))
+        for at in range(min(counts), max(counts) + 1)
+    ]
+
+
+def _class_name(first: int, width: int) -> str:
+    return f"{first:,}" if width == 1 else f"{first:,} to {first + width - 1:,}"
+
+
+# --- time ------------------------------------------------------------------------------------
+
+
+def _over_time(reports: Path) -> dict[str, Any]:
+    rows = list(read_rows(reports / "records_over_time.csv"))
+    timed = [row for row in rows if row["bucket_start"]]
+    bucket = timed[0]["bucket"] if timed else "day"
+    labels = [_bucket_name(row["bucket_start"], bucket) for row in timed]
+    kinds = {"digital (B)": "digital_count", "float (F)": "float_count"}
+    return {
+        "rows": rows,
+        "bucket": bucket,
+        "chart": draw_columns(
+            labels,
+            {name: [int(row[column]) for row in timed] for name, column in kinds.items()},
+            unit="log records",
+            axis=f"{bucket} (UTC)",
+            label=f"Log records per {bucket}, by kind",
+            classes="by-kind",
+        ),
+    }
+
+
+def _bucket_name(start: str, bucket: str) -> str:
+    """The start of a bucket as a short label."""
+    return {"hour": start[5:16], "month": start[:7]}.get(bucket, start[:10])
+
+
+def _heat(reports: Path) -> dict[str, Any]:
+    counts: dict[int, dict[str, int]] = defaultdict(dict)
+    bucket = "day"
+    starts: set[str] = set()
+    for row in read_rows(reports / "unit_days.csv"):
+        counts[int(row["unit_id"])][row["bucket_start"]] = int(row["record_count"])
+        starts.add(row["bucket_start"])
+        bucket = row["bucket"]
+    columns = sorted(starts)
+    largest = sorted(counts, key=lambda unit: -sum(counts[unit].values()))[:SHOWN_UNITS]
+    units = sorted(largest)
+    values = [[counts[unit].get(start, 0) for start in columns] for unit in units]
+    names = ["Unknown" if unit == UNKNOWN else f"Unit {unit}" for unit in units]
+    labels = [_bucket_name(start, bucket) for start in columns]
+    return {
+        "bucket": bucket,
+        "units": len(units),
+        "all_units": len(counts),
+        "columns": labels,
+        "rows": list(zip(names, values, strict=True)),
+        "most": max(map(max, values), default=0),
+        "chart": draw_heat_map(
+            names,
+            labels,
+            values,
+            axis=f"{bucket} (UTC)",
+            label=f"Log records of each unit, {bucket} by {bucket}",
+        ),
+    }
+
+
+def _gaps(reports: Path) -> dict[str, Any]:
+    rows = []
+    total = 0
+    header: list[str] = []
+    for row in read_rows(reports / "gaps.csv"):
+        header = list(row)
+        total += 1
+        if len(rows) < SHOWN_ROWS:
+            rows.append(row)
+    worst = [
+        Bar(f"{row['point_log_inst_id']} (unit {row['unit_id']})", int(row["missing"]))
+        for row in rows[:LARGEST]
+        if row["missing"] and int(row["missing"])
+    ]
+    return {
+        "rows": rows,
+        "total": total,
+        "header": header,
+        "worst": worst,
+        "chart": draw_bars(
+            worst,
+            unit="log records that are missing",
+            label="The log instances that lack the most log records",
+        ),
+    }
+
+
+# --- trust -----------------------------------------------------------------------------------
+
+
+def _waterfall(steps: Sequence[Json]) -> Markup:
+    return draw_waterfall(
+        [Step(step["step"], step["records"], step["total"]) for step in steps],
+        unit="log records",
+        label="From the rows of the log files to the facts whose chain is whole",
+    )
+
+
+# --- profile ---------------------------------------------------------------------------------
+
+
+def _profile_bars(bins: Sequence[Mapping[str, Any]], label: str) -> Markup:
+    """A histogram in the size of a word."""
+    if not bins:
+        return Markup("")
+    most = max(item["count"] for item in bins)
+    width = 120 / len(bins)
+    bars = "".join(
+        f"M{at * width:.1f} 26h{max(width - 0.6, 0.8):.1f}v{-25 * item['count'] / most:.1f}"
+        f"h{-max(width - 0.6, 0.8):.1f}z"
+        for at, item in enumerate(bins)
+        if item["count"]
+    )
+    return Markup(
+        '<svg class="small" viewBox="0 0 120 26" role="img" aria-label="{label}">'
+        '<title>{label}</title><path d="{bars}"/></svg>'
+    ).format(label=label, bars=bars)
+
+
+# --- star and lineage ------------------------------------------------------------------------
+
+
+def _star(tables: Sequence[Json]) -> Markup:
+    """The tables with their keys, drawn from the live schema."""
+    parents = {
+        table["name"]: {target.partition(".")[0] for target in table["references"].values()}
+        for table in tables
+    }
+    places = rank([table["name"] for table in tables], parents)
+    columns: list[list[Box]] = [[] for _ in range(max(places.values()) + 1)]
+    lines = []
+    for table in tables:
+        name = table["name"]
+        rows = {
+            column["name"]: _key_mark(column["name"], table) + column["name"]
+            for column in table["columns"]
+        }
+        kind = "fact" if name == FACT_LOGS.name else "dimension"
+        columns[places[name]].append(Box(name, f"{name} ({table['rows']:,})", rows, kind))
+        for column, target in table["references"].items():
+            parent, _, key = target.partition(".")
+            lines.append(Line(parent, name, key, column))
+    return draw_boxes(columns, lines, label="The tables of the warehouse and their keys")
+
+
+def _key_mark(column: str, table: Json) -> str:
+    if column in table["primary_key"]:
+        return "PK "
+    return "FK " if column in table["references"] else ""
+
+
+def _lineage(overview: Json) -> Markup:
+    """From the source files to the reports, drawn from the task graph."""
+    tasks = overview["lineage"]
+    parents = {task["task"]: list(task["comes_from"]) for task in tasks}
+    boxes = {task["task"]: Box(task["task"], task["task"], {"": task["makes"]}) for task in tasks}
+    for name, source in overview["sources"].items():
+        staging = f"CsvToParquet:{name}"
+        if staging in parents:
+            boxes[name] = Box(name, source["file"], {}, "file")
+            parents[staging] = [name]
+            parents[name] = []
+    places = rank(list(boxes), parents)
+    columns: list[list[Box]] = [[] for _ in range(max(places.values(), default=0) + 1)]
+    for name, box in boxes.items():
+        columns[places[name]].append(box)
+    lines = [
+        Line(parent, name)
+        for name, own in without_detours(parents).items()
+        for parent in own
+        if parent in boxes
+    ]
+    return draw_boxes(columns, lines, label="From the source files to the reports")

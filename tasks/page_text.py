@@ -1,0 +1,23 @@
+"""Text from the data as people see it on a page."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_LONGEST = 200
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Control and format characters: they are not seen, and may turn the order of the text around."""
+
+
+def readable(value: object, letters: int = _LONGEST) -> str:
+    r"""A value as one line of visible text, cut if it is long.
+
+    >>> readable("a\tb\u202ec\x00")
+    'a b?c?'
+    >>> readable("abcdef", letters=4)
+    'abc…'
+    """
+    # Long before any cell's width: no need to look at the rest.
+    text = " ".join(str(value)[: 4 * letters].split())
+    shown = "".join("?" if unicodedata.category(char) in _INVISIBLE else char for char in text)
+    return shown if len(shown) <= letters else shown[: letters - 1] + "…"

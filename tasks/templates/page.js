@@ -1,0 +1,100 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+
+  // Light or dark: as the system has it, until somebody chooses.
+  const theme = document.getElementById("theme");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const keep = (value) => {
+    try {
+      if (value === undefined) return localStorage.getItem("theme");
+      localStorage.setItem("theme", value);
+    } catch {
+      // A page opened from a file may not be allowed to keep anything.
+    }
+    return null;
+  };
+  const isDark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
+  const showTheme = () => {
+    theme.textContent = isDark() ? "Light" : "Dark";
+  };
+  if (theme) {
+    const chosen = keep();
+    if (chosen === "dark" || chosen === "light") root.dataset.theme = chosen;
+    theme.hidden = false;
+    theme.addEventListener("click", () => {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      keep(root.dataset.theme);
+      showTheme();
+    });
+    system.addEventListener("change", showTheme);
+    showTheme();
+  }
+
+  const valueOf = (row, place) => {
+    const cell = row.cells[place];
+    return cell.dataset.value ?? cell.textContent.trim();
+  };
+  const order = new Intl.Collator("en", { numeric: true });
+  const compare = (a, b) => {
+    const numbers = [a, b].map((text) => Number(text.replaceAll(",", "")));
+    if (a !== "" && b !== "" && !numbers.some(Number.isNaN)) return numbers[0] - numbers[1];
+    return order.compare(a, b);
+  };
+
+  for (const table of document.querySelectorAll("table.whole")) {
+    const body = table.tBodies[0];
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, place) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const rows = [...body.rows].map((row) => [valueOf(row, place), row]);
+        rows.sort((a, b) => {
+          // What is empty stands last, whichever way.
+          if ((a[0] === "") !== (b[0] === "")) return a[0] === "" ? 1 : -1;
+          return (down ? -1 : 1) * compare(a[0], b[0]);
+        });
+        body.append(...rows.map(([, row]) => row));
+      });
+    });
+
+    const search = document.querySelector(`input[data-table="${table.id}"]`);
+    const told = document.querySelector(`output[data-table="${table.id}"]`);
+    if (!search) continue;
+    search.closest("label").hidden = false;
+    const texts = new Map([...body.rows].map((row) => [row, row.textContent.toLowerCase()]));
+    const find = () => {
+      const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const [row, text] of texts) {
+        row.hidden = !words.every((word) => text.includes(word));
+        if (!row.hidden) shown += 1;
+      }
+      told.textContent = `${shown.toLocaleString("en")} of ${texts.size.toLocaleString("en")} rows`;
+    };
+    search.addEventListener("input", find);
+    find();
+  }
+
+  // A link to something within a closed part opens it.
+  const open = () => {
+    let target = null;
+    try {
+      target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    } catch {
+      return;
+    }
+    for (let part = target?.closest("details"); part; part = part.parentElement.closest("details")) {
+      part.open = true;
+    }
+    if (target) target.scrollIntoView();
+  };
+  addEventListener("hashchange", open);
+  if (location.hash) open();
+})();
