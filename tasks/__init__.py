@@ -5,6 +5,7 @@ from tasks.settings import supply_defaults
 supply_defaults()
 
 from tasks.graph import (  # noqa: E402
+    ActivityReport,
     AllReports,
     CheckSources,
     CheckWarehouse,
@@ -13,6 +14,7 @@ from tasks.graph import (  # noqa: E402
     EnrichedLogs,
     LoadDimension,
     LoadFactLogs,
+    LogActivity,
     LogInstanceChains,
     SampleData,
     SchemaChangeReport,
@@ -21,6 +23,7 @@ from tasks.graph import (  # noqa: E402
 )
 
 __all__ = [
+    "ActivityReport",
     "AllReports",
     "CheckSources",
     "CheckWarehouse",
@@ -29,6 +32,7 @@ __all__ = [
     "EnrichedLogs",
     "LoadDimension",
     "LoadFactLogs",
+    "LogActivity",
     "LogInstanceChains",
     "SampleData",
     "SchemaChangeReport",

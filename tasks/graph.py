@@ -7,6 +7,8 @@
               EnrichedLogs           staging/enriched_logs/*.parquet
             LoadDimension (4)        dim_... in the warehouse
             SourceRelations          staging/audit/relations.json
+            LogActivity              staging/activity/
+              ActivityReport         reports/gaps.csv, records_over_time.csv, unit_days.csv
               LoadFactLogs           fact_logs in the warehouse
                 CheckWarehouse       reports/reconciliation.csv
                   SummaryReport (3)  reports/summary_by_....csv
@@ -56,6 +58,8 @@ from tasks.settings import settings, source
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from tasks.activity import PartActivity
 
 logger = logging.getLogger("luigi-interface")
 logger.addFilter(drop_scheduler_chatter)
@@ -370,6 +374,88 @@ class EnrichedLogs(PartedTask):
 def enriched(part: str) -> FileTarget:
     """The enriched records of a part."""
     return FileTarget(settings().staging_dir / "enriched_logs" / f"{part}.parquet")
+
+
+class LogActivity(PartedTask):
+    """When each log instance recorded, and how far apart: from the staged log records alone."""
+
+    priority = 5
+
+    def requires(self) -> list[FreshTask]:
+        """The log records, staged."""
+        return [staging(name) for name in LOG_KINDS.values()]
+
+    def parts(self) -> list[Part]:
+        """The files of log records."""
+        return [Part(part.name, {part.name: staged(part.name)}, {}) for part in log_parts()]
+
+    def folders(self) -> list[str]:
+        """The sources of log records."""
+        return list(LOG_KINDS.values())
+
+    def part_output(self, part: str) -> dict[str, FileTarget]:
+        """Records by day, by hour, and what is known of each log instance."""
+        folder = settings().staging_dir / "activity"
+        return {
+            "days": FileTarget(folder / "days" / f"{part}.parquet"),
+            "instances": FileTarget(folder / "instances" / f"{part}.parquet"),
+            "hours": FileTarget(folder / "hours" / f"{part}.json"),
+        }
+
+    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+        """Stream the log records."""
+        from tasks.activity import measure_activity
+
+        measure_activity(staged(part.name).file, out["days"], out["instances"], out["hours"])
+
+
+class ActivityReport(FreshTask):
+    """Records over time, units by day, and the gaps of each log instance."""
+
+    def requires(self) -> list[FreshTask]:
+        """The activity, and the units of the log instances."""
+        return [LogActivity(), LogInstanceChains()]
+
+    def reads(self) -> Mapping[str, Digested]:
+        """What was measured of each part, and the chains."""
+        return {**LogActivity().output(), **LogInstanceChains().output()}
+
+    def output(self) -> dict[str, FileTarget]:
+        """CSV files."""
+        return {
+            name: FileTarget(settings().reports_dir / f"{name}.csv")
+            for name in ("gaps", "records_over_time", "unit_days")
+        }
+
+    def declarations(self) -> Mapping[str, object]:
+        """The kind of log record of each part."""
+        return {part.name: part.log_kind for part in log_parts()}
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Add up, and tell what is missing."""
+        from tasks.activity_report import write_activity_report
+
+        missing = write_activity_report(
+            activity_of_parts(),
+            LogInstanceChains().output()["chains"].file,
+            out["gaps"],
+            out["records_over_time"],
+            out["unit_days"],
+        )
+        self.show_status(f"{missing:,} records are missing from their log instances' intervals")
+
+
+def activity_of_parts() -> list[PartActivity]:
+    """What was measured of each part of the log records."""
+    from tasks.activity import PartActivity
+
+    return [
+        PartActivity(
+            part.log_kind,
+            *(target.file for target in LogActivity().part_output(part.name).values()),
+        )
+        for part in log_parts()
+    ]
 
 
 class LogPart(NamedTuple):
@@ -777,6 +863,7 @@ class AllReports(FreshTask):
             *(SummaryReport(level=level) for level in SUMMARY_LEVELS),
             DataQualityReport(),
             SchemaChangeReport(),
+            ActivityReport(),
         ]
 
     def output(self) -> dict[str, FileTarget]:
@@ -826,6 +913,17 @@ class SampleData(luigi.Task):
             logger.info("Wrote sample %s: %s rows", path, f"{rows:,}")
 
 
+_PRELOADED = (
+    "staging",
+    "star",
+    "reconciliation",
+    "summaries",
+    "quality",
+    "schema_change",
+    "activity_report",
+)
+
+
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
     """Load what tasks need before a process is forked for each: once, not in each.
@@ -833,7 +931,7 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
     Called while the graph is scheduled, if a task has to be run.
     """
     if luigi.interface.core().workers > 1 and "tasks.staging" not in sys.modules:
-        for name in ("staging", "star", "reconciliation", "summaries", "quality", "schema_change"):
+        for name in _PRELOADED:
             importlib.import_module(f"tasks.{name}")
         importlib.import_module("adbc_driver_sqlite")
         importlib.import_module("sqlalchemy.dialects.sqlite")

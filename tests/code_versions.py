@@ -24,6 +24,8 @@ CODE: dict[type[FreshTask], tuple[str, ...]] = {
     graph.CheckSources: ("source_files.py",),
     graph.CsvToParquet: _STAGED,
     graph.EnrichedLogs: ("enrichment.py", "log_numbers.py"),
+    graph.LogActivity: ("activity.py",),
+    graph.ActivityReport: ("activity.py", "activity_report.py", "spreadsheet.py"),
     graph.LogInstanceChains: ("enrichment.py",),
     graph.SourceRelations: ("quality.py",),
     graph.LoadDimension: (*_LOADED, "enrichment.py"),
