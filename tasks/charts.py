@@ -6,6 +6,7 @@ light and dark. Each mark has a title, which browsers show at the pointer.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -131,30 +132,41 @@ def draw_columns(
 def draw_waterfall(steps: Sequence[Step], *, unit: str, label: str) -> Markup:
     """Levels, and between them what was taken away.
 
+    The axis begins above 0 where what is taken away could not be seen otherwise; it says so.
+
     Args:
         steps: From left to right.
         unit: Title of the axis of values.
         label: What the chart shows, for those who do not see it.
     """
+    tops = list(itertools.accumulate(steps, _level, initial=0))[1:]
+    lowest = min(tops, default=0)
+    lost = max(tops, default=0) - lowest
+    # A round number, so that those at the axis are.
+    ten = 10 ** len(str(lost))
+    floor = 0 if lowest < 4 * lost else (lowest - lost) // ten * ten
     chart = pygal.StackedBar(
         **_common(height=320),
-        y_title=unit,
+        y_title=unit if floor == 0 else f"{unit} (not from 0)",
         show_legend=False,
-        value_formatter=_whole,
+        value_formatter=lambda value: _whole(value + floor),
         x_label_rotation=20,
     )
-    level = 0
-    below, levels, taken = [], [], []
-    for step in steps:
-        level = step.value if step.total else level - step.value
-        below.append(0 if step.total else level)
-        levels.append(step.value if step.total else 0)
-        taken.append(0 if step.total else step.value)
-    chart.x_labels = [_label(step.label) for step in steps]
-    for values in (below, levels, taken):
-        chart.add("", values)
-    text = [f"{readable(step.label)}: {'' if step.total else '-'}{step.value:,}" for step in steps]
+    chart.x_labels = [
+        _label(f"{step.label} {'' if step.total else MINUS}{step.value:,}") for step in steps
+    ]
+    chart.add("", [0 if step.total else top - floor for step, top in zip(steps, tops, strict=True)])
+    chart.add("", [step.value - floor if step.total else 0 for step in steps])
+    chart.add("", [0 if step.total else step.value for step in steps])
+    text = [f"{readable(s.label)}: {'' if s.total else MINUS}{s.value:,}" for s in steps]
     return _svg(chart, label, ["" for _ in steps] + text + text, classes="waterfall")
+
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def _level(before: int, step: Step) -> int:
+    return step.value if step.total else before - step.value
 
 
 def draw_heat_map(
@@ -163,6 +175,7 @@ def draw_heat_map(
     values: Sequence[Sequence[int]],
     *,
     axis: str,
+    highest: int,
     label: str,
 ) -> Markup:
     """A field of cells, the darker the more; a cell without anything is left empty.
@@ -172,6 +185,7 @@ def draw_heat_map(
         columns: What each column stands for.
         values: Row by row, column by column.
         axis: Title of the axis of columns.
+        highest: From this value on a cell has the darkest shade.
         label: What the chart shows, for those who do not see it.
     """
     every = max(1, math.ceil(len(columns) / _MOST_LABELS))
@@ -182,6 +196,7 @@ def draw_heat_map(
         x_label_rotation=0 if len(columns) <= 10 else 35,
         x_labels_major_every=every,
         show_minor_x_labels=False,
+        range=(0, highest),
     )
     chart.x_labels = [readable(text) for text in columns]
     for name, of_row in zip(rows, values, strict=True):
@@ -189,7 +204,7 @@ def draw_heat_map(
     return _svg(chart, label, classes="heat-map")
 
 
-class _HeatMap(Dot):  # type: ignore[misc]
+class _HeatMap(Dot):
     """pygal's grid of dots, with cells in place of dots: a path for each row and shade."""
 
     def dot(self, serie: Any, r_max: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,9 +14,10 @@ from tasks.page_text import readable
 _ROW = 17
 _HEAD = 24
 _GAP = 14
-_BETWEEN = 62
-_LETTER = 6.4
-_PADDING = 10
+_BETWEEN = 36
+_LETTER = 6.0
+_BOLD_LETTER = 6.9
+_PADDING = 8
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,16 @@ def without_detours(parents: Mapping[str, Collection[str]]) -> dict[str, list[st
 
 @dataclass
 class _Placed:
+    """Where a box is, or a place that lines pass between two boxes (it has no height)."""
+
     x: float
     y: float
     width: float
     height: float
     rows: dict[str, float]
+
+
+_PASSING = 3
 
 
 def draw_boxes(columns: Sequence[Sequence[Box]], lines: Sequence[Line], *, label: str) -> Markup:
@@ -102,25 +109,39 @@ def draw_boxes(columns: Sequence[Sequence[Box]], lines: Sequence[Line], *, label
     Args:
         columns: The boxes, column by column; within each they are put in order of what they
             come from, so that few lines cross.
-        lines: From left to right.
+        lines: From left to right. One that skips a column passes between its boxes.
         label: What the diagram shows, for those who do not see it.
     """
+    column_of = {box.name: at for at, boxes in enumerate(columns) for box in boxes}
+    ways = {line: _way(line, column_of) for line in lines}
     parents: dict[str, list[str]] = {}
-    for line in lines:
-        parents.setdefault(line.to_box, []).append(line.from_box)
+    passing: list[dict[str, None]] = [{} for _ in columns]
+    for way in ways.values():
+        for before, name in itertools.pairwise(way):
+            parents.setdefault(name, []).append(before)
+        for at, name in enumerate(way[1:-1], start=column_of[way[0]] + 1):
+            passing[at][name] = None
+
     placed: dict[str, _Placed] = {}
-    tall = max((sum(map(_height, boxes)) + _GAP * len(boxes) for boxes in columns), default=0)
+    sizes = [
+        {**{box.name: _height(box) for box in boxes}, **dict.fromkeys(through, 0.0)}
+        for boxes, through in zip(columns, passing, strict=True)
+    ]
+    tall = max((_column_height(of) for of in sizes), default=0)
     x = 1.0
-    for boxes in columns:
+    for boxes, of in zip(columns, sizes, strict=True):
         width = max(map(_width, boxes), default=0)
-        ordered = sorted(boxes, key=lambda box: _middle(parents.get(box.name, []), placed))
-        y = (tall - sum(map(_height, boxes)) - _GAP * len(boxes)) / 2 + _GAP / 2
-        for box in ordered:
-            rows = {name: y + _HEAD + _ROW * (at + 0.5) for at, name in enumerate(box.rows)}
-            placed[box.name] = _Placed(x, y, width, _height(box), rows)
-            y += _height(box) + _GAP
+        by_name = {box.name: box for box in boxes}
+        y = (tall - _column_height(of)) / 2
+        for name in sorted(of, key=lambda name: _middle(parents.get(name, []), placed)):
+            gap = _GAP if of[name] else _PASSING
+            y += gap / 2
+            rows = by_name[name].rows if name in by_name else {}
+            ends = {row: y + _HEAD + _ROW * (at + 0.5) for at, row in enumerate(rows)}
+            placed[name] = _Placed(x, y, width, of[name], ends)
+            y += of[name] + gap / 2
         x += width + _BETWEEN
-    drawn = [_draw_line(line, placed) for line in lines]
+    drawn = [_draw_line(line, way, placed) for line, way in ways.items()]
     drawn += [_draw_box(box, placed[box.name]) for boxes in columns for box in boxes]
     return Markup(
         '<svg class="diagram" viewBox="0 0 {width:.0f} {height:.0f}" role="img"'
@@ -128,13 +149,24 @@ def draw_boxes(columns: Sequence[Sequence[Box]], lines: Sequence[Line], *, label
     ).format(width=x - _BETWEEN + 1, height=tall, label=label, drawn=Markup("").join(drawn))
 
 
+def _way(line: Line, column_of: Mapping[str, int]) -> list[str]:
+    """The boxes that a line joins, and the places that it passes; lines from one end share them."""
+    skipped = range(column_of[line.from_box] + 1, column_of[line.to_box])
+    through = [f"{line.from_box}.{line.from_row} at {at}" for at in skipped]
+    return [line.from_box, *through, line.to_box]
+
+
+def _column_height(sizes: Mapping[str, float]) -> float:
+    return sum(size + (_GAP if size else _PASSING) for size in sizes.values())
+
+
 def _height(box: Box) -> float:
     return _HEAD + _ROW * len(box.rows) + (6 if box.rows else 0)
 
 
 def _width(box: Box) -> float:
-    longest = max(len(readable(text)) for text in (box.title + "  ", *box.rows.values()))
-    return longest * _LETTER + 2 * _PADDING
+    longest = max((len(readable(text)) * _LETTER for text in box.rows.values()), default=0)
+    return max(longest, len(readable(box.title)) * _BOLD_LETTER) + 2 * _PADDING
 
 
 def _middle(parents: Sequence[str], placed: Mapping[str, _Placed]) -> float:
@@ -142,16 +174,27 @@ def _middle(parents: Sequence[str], placed: Mapping[str, _Placed]) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
-def _draw_line(line: Line, placed: Mapping[str, _Placed]) -> Markup:
-    start, end = placed[line.from_box], placed[line.to_box]
-    y1 = start.rows[line.from_row] if line.from_row else start.y + start.height / 2
-    y2 = end.rows[line.to_row] if line.to_row else end.y + end.height / 2
-    x1, x2 = start.x + start.width, end.x
-    bend = max(24.0, (x2 - x1) / 2)
-    return Markup(
-        '<path class="line" d="M{:.0f} {:.1f}C{:.0f} {:.1f} {:.0f} {:.1f} {:.0f} {:.1f}">'
-        "<title>{} to {}</title></path>"
-    ).format(x1, y1, x1 + bend, y1, x2 - bend, y2, x2, y2, line.from_box, line.to_box)
+def _draw_line(line: Line, way: Sequence[str], placed: Mapping[str, _Placed]) -> Markup:
+    path = ""
+    for before, name in itertools.pairwise(way):
+        start, end = placed[before], placed[name]
+        y1 = start.rows[line.from_row] if line.from_row in start.rows else _centre(start)
+        y2 = end.rows[line.to_row] if line.to_row in end.rows else _centre(end)
+        x1, x2 = start.x + start.width, end.x
+        middle = (x1 + x2) / 2
+        path += f"M{x1:.0f} {y1:.1f}" if not path else f"H{x1:.0f}"
+        path += f"C{middle:.0f} {y1:.1f} {middle:.0f} {y2:.1f} {x2:.0f} {y2:.1f}"
+    return Markup('<path class="line" d="{}"><title>{} to {}</title></path>').format(
+        path, _end(line.from_box, line.from_row), _end(line.to_box, line.to_row)
+    )
+
+
+def _centre(placed: _Placed) -> float:
+    return placed.y + placed.height / 2
+
+
+def _end(box: str, row: str | None) -> str:
+    return f"{box}.{row}" if row else box
 
 
 def _draw_box(box: Box, at: _Placed) -> Markup:

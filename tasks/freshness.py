@@ -253,6 +253,9 @@ class FreshTask(luigi.Task):
 
     code_version: ClassVar[int] = 1
 
+    built = False
+    """Whether the last run of this very task built something."""
+
     @functools.cached_property
     def label(self) -> str:
         """The task's name for people: its class and its significant parameters."""
@@ -364,6 +367,7 @@ class FreshTask(luigi.Task):
                     return
                 inputs = self.take_inputs()
                 self.make(Receipt(self.code_version, self._declared(), inputs, {}))
+                self.built = True
                 digest_cache().save()
         except OSError as error:
             raise PipelineError(

@@ -32,6 +32,7 @@ import math
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,15 +52,18 @@ from tasks.freshness import (
     Receipt,
     digest_cache,
     digest_of,
+    walk,
 )
 from tasks.log_numbers import number_parts
 from tasks.memo import once
+from tasks.run_record import current_run, note_task, read_notes
 from tasks.settings import settings, source
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tasks.activity import PartActivity
+    from tasks.overview import TaskShown
 
 logger = logging.getLogger("luigi-interface")
 logger.addFilter(drop_scheduler_chatter)
@@ -835,9 +839,12 @@ class SchemaChangeReport(Report):
         return {**tables(), **audits(), "catalog": CatalogTarget()}
 
     def output(self) -> dict[str, FileTarget]:
-        """The report, and the headers of each run that brought a change."""
+        """The report for people, its figures, and the headers of each run that brought a change."""
+        reports = settings().reports_dir
         return {
-            "markdown": FileTarget(settings().reports_dir / "schema_change.md"),
+            "markdown": FileTarget(reports / "schema_change.md"),
+            "page": FileTarget(reports / "schema_change.html"),
+            "figures": FileTarget(reports / "schema_change.json"),
             "headers": FileTarget(settings().staging_dir / "audit" / "header_history.json"),
         }
 
@@ -849,22 +856,98 @@ class SchemaChangeReport(Report):
             {name: target.file for name, target in audits().items()},
             settings().warehouse_url,
             self.output()["headers"].file,
-            out["markdown"],
             out["headers"],
+            markdown=out["markdown"],
+            page=out["page"],
+            figures=out["figures"],
         )
+
+
+class ReportPage(FreshTask):
+    """What the run found, in one HTML file, and its figures."""
+
+    def requires(self) -> list[FreshTask]:
+        """Every other report."""
+        return [
+            *(SummaryReport(level=level) for level in SUMMARY_LEVELS),
+            DataQualityReport(),
+            ActivityReport(),
+            SchemaChangeReport(),
+        ]
+
+    def reads(self) -> Mapping[str, Digested]:
+        """The other reports, what was quarantined, and the warehouse."""
+        reports = [*self.requires(), CheckWarehouse()]
+        made = {f"{task.label} {n}": item for task in reports for n, item in task.output().items()}
+        quarantined = {
+            f"quarantine {part}": staging(name).part_output(part)["quarantine"]
+            for name in SOURCES
+            for part, _ in source_parts(name)
+        }
+        return {**tables(), **made, **quarantined}
+
+    def output(self) -> dict[str, FileTarget]:
+        """For people, and the figures for programs."""
+        reports = settings().reports_dir
+        return {
+            "page": FileTarget(reports / "index.html"),
+            "figures": FileTarget(reports / "run.json"),
+        }
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Collect what the other reports tell."""
+        from tasks.overview import collect_overview
+        from tasks.page import write_page
+
+        graph = _tasks_shown(self)
+        quarantine = settings().staging_dir / "quarantine"
+        overview = collect_overview(
+            reports=settings().reports_dir,
+            quarantine=quarantine,
+            warehouse_url=settings().warehouse_url,
+            graph=graph,
+            notes=read_notes(task.label for task in graph),
+            run=current_run(),
+            made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+            former=self.output()["figures"].file,
+        )
+        write_page(overview, settings().reports_dir, quarantine, out["page"])
+        _write_json(overview, out["figures"])
+
+
+def _tasks_shown(page: ReportPage) -> list[TaskShown]:
+    """The tasks up to the page, as it shows them."""
+    from tasks.overview import TaskShown
+
+    shown = []
+    for task in walk(page):
+        reads = {}
+        if isinstance(task, CsvToParquet):
+            receipt = task.load_receipt()
+            reads = {} if receipt is None else receipt.inputs
+        comes_from = tuple(one.label for one in task.depends_on())
+        shown.append(TaskShown(task.label, _made_by(task), comes_from, reads))
+    return shown
+
+
+def _made_by(task: FreshTask) -> str:
+    """What a task makes, first of all."""
+    if isinstance(task, PartedTask):
+        made = [target for part in task.parts() for target in task.part_output(part.name).values()]
+        files = len(task.parts())
+        first = made[0].file
+        return first.as_posix() if files == 1 else f"{first.parent.as_posix()} ({files:,} files)"
+    for target in task.output().values():
+        return target.file.as_posix() if isinstance(target, FileTarget) else str(target)
+    return ""
 
 
 class AllReports(FreshTask):
     """Everything, from the CSV files to the reports; ends with a summary on the console."""
 
     def requires(self) -> list[FreshTask]:
-        """Every report."""
-        return [
-            *(SummaryReport(level=level) for level in SUMMARY_LEVELS),
-            DataQualityReport(),
-            SchemaChangeReport(),
-            ActivityReport(),
-        ]
+        """The page, which requires every other report."""
+        return [ReportPage()]
 
     def output(self) -> dict[str, FileTarget]:
         """Nothing of its own."""
@@ -922,6 +1005,12 @@ _PRELOADED = (
     "schema_change",
     "activity_report",
 )
+
+
+@FreshTask.event_handler(luigi.Event.PROCESSING_TIME)
+def take_note(task: FreshTask, seconds: float) -> None:
+    """Note how long a task took."""
+    note_task(task, seconds)
 
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)

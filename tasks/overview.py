@@ -264,7 +264,7 @@ def _gap_totals(rows: Iterable[Mapping[str, str]]) -> Json:
     totals = {"log_instances": 0, "judged": 0, "silent": 0, "expected": 0, "actual": 0}
     missing = 0
     with_gaps = 0
-    worst = []
+    worst: list[int] = []
     for row in rows:
         totals["log_instances"] += 1
         actual = int(row["actual"] or 0)

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -62,8 +63,8 @@ def write_page(overview: Json, reports: Path, quarantine: Path, into: Path) -> N
         heat=_heat(reports),
         gaps=_gaps(reports),
         waterfall=_waterfall(overview["waterfall"]),
-        profile=read_json(reports / "profile.json"),
-        profile_bars=_profile_bars,
+        waterfall_rows=[(step["step"], step["records"]) for step in overview["waterfall"]],
+        profiles=_profiles(reports, overview["sources"]),
         star=_star(overview["tables"]),
         lineage=_lineage(overview),
         quarantine=_link(quarantine, reports),
@@ -163,23 +164,66 @@ def _class_name(first: int, width: int) -> str:
 
 
 def _over_time(reports: Path) -> dict[str, Any]:
-    rows = list(read_rows(reports / "records_over_time.csv"))
-    timed = [row for row in rows if row["bucket_start"]]
-    bucket = timed[0]["bucket"] if timed else "day"
-    labels = [_bucket_name(row["bucket_start"], bucket) for row in timed]
-    kinds = {"digital (B)": "digital_count", "float (F)": "float_count"}
+    rows = {
+        row["bucket_start"]: (int(row["digital_count"]), int(row["float_count"]), row["bucket"])
+        for row in read_rows(reports / "records_over_time.csv")
+    }
+    untimed = rows.pop("", None)
+    bucket = next((of for _, _, of in rows.values()), "day")
+    starts = fill_buckets(sorted(rows), bucket)
+    counts = [rows.get(start, (0, 0))[:2] for start in starts]
+    labels = [_bucket_name(start, bucket) for start in starts]
+    table = [(start, *count) for start, count in zip(starts, counts, strict=True)]
+    if untimed is not None:
+        table.append(("without a time", *untimed[:2]))
     return {
-        "rows": rows,
         "bucket": bucket,
+        "table": table,
+        "untimed": 0 if untimed is None else sum(untimed[:2]),
         "chart": draw_columns(
             labels,
-            {name: [int(row[column]) for row in timed] for name, column in kinds.items()},
+            {
+                "digital (B)": [digital for digital, _ in counts],
+                "float (F)": [of_float for _, of_float in counts],
+            },
             unit="log records",
             axis=f"{bucket} (UTC)",
             label=f"Log records per {bucket}, by kind",
             classes="by-kind",
         ),
     }
+
+
+def fill_buckets(starts: Sequence[str], bucket: str) -> list[str]:
+    """The starts of buckets, with those between them in which nothing was recorded.
+
+    As they are, if far too many lie between: then one clock was wrong.
+
+    >>> fill_buckets(["2024-01-01 00:00:00", "2024-03-01 00:00:00"], "month")
+    ['2024-01-01 00:00:00', '2024-02-01 00:00:00', '2024-03-01 00:00:00']
+    """
+    filled: list[str] = []
+    for start in starts:
+        while filled and (following := _following(filled[-1], bucket)) < start:
+            filled.append(following)
+            if len(filled) > _MOST_BUCKETS:
+                return list(starts)
+        filled.append(start)
+    return filled
+
+
+_MOST_BUCKETS = 500
+
+
+def _following(start: str, bucket: str) -> str:
+    moment = datetime.fromisoformat(start)
+    if bucket == "month":
+        moment = (moment.replace(day=1) + timedelta(days=32)).replace(day=1)
+    else:
+        moment += {"hour": timedelta(hours=1), "week": timedelta(weeks=1)}.get(
+            bucket, timedelta(days=1)
+        )
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _bucket_name(start: str, bucket: str) -> str:
@@ -195,31 +239,35 @@ def _heat(reports: Path) -> dict[str, Any]:
         counts[int(row["unit_id"])][row["bucket_start"]] = int(row["record_count"])
         starts.add(row["bucket_start"])
         bucket = row["bucket"]
-    columns = sorted(starts)
+    columns = fill_buckets(sorted(starts), bucket)
     largest = sorted(counts, key=lambda unit: -sum(counts[unit].values()))[:SHOWN_UNITS]
     units = sorted(largest)
     values = [[counts[unit].get(start, 0) for start in columns] for unit in units]
     names = ["Unknown" if unit == UNKNOWN else f"Unit {unit}" for unit in units]
+    # What is unknown comes from many units and would leave no shades for the others.
+    of_units = [row for unit, row in zip(units, values, strict=True) if unit != UNKNOWN]
+    most = max(map(max, of_units or values), default=0)
     labels = [_bucket_name(start, bucket) for start in columns]
     return {
         "bucket": bucket,
         "units": len(units),
         "all_units": len(counts),
         "columns": labels,
-        "rows": list(zip(names, values, strict=True)),
-        "most": max(map(max, values), default=0),
+        "table": [(name, *of_unit) for name, of_unit in zip(names, values, strict=True)],
+        "most": most,
         "chart": draw_heat_map(
             names,
             labels,
             values,
             axis=f"{bucket} (UTC)",
+            highest=most,
             label=f"Log records of each unit, {bucket} by {bucket}",
         ),
     }
 
 
 def _gaps(reports: Path) -> dict[str, Any]:
-    rows = []
+    rows: list[dict[str, str]] = []
     total = 0
     header: list[str] = []
     for row in read_rows(reports / "gaps.csv"):
@@ -259,18 +307,36 @@ def _waterfall(steps: Sequence[Json]) -> Markup:
 # --- profile ---------------------------------------------------------------------------------
 
 
-def _profile_bars(bins: Sequence[Mapping[str, Any]], label: str) -> Markup:
+def _profiles(reports: Path, sources: Json) -> list[dict[str, Any]]:
+    """The sources, each with its columns, as far as they have been profiled."""
+    path = reports / "profile.json"
+    profiles = read_json(path) if path.exists() else {}
+    return [
+        {
+            "name": name,
+            "audit": audit,
+            "columns": [
+                {**column, "bars": _small_histogram(column)} for column in profiles.get(name, [])
+            ],
+        }
+        for name, audit in sources.items()
+    ]
+
+
+def _small_histogram(column: Json) -> Markup:
     """A histogram in the size of a word."""
+    bins = column.get("histogram") or []
     if not bins:
         return Markup("")
     most = max(item["count"] for item in bins)
-    width = 120 / len(bins)
+    step = 120 / len(bins)
+    width = max(step - 0.6, 0.8)
     bars = "".join(
-        f"M{at * width:.1f} 26h{max(width - 0.6, 0.8):.1f}v{-25 * item['count'] / most:.1f}"
-        f"h{-max(width - 0.6, 0.8):.1f}z"
+        f"M{at * step:.1f} 26h{width:.1f}v{-25 * item['count'] / most:.1f}h{-width:.1f}z"
         for at, item in enumerate(bins)
         if item["count"]
     )
+    label = f"{len(bins)} classes, the largest with {most:,} rows"
     return Markup(
         '<svg class="small" viewBox="0 0 120 26" role="img" aria-label="{label}">'
         '<title>{label}</title><path d="{bars}"/></svg>'
@@ -311,15 +377,18 @@ def _key_mark(column: str, table: Json) -> str:
 
 def _lineage(overview: Json) -> Markup:
     """From the source files to the reports, drawn from the task graph."""
-    tasks = overview["lineage"]
-    parents = {task["task"]: list(task["comes_from"]) for task in tasks}
-    boxes = {task["task"]: Box(task["task"], task["task"], {"": task["makes"]}) for task in tasks}
-    for name, source in overview["sources"].items():
-        staging = f"CsvToParquet:{name}"
-        if staging in parents:
-            boxes[name] = Box(name, source["file"], {}, "file")
-            parents[staging] = [name]
-            parents[name] = []
+    parents: dict[str, list[str]] = {}
+    boxes: dict[str, Box] = {}
+    for task in overview["lineage"]:
+        name = task["task"]
+        family, _, of = name.partition(":")
+        if not task["comes_from"]:
+            if of not in overview["sources"]:
+                continue  # It makes nothing of anything.
+            boxes[of] = Box(of, overview["sources"][of]["file"], {}, "file")
+            parents[of] = []
+        parents[name] = list(task["comes_from"]) or [of]
+        boxes[name] = Box(name, task["makes"].rpartition("/")[2], {"": family})
     places = rank(list(boxes), parents)
     columns: list[list[Box]] = [[] for _ in range(max(places.values(), default=0) + 1)]
     for name, box in boxes.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from config.warehouse import FACT_LOGS, TABLES
 from tasks.staging import Audit
-from tasks.templates import render
+from tasks.templates import render, render_markdown_page
 from tasks.warehouse import connect, load_sizes, unwatch, watch
 
 LARGE_ROWS = 100_000
@@ -378,17 +378,23 @@ def write_schema_change_report(
     audit_paths: Mapping[str, Path],
     warehouse_url: str,
     history_path: Path,
-    markdown: Path,
     new_history: Path,
+    *,
+    markdown: Path,
+    page: Path,
+    figures: Path,
 ) -> None:
-    """Write the report (Markdown), and the history of headers with those of this run.
+    """Write the report, and the history of headers with those of this run.
 
     Args:
         audit_paths: Source -> its audit.
         warehouse_url: The warehouse.
         history_path: The history as earlier runs left it; need not be there.
-        markdown: Where the report goes.
         new_history: Where the new history goes.
+        markdown: Where the report goes.
+        page: Where the same report goes as HTML.
+        figures: Where the changes go as JSON: "last", the run to compare with (UTC), "changes"
+            since, and "earlier", all on record.
     """
     audits = {n: Audit.from_json(p.read_text(encoding="utf-8")) for n, p in audit_paths.items()}
     history = _read_history(history_path)
@@ -403,16 +409,18 @@ def write_schema_change_report(
         for name, audit in audits.items()
     }
     updated = add_version(history, columns, now)
+    changes = compare_columns(history[-1].columns, columns) if history else []
+    earlier = [
+        (after.first_seen, compare_columns(before.columns, after.columns))
+        for before, after in zip(updated, updated[1:], strict=False)
+    ]
     text = render(
         "schema_change.md.j2",
         now=now,
         last=history[-1] if history else None,
-        changes=compare_columns(history[-1].columns, columns) if history else [],
+        changes=changes,
         recognised=recognised,
-        earlier=[
-            (after.first_seen, compare_columns(before.columns, after.columns))
-            for before, after in zip(updated, updated[1:], strict=False)
-        ],
+        earlier=earlier,
         tables=tables,
         large=large,
         native_steps=native_steps,
@@ -421,8 +429,16 @@ def write_schema_change_report(
         large_rows=LARGE_ROWS,
     )
     markdown.write_text(text, encoding="utf-8", newline="\n")
-    new_history.write_text(
-        json.dumps([vars(version) for version in updated], indent=1, ensure_ascii=False) + "\n",
-        encoding="utf-8",
-        newline="\n",
-    )
+    page.write_text(render_markdown_page("Schema change", text), encoding="utf-8", newline="\n")
+    content = {
+        "last": history[-1].last_seen if history else None,
+        "changes": [asdict(change) for change in changes],
+        "earlier": [
+            {"seen": seen, "changes": [asdict(change) for change in changed]}
+            for seen, changed in earlier
+        ],
+    }
+    for path, told in ((figures, content), (new_history, [vars(one) for one in updated])):
+        path.write_text(
+            json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
+        )
