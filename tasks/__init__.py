@@ -16,8 +16,10 @@ from tasks.graph import (  # noqa: E402
     LoadFactLogs,
     LogActivity,
     LogInstanceChains,
+    ProfileReport,
     SampleData,
     SchemaChangeReport,
+    SourceProfiles,
     SourceRelations,
     SummaryReport,
 )
@@ -34,8 +36,10 @@ __all__ = [
     "LoadFactLogs",
     "LogActivity",
     "LogInstanceChains",
+    "ProfileReport",
     "SampleData",
     "SchemaChangeReport",
+    "SourceProfiles",
     "SourceRelations",
     "SummaryReport",
 ]
