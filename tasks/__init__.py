@@ -16,9 +16,11 @@ from tasks.graph import (  # noqa: E402
     LoadFactLogs,
     LogActivity,
     LogInstanceChains,
+    ProfileReport,
     ReportPage,
     SampleData,
     SchemaChangeReport,
+    SourceProfiles,
     SourceRelations,
     SummaryReport,
 )
@@ -35,9 +37,11 @@ __all__ = [
     "LoadFactLogs",
     "LogActivity",
     "LogInstanceChains",
+    "ProfileReport",
     "ReportPage",
     "SampleData",
     "SchemaChangeReport",
+    "SourceProfiles",
     "SourceRelations",
     "SummaryReport",
 ]

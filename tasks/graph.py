@@ -7,6 +7,8 @@
               EnrichedLogs           staging/enriched_logs/*.parquet
             LoadDimension (4)        dim_... in the warehouse
             SourceRelations          staging/audit/relations.json
+            SourceProfiles           staging/profiles/
+              ProfileReport          reports/profile.json, profile.csv
             LogActivity              staging/activity/
               ActivityReport         reports/gaps.csv, records_over_time.csv, unit_days.csv
               LoadFactLogs           fact_logs in the warehouse
@@ -462,6 +464,91 @@ def activity_of_parts() -> list[PartActivity]:
     ]
 
 
+class SourceProfiles(PartedTask):
+    """What the columns of each staged file hold: of every source, of every part."""
+
+    priority = 5
+
+    def requires(self) -> list[FreshTask]:
+        """All sources, staged."""
+        return [staging(name) for name in SOURCES]
+
+    def parts(self) -> list[Part]:
+        """The staged files."""
+        return [
+            Part(name, {name: staged(name)}, {"primary_key": _primary_key(name)})
+            for name in staged_files()
+        ]
+
+    def folders(self) -> list[str]:
+        """The sources that come in parts."""
+        return list(LOG_KINDS.values())
+
+    def part_output(self, part: str) -> dict[str, FileTarget]:
+        """A profile that can be added to others."""
+        return {"profile": FileTarget(settings().staging_dir / "profiles" / f"{part}.json")}
+
+    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+        """Profile a file."""
+        from tasks.profile import profile_file
+
+        profile_file(staged(part.name).file, _primary_key(part.name), out["profile"])
+
+
+def _primary_key(part: str) -> str | None:
+    """The column of a staged file that is unique."""
+    return SOURCES[part.partition("/")[0]].primary_key
+
+
+class ProfileReport(FreshTask):
+    """Each column of each source: type, values, how they are spread."""
+
+    def requires(self) -> list[FreshTask]:
+        """The profiles, and the audits of all sources."""
+        return [SourceProfiles(), *(staging(name) for name in SOURCES)]
+
+    def reads(self) -> Mapping[str, Digested]:
+        """The profiles, and what the audits tell of the headers."""
+        return {
+            **SourceProfiles().output(),
+            **{f"audit {name}": audit for name, audit in audits().items()},
+        }
+
+    def declarations(self) -> Mapping[str, object]:
+        """How each source is declared."""
+        return SOURCES
+
+    def output(self) -> dict[str, FileTarget]:
+        """For the page and programs, and for people."""
+        reports = settings().reports_dir
+        return {
+            "figures": FileTarget(reports / "profile.json"),
+            "csv": FileTarget(reports / "profile.csv"),
+        }
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Add the profiles up and write them down."""
+        from tasks.profile_report import write_profile_report
+
+        columns = write_profile_report(
+            profiles_of_sources(),
+            SOURCES,
+            {name: target.file for name, target in audits().items()},
+            out["figures"],
+            out["csv"],
+        )
+        self.show_status(f"{columns:,} columns")
+
+
+def profiles_of_sources() -> dict[str, list[Path]]:
+    """Source -> the profiles of its staged files."""
+    found: dict[str, list[Path]] = {name: [] for name in SOURCES}
+    for part in staged_files():
+        source_name = part.partition("/")[0]
+        found[source_name].append(SourceProfiles().part_output(part)["profile"].file)
+    return found
+
+
 class LogPart(NamedTuple):
     """A file of log records.
 
@@ -872,6 +959,7 @@ class ReportPage(FreshTask):
             *(SummaryReport(level=level) for level in SUMMARY_LEVELS),
             DataQualityReport(),
             ActivityReport(),
+            ProfileReport(),
             SchemaChangeReport(),
         ]
 
@@ -1004,6 +1092,7 @@ _PRELOADED = (
     "quality",
     "schema_change",
     "activity_report",
+    "profile_report",
 )
 
 

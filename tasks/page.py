@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from config.declarations import UNKNOWN
+from config.declarations import UNKNOWN, Type
 from config.warehouse import FACT_LOGS, SUMMARY_LEVELS
 from tasks.charts import (
     SHADES,
@@ -308,35 +308,40 @@ def _waterfall(steps: Sequence[Json]) -> Markup:
 
 
 def _profiles(reports: Path, sources: Json) -> list[dict[str, Any]]:
-    """The sources, each with its columns, as far as they have been profiled."""
-    path = reports / "profile.json"
-    profiles = read_json(path) if path.exists() else {}
+    """The sources, each with its columns."""
+    profiles = read_json(reports / "profile.json")
     return [
         {
             "name": name,
             "audit": audit,
+            "grain": profiles[name]["grain"],
             "columns": [
-                {**column, "bars": _small_histogram(column)} for column in profiles.get(name, [])
+                {**column, "chart": _small_histogram(column["histogram"], column["type"])}
+                for column in profiles[name]["columns"]
             ],
         }
         for name, audit in sources.items()
     ]
 
 
-def _small_histogram(column: Json) -> Markup:
-    """A histogram in the size of a word."""
-    bins = column.get("histogram") or []
-    if not bins:
+def _small_histogram(histogram: Json | None, kind: str) -> Markup:
+    """A histogram in the size of a word; what its classes are stands in its title."""
+    if histogram is None:
         return Markup("")
-    most = max(item["count"] for item in bins)
-    step = 120 / len(bins)
+    counts, edges = histogram["counts"], histogram["edges"]
+    most = max(counts)
+    step = 120 / len(counts)
     width = max(step - 0.6, 0.8)
     bars = "".join(
-        f"M{at * step:.1f} 26h{width:.1f}v{-25 * item['count'] / most:.1f}h{-width:.1f}z"
-        for at, item in enumerate(bins)
-        if item["count"]
+        f"M{at * step:.1f} 26h{width:.1f}v{-max(25 * count / most, 0.6):.1f}h{-width:.1f}z"
+        for at, count in enumerate(counts)
+        if count
     )
-    label = f"{len(bins)} classes, the largest with {most:,} rows"
+    unit = " s" if kind == Type.TIMESTAMP else ""
+    label = (
+        f"{len(counts)} classes of width {edges[1] - edges[0]:,.12g}{unit}; "
+        f"the fullest has {most:,} rows"
+    )
     return Markup(
         '<svg class="small" viewBox="0 0 120 26" role="img" aria-label="{label}">'
         '<title>{label}</title><path d="{bars}"/></svg>'

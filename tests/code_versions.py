@@ -26,6 +26,8 @@ CODE: dict[type[FreshTask], tuple[str, ...]] = {
     graph.EnrichedLogs: ("enrichment.py", "log_numbers.py"),
     graph.LogActivity: ("activity.py",),
     graph.ActivityReport: ("activity.py", "activity_report.py", "spreadsheet.py"),
+    graph.SourceProfiles: ("profile.py", "sketches.py"),
+    graph.ProfileReport: ("profile.py", "profile_report.py", "sketches.py", "spreadsheet.py"),
     graph.LogInstanceChains: ("enrichment.py",),
     graph.SourceRelations: ("quality.py",),
     graph.LoadDimension: (*_LOADED, "enrichment.py"),
