@@ -23,6 +23,8 @@ SHADES = 6
 """How many shades a heat map has, beside that for nothing at all."""
 
 _LABEL_LETTERS = 34
+"""Longer labels are cut; those that leave no room for the chart would keep pygal busy for ever."""
+
 _MOST_LABELS = 16
 
 _STYLE = Style(
@@ -198,9 +200,9 @@ def draw_heat_map(
         show_minor_x_labels=False,
         range=(0, highest),
     )
-    chart.x_labels = [readable(text) for text in columns]
+    chart.x_labels = [_label(text) for text in columns]
     for name, of_row in zip(rows, values, strict=True):
-        chart.add(readable(name), list(of_row))
+        chart.add(_label(name), list(of_row))
     return _svg(chart, label, classes="heat-map")
 
 

@@ -111,10 +111,10 @@ def _level(reports: Path, level: str, overview: Json) -> dict[str, Any]:
         "rest": len(rest),
         "classes": classes,
         "classes_chart": draw_columns(
-            [name for name, _ in classes],
+            [name.partition(" ")[0] for name, _ in classes],
             {plural: [count for _, count in classes]},
             unit=plural,
-            axis="log records of one of them",
+            axis="log records of one of them, from this number to below the next",
             label=f"How many of the other {plural} have how many log records",
             stacked=False,
         ),

@@ -1,0 +1,82 @@
+"""An HTML page as tests read it: its tables, links and texts by id."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+VOID = {"meta", "link", "input", "br", "i", "hr", "img"}
+
+
+class Page(HTMLParser):
+    """A page, parsed.
+
+    Attributes:
+        tables: Id of the table -> its rows, the header first, each cell as text.
+        texts: Id -> all text within.
+        attributes: Every (tag, name, value).
+        scripts: The text of each script.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(convert_charrefs=True)
+        self.text = path.read_text(encoding="utf-8")
+        self.tables: dict[str, list[list[str]]] = {}
+        self.texts: dict[str, str] = {}
+        self.attributes: list[tuple[str, str, str]] = []
+        self.scripts: list[str] = []
+        self._open: list[tuple[str, str | None]] = []
+        self._table: list[list[str]] | None = None
+        self.feed(self.text)
+        self.close()
+        assert not self._open, f"not closed: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.attributes += [(tag, name, value) for name, value in given.items()]
+        if tag not in VOID:
+            self._open.append((tag, given.get("id")))
+        if given.get("id"):
+            assert given["id"] not in self.texts, f"id {given['id']} stands twice"
+            self.texts[given["id"]] = ""
+        if tag == "table":
+            self._table = self.tables.setdefault(given.get("id", f"#{len(self.tables)}"), [])
+        elif tag == "tr" and self._table is not None:
+            self._table.append([])
+        elif tag in ("td", "th") and self._table is not None:
+            self._table[-1].append("")
+        elif tag == "script":
+            self.scripts.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        opened, _ = self._open.pop()
+        assert opened == tag, f"<{opened}> is closed by </{tag}>"
+        if tag == "table":
+            self._table = None
+
+    def handle_data(self, data: str) -> None:
+        for tag, name in self._open:
+            if name:
+                self.texts[name] += data
+            if tag == "script":
+                self.scripts[-1] += data
+        inside = {tag for tag, _ in self._open}
+        if self._table and inside & {"td", "th"} and "svg" not in inside:
+            self._table[-1][-1] += data
+
+    def rows(self, table: str) -> list[dict[str, str]]:
+        """The rows of a table by its header."""
+        header, *rows = self.tables[table]
+        return [
+            {name: " ".join(cell.split()) for name, cell in zip(header, row, strict=True)}
+            for row in rows
+        ]
+
+    def number(self, name: str) -> int:
+        """The number that stands in the element of that id."""
+        return int(self.texts[name].replace(",", ""))
