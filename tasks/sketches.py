@@ -333,7 +333,8 @@ def _fitting(low: int | float, high: int | float) -> int:
     else:
         exponent = max(math.frexp(max(abs(low), abs(high)))[1] - 20, -1000)
         span = high / 2 - low / 2  # Halves, lest it overflow.
-        exponent = max(exponent, math.frexp(span)[1] - 5)
+        if span:
+            exponent = max(exponent, math.frexp(span)[1] - 5)
     while _place(high, exponent) - _place(low, exponent) >= MOST_BINS:
         exponent += 1
     return exponent
