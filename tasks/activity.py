@@ -87,7 +87,7 @@ def measure_activity(staged: Path, days: Path, instances: Path, hours: Path) -> 
     with pq.ParquetFile(staged) as file, pq.ParquetWriter(days, DAYS_SCHEMA, **PARQUET) as writer:
         for batch in file.iter_batches(_BATCH_ROWS, columns=["point_log_inst_id", "recorded_at"]):
             measured.add(batch["point_log_inst_id"], batch["recorded_at"])
-            if len(measured.days) > _MOST_DAYS and len(measured.days.settle()) > _MOST_DAYS // 2:
+            if len(measured.days) > _MOST_DAYS and measured.days.settle() > _MOST_DAYS // 2:
                 writer.write_table(measured.take_days())
         writer.write_table(measured.take_days())
     table = measured.by_instance()
@@ -122,14 +122,19 @@ class _PairCounts:
         if self._size > max(4 * _BATCH_ROWS, 2 * len(self._columns[0])):
             self.settle()
 
-    def settle(self) -> tuple[np.ndarray, ...]:
-        """The pairs and their counts, in order."""
+    def settle(self) -> int:
+        """Hold each pair once; how many there are."""
         if self._new:
             added = zip(self._columns, *self._new, strict=True)
             counted = add_up(*(np.concatenate(column) for column in added))
             self._columns = counted if self._kept is None else _most(counted, self._kept)
             self._new = []
             self._size = len(self._columns[0])
+        return self._size
+
+    def columns(self) -> tuple[np.ndarray, ...]:
+        """The pairs and their counts, in order."""
+        self.settle()
         return self._columns
 
 
@@ -246,7 +251,7 @@ class _Measured:
 
     def take_days(self) -> pa.Table:
         """The records by log instance and day; they are forgotten here."""
-        number, day, counts = self.days.settle()
+        number, day, counts = self.days.columns()
         self.days = _PairCounts()
         keys = np.array(list(self._numbers), np.int64)[number]
         keys, day, counts = add_up(keys, day, counts)
@@ -256,7 +261,7 @@ class _Measured:
     def by_instance(self) -> pa.Table:
         """What is known of each log instance."""
         known = len(self._numbers)
-        number, seconds, counts = _most(self._steps.settle(), _KEPT_STEPS)
+        number, seconds, counts = _most(self._steps.columns(), _KEPT_STEPS)
         offsets = pa.array(np.searchsorted(number, np.arange(known + 1)).astype(np.int32))
         of = {name: values[:known] for name, values in self._of.items() if name != "latest_us"}
         untimed = of["records"] == of["untimed"]
@@ -347,7 +352,7 @@ def merge_activity(parts: Sequence[PartActivity], chains: pa.Table) -> Activity:
         span = (int(of["first_us"][timed].min()), int(of["last_us"][timed].max()))
         if span[1] - span[0] > _HOURLY_DAYS * DAY_US:
             hourly = None
-    counted = {kind: counts.settle() for kind, counts in daily.items()}
+    counted = {kind: counts.columns() for kind, counts in daily.items()}
     return Activity(counted, hourly, untimed, of, steps, span)
 
 

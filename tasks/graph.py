@@ -838,6 +838,8 @@ class Report(FreshTask):
 class SummaryReport(Report):
     """Log instances and log records for each unit, application instance or application type."""
 
+    code_version = 2
+
     level = luigi.ChoiceParameter(choices=SUMMARY_LEVELS)
 
     def reads(self) -> Mapping[str, Digested]:

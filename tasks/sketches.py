@@ -218,17 +218,17 @@ class FrequentValues:
 
         Only those that are surely more frequent than any that was not counted.
         """
-        order = np.lexsort((self.keys, -self.counts))[:number]
-        sure = order[self.counts[order] > self.error]
-        return [(self._value(key), int(self.counts[at])) for at, key in self._at(sure)]
+        least = np.sort(self.counts)[-number:][:1]
+        sure = np.flatnonzero((self.counts >= least) & (self.counts > self.error))
+        return sorted(self._pairs(sure), key=lambda pair: (-pair[1], pair[0]))[:number]
 
     def pairs(self) -> list[tuple[Any, int]]:
         """All values that are counted, with their counts."""
-        places = np.arange(len(self.keys))
-        return [(self._value(key), int(self.counts[at])) for at, key in self._at(places)]
+        return self._pairs(np.arange(len(self.keys)))
 
-    def _at(self, places: np.ndarray) -> list[tuple[int, Any]]:
-        return list(zip(places.tolist(), self.keys[places].tolist(), strict=True))
+    def _pairs(self, places: np.ndarray) -> list[tuple[Any, int]]:
+        keys, counts = self.keys[places].tolist(), self.counts[places].tolist()
+        return [(self._value(key), count) for key, count in zip(keys, counts, strict=True)]
 
     def _value(self, key: Any) -> Any:
         return key if self.texts is None else self.texts[key]
@@ -333,7 +333,8 @@ def _fitting(low: int | float, high: int | float) -> int:
     else:
         exponent = max(math.frexp(max(abs(low), abs(high)))[1] - 20, -1000)
         span = high / 2 - low / 2  # Halves, lest it overflow.
-        exponent = max(exponent, math.frexp(span)[1] - 5)
+        if span:
+            exponent = max(exponent, math.frexp(span)[1] - 5)
     while _place(high, exponent) - _place(low, exponent) >= MOST_BINS:
         exponent += 1
     return exponent

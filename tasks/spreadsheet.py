@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,9 +28,13 @@ def spreadsheet_text(value: object) -> object:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Write rows for people and programs; other keys than the columns' are left out."""
+    line = io.StringIO()
+    # A field is quoted if it holds a character of the line's end.
+    writer = csv.writer(line, lineterminator="\r\n")
+    header = {name: name for name in columns}
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: spreadsheet_text(row.get(name)) for name in columns} for row in rows
-        )
+        for row in itertools.chain([header], rows):
+            writer.writerow([spreadsheet_text(row.get(name)) for name in columns])
+            stream.write(line.getvalue().removesuffix("\r\n") + "\n")
+            line.seek(0)
+            line.truncate()

@@ -5,7 +5,6 @@ The records were counted while they were loaded (`log_tally`); none is read agai
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from config.declarations import UNKNOWN
+from tasks.spreadsheet import write_csv
 from tasks.star_schema import metadata
 from tasks.warehouse import connect
 
@@ -95,10 +95,7 @@ def write_summary(warehouse_url: str, level: str, into: Path) -> int:
     for row in rows:
         for column in ("first_recorded_at", "last_recorded_at"):
             row[column] = _time_text(row.get(column))
-    with into.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS[level], extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(into, COLUMNS[level], rows)
     return len(rows)
 
 

@@ -33,7 +33,7 @@ CODE: dict[type[FreshTask], tuple[str, ...]] = {
     graph.LoadDimension: (*_LOADED, "enrichment.py"),
     graph.LoadFactLogs: _LOADED,
     graph.CheckWarehouse: ("reconciliation.py",),
-    graph.SummaryReport: ("summaries.py",),
+    graph.SummaryReport: ("spreadsheet.py", "summaries.py"),
     graph.DataQualityReport: ("quality.py", "templates/data_quality.md.j2"),
     graph.SchemaChangeReport: ("schema_change.py", "templates/schema_change.md.j2"),
 }

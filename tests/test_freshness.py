@@ -84,6 +84,7 @@ def test_one_changed_row_runs_its_branch_only_and_equals_a_run_from_nothing(
         "CsvToParquet:LOG_INSTANCE",
         "LogInstanceChains",
         "SourceRelations",
+        "SourceProfiles",
         "EnrichedLogs",
         "LoadDimension:dim_log_instance",
         "LoadFactLogs",
@@ -133,7 +134,20 @@ def test_a_column_that_nobody_reads_does_not_reload_the_facts(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran.edit("POINT.csv", "01.01", "09.09")
-    assert run_here(ran, monkeypatch) == {"CsvToParquet:POINT"}
+    profiled = {"SourceProfiles", "ProfileReport"}
+    assert run_here(ran, monkeypatch) == {"CsvToParquet:POINT"} | profiled
+
+
+def test_another_unit_changes_the_activity_of_units_without_a_look_at_the_records(
+    ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran.edit("APP_TYPE_REF.csv", "12,4,8", "12,4,7")
+    before = (ran.reports / "unit_days.csv").read_text()
+    built = run_here(ran, monkeypatch)
+    assert "ActivityReport" in built
+    assert "LogActivity" not in built
+    assert (ran.reports / "unit_days.csv").read_text() != before
+    assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
 
 
 def test_unchanged_work_says_so(ran: Project) -> None:
@@ -174,6 +188,15 @@ MADE = [
     "reports/data_quality.md",
     "reports/data_quality.json",
     "reports/schema_change.md",
+    "staging/activity/days/LOG_RCD_F.parquet",
+    "staging/activity/instances/LOG_RCD_F.parquet",
+    "staging/activity/hours/LOG_RCD_B.json",
+    "staging/profiles/POINT.json",
+    "reports/gaps.csv",
+    "reports/records_over_time.csv",
+    "reports/unit_days.csv",
+    "reports/profile.csv",
+    "reports/profile.json",
 ]
 
 
@@ -557,7 +580,7 @@ def test_status_tells_of_each_task_and_changes_nothing(ran: Project) -> None:
 def test_status_of_a_project_that_never_ran(project: Project) -> None:
     result = project.tasks("status")
     assert result.status == 0
-    assert result.out.endswith("0 of 23 tasks are fresh.\n")
+    assert result.out.endswith("0 of 27 tasks are fresh.\n")
     assert not project.database.exists()
 
 
@@ -575,7 +598,8 @@ def test_forget_downstream_runs_all_that_depends_on_it(
     before = ran.outputs()
     assert ran.tasks("forget", "EnrichedLogs", "--downstream").status == 0
     built = run_here(ran, monkeypatch)
-    assert built == {"EnrichedLogs", "LoadFactLogs", "CheckWarehouse"} | REPORTS
+    of_sources = {"ActivityReport", "ProfileReport"}
+    assert built == {"EnrichedLogs", "LoadFactLogs", "CheckWarehouse"} | REPORTS - of_sources
     assert ran.outputs() == before
 
 

@@ -85,6 +85,27 @@ app_type_id,app_type_description,log_count,record_count,digital_count,float_coun
 """,
 }
 
+ACTIVITY = {
+    "records_over_time": """\
+bucket_start,bucket,digital_count,float_count
+2024-05-31 22:00:00,hour,0,1
+2024-06-01 00:00:00,hour,3,3
+2024-06-01 01:00:00,hour,1,0
+2024-06-01 02:00:00,hour,1,0
+2024-06-02 00:00:00,hour,0,3
+,no time,0,1
+""",
+    "unit_days": """\
+unit_id,bucket_start,bucket,record_count
+-1,2024-06-01 00:00:00,day,1
+-1,2024-06-02 00:00:00,day,3
+7,2024-05-31 00:00:00,day,1
+7,2024-06-01 00:00:00,day,3
+8,2024-06-01 00:00:00,day,3
+9,2024-06-01 00:00:00,day,1
+""",
+}
+
 HOPS = {
     # parent: log instances lost, B records, F records, missing keys
     "LOG_INSTANCE": (0, 1, 0, [77]),
@@ -108,6 +129,44 @@ def test_each_dimension_has_its_members_and_the_unknown_one(ran: Project, table:
 def test_the_summaries_count_instances_and_records(ran: Project, level: str) -> None:
     text = (ran.reports / f"summary_by_{level}.csv").read_text(encoding="utf-8")
     assert text == SUMMARIES[level]
+
+
+@pytest.mark.parametrize("name", ACTIVITY)
+def test_the_activity_is_counted(ran: Project, name: str) -> None:
+    assert (ran.reports / f"{name}.csv").read_text(encoding="utf-8") == ACTIVITY[name]
+
+
+def test_gaps_tell_of_every_log_instance(ran: Project) -> None:
+    with (ran.reports / "gaps.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["point_log_inst_id"]) for row in rows] == list(range(1, 9))
+    assert [int(row["actual"]) for row in rows] == [2, 2, 3, 1, 1, 1, 1, 1]
+    assert {row["basis"] for row in rows} == {"none"}  # Too few records to judge.
+
+
+def test_the_profile_tells_of_every_column(ran: Project) -> None:
+    sources = json.loads((ran.reports / "profile.json").read_text(encoding="utf-8"))
+    assert {name: source["rows"] for name, source in sources.items()} == {
+        "APP_TYPE": 4,
+        "APP_TYPE_REF": 4,
+        "APP_INSTANCE": 6,
+        "POINT": 8,
+        "LOG_INSTANCE": 8,
+        "LOG_RCD_B": 5,
+        "LOG_RCD_F": 8,
+    }
+    columns = {column["name"]: column for column in sources["LOG_RCD_F"]["columns"]}
+    assert list(columns) == ["point_log_inst_id", "recorded_at", "value", "status", "log_rcd_id"]
+    assert columns["recorded_at"]["header"] == "log_time"
+    assert columns["recorded_at"]["minimum"] == "2024-05-31 22:03:00"
+    assert (columns["value"]["nulls"], columns["value"]["maximum"]) == (1, 100.0)
+    assert columns["log_rcd_id"]["origin"] == "carried"
+    assert columns["status"]["frequent"] == [
+        {"value": "OK", "count": 5},
+        {"value": "", "count": 1},
+        {"value": "2; POINT FAIL", "count": 1},
+        {"value": "ALARM", "count": 1},
+    ]
 
 
 @pytest.mark.parametrize("level", SUMMARIES)
@@ -244,6 +303,8 @@ def test_the_console_shows_files_summaries_strategies_and_places(project: Projec
         (["LoadFactLogs"], "data_warehouse.db"),
         (["SummaryReport", "--level", "unit_id"], "reports/summary_by_unit_id.csv"),
         (["SchemaChangeReport"], "reports/schema_change.md"),
+        (["ActivityReport"], "reports/gaps.csv"),
+        (["ProfileReport"], "reports/profile.csv"),
     ],
 )
 def test_each_task_runs_by_itself(project: Project, arguments: list[str], made: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from config.warehouse import PART_ROWS
 from tasks.freshness import PartedTask
-from tasks.graph import CsvToParquet, EnrichedLogs, LoadFactLogs
+from tasks.graph import CsvToParquet, EnrichedLogs, LoadFactLogs, LogActivity, SourceProfiles
 from tasks.log_numbers import number_parts
 from tests.conftest import Project, make_project
 from tests.test_freshness import fresh_project, run_here
@@ -52,7 +52,7 @@ def parted(ran: Project) -> Project:
 def built_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which parts are built from now on, with the task that builds each."""
     built: list[str] = []
-    for task in (CsvToParquet, EnrichedLogs):
+    for task in (CsvToParquet, EnrichedLogs, LogActivity, SourceProfiles):
 
         def build_part(
             self: PartedTask, *arguments: object, real: Callable[..., None] = task.build_part
@@ -118,6 +118,8 @@ def test_a_new_part_is_the_only_one_that_is_built(
         "CsvToParquet LOG_RCD_F/2024-05",
         "EnrichedLogs LOG_RCD_F/2024-05",
         "LoadFactLogs LOG_RCD_F/2024-05",
+        "LogActivity LOG_RCD_F/2024-05",
+        "SourceProfiles LOG_RCD_F/2024-05",
     ]
     assert set(before) < set(parted.facts())
     assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
@@ -177,7 +179,16 @@ def test_touched_parts_run_nothing(parted: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    "output", ["LOG_RCD_F", "enriched_logs/LOG_RCD_F", "audit/parts/LOG_RCD_F"]
+    "output",
+    [
+        "LOG_RCD_F",
+        "enriched_logs/LOG_RCD_F",
+        "audit/parts/LOG_RCD_F",
+        "activity/days/LOG_RCD_F",
+        "activity/hours/LOG_RCD_F",
+        "activity/instances/LOG_RCD_F",
+        "profiles/LOG_RCD_F",
+    ],
 )
 def test_an_output_of_a_part_that_is_gone_is_made_again_alone(
     parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str], output: str
@@ -360,8 +371,19 @@ def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
     for level in ("unit_id", "app_instance_id", "app_type_id"):
         name = f"summary_by_{level}.csv"
         assert (parts.reports / name).read_bytes() == (whole.reports / name).read_bytes()
-    reconciled = (parts.reports / "reconciliation.csv").read_text()
-    assert reconciled == (whole.reports / "reconciliation.csv").read_text()
+    for name in ("reconciliation.csv", "records_over_time.csv", "unit_days.csv"):
+        assert (parts.reports / name).read_text() == (whole.reports / name).read_text()
+    assert profile_of(parts) == profile_of(whole)
+
+
+def profile_of(project: Project) -> list[dict]:
+    """The profiles; what may depend on the parts is left out: bounds of frequent values."""
+    sources = json.loads((project.reports / "profile.json").read_text())
+    columns = [column for source in sources.values() for column in source["columns"]]
+    for column in columns:
+        if not column["frequent_is_exact"]:
+            del column["frequent"], column["frequent_error"]
+    return columns
 
 
 def test_a_run_that_is_killed_among_parts_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -1,0 +1,257 @@
+"""Profiles of columns, against what pandas and Python make of the same values."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from config.declarations import Column, Source, Type
+from tasks.parsing import INSTANT
+from tasks.profile import SourceProfile, merge_profiles, profile_file
+from tasks.profile_report import source_figures, write_profile_report
+from tasks.staging import Audit
+
+SHARED = hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+SCHEMA = pa.schema(
+    [("key", pa.int64()), ("at", INSTANT), ("value", pa.float64()), ("text", pa.string())]
+)
+SOURCE = Source(
+    name="LOG_RCD_F",
+    grain="one row per record",
+    columns=(
+        Column("key", Type.INTEGER, "Key."),
+        Column("at", Type.TIMESTAMP, "Time.", nullable=True),
+        Column("value", Type.NUMBER, "Value.", nullable=True),
+    ),
+)
+AUDIT = Audit(
+    source="LOG_RCD_F",
+    file="LOG_RCD_F.csv",
+    header=["Key", "text"],
+    recognised={"key": "Key"},
+    absent=["at", "value"],
+    observed_types={"Key": "integer", "text": "text"},
+)
+Row = tuple[int | None, int | None, float | None, str | None]
+
+YEAR_1, YEAR_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999
+HOSTILE = [
+    "",
+    " ",
+    "<script>alert(1)</script>",
+    "=1+1",
+    "\u202eright to left",
+    "👩‍🚒",
+    "\0",
+    '"',
+    "a,b\r\nc",
+    "x" * 5_000,
+    "x" * 4_999 + "y",
+]
+ROWS = st.lists(
+    st.tuples(
+        st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(0, 3)),
+        st.one_of(st.none(), st.integers(YEAR_1, YEAR_9999), st.just(0)),
+        st.one_of(st.none(), st.floats(), st.sampled_from([0.0, -0.0, 1.5])),
+        st.one_of(st.none(), st.text(max_size=5), st.sampled_from(HOSTILE)),
+    ),
+    max_size=40,
+)
+
+
+def table_of(rows: list[Row]) -> pa.Table:
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 4
+    arrays = [
+        pa.array(column, field.type, from_pandas=False)
+        for column, field in zip(columns, SCHEMA, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def profile(
+    folder: Path, *parts: pa.Table, group_rows: int = 9, primary_key: str | None = None
+) -> SourceProfile:
+    files = []
+    for number, table in enumerate(parts):
+        staged, into = folder / f"{number}.parquet", folder / f"{number}.json"
+        pq.write_table(table, staged, row_group_size=group_rows)
+        assert profile_file(staged, primary_key, into) == len(table)
+        files.append(into)
+    return merge_profiles(files)
+
+
+def figures(profile: SourceProfile) -> dict[str, dict[str, Any]]:
+    told = source_figures(profile, SOURCE, AUDIT)
+    json.dumps(told, allow_nan=False)
+    return {column["name"]: column for column in told["columns"]}
+
+
+def frequent(values: list) -> list[int]:
+    """How often the most frequent values occur."""
+    return sorted(Counter(values).values(), reverse=True)[:10]
+
+
+@SHARED
+@given(rows=ROWS, group_rows=st.integers(1, 50))
+def test_each_column_is_what_python_makes_of_its_values(
+    tmp_path: Path, rows: list[Row], group_rows: int
+) -> None:
+    found = figures(profile(tmp_path, table_of(rows), group_rows=group_rows))
+    for place, name in enumerate(SCHEMA.names):
+        column = found[name]
+        values: list[Any] = [row[place] for row in rows if row[place] is not None]
+        assert (column["rows"], column["nulls"]) == (len(rows), len(rows) - len(values))
+        if name == "value":
+            assert column["not_finite"] == sum(not math.isfinite(value) for value in values)
+            values = [value + 0.0 for value in values if math.isfinite(value)]
+        assert column["distinct"] == len(set(values))
+        assert column["distinct_is_exact"]
+        assert column["frequent_is_exact"]
+        assert [item["count"] for item in column["frequent"]] == frequent(values)
+        if name in ("key", "value"):
+            assert column["minimum"] == min(values, default=None)
+            assert column["maximum"] == max(values, default=None)
+            assert {item["value"] for item in column["frequent"]} <= set(values)
+        if name == "at" and values:
+            assert column["minimum"] == time_text(min(values))
+            assert column["maximum"] == time_text(max(values))
+        if name == "text":
+            assert column["empty"] == values.count("")
+            assert column["minimum"] == min((text[:200] for text in values), default=None)
+            assert column["maximum"] == max((text[:200] for text in values), default=None)
+            assert column["shortest"] == min(map(len, values), default=None)
+            assert column["longest"] == max(map(len, values), default=None)
+            assert column["histogram"] is None
+        elif values:
+            assert sum(column["histogram"]["counts"]) == len(values)
+        else:
+            assert column["histogram"] is None
+
+
+def time_text(moment_us: int) -> str:
+    fine = "us" if moment_us % 1_000_000 else "s"
+    return np.datetime64(moment_us, "us").astype(f"datetime64[{fine}]").item().isoformat(" ")
+
+
+@SHARED
+@given(parts=st.lists(ROWS, min_size=1, max_size=4))
+def test_parts_add_up_to_the_whole(tmp_path: Path, parts: list[list[Row]]) -> None:
+    whole = profile(tmp_path, table_of([row for part in parts for row in part]))
+    merged = profile(tmp_path, *(table_of(part) for part in parts))
+    assert figures(merged) == figures(whole)
+
+
+def test_parts_with_many_values_add_up_but_for_bounds_of_frequent_ones(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    rows = 60_000
+    table = pa.table(
+        {
+            "key": random.integers(0, 50_000, rows),
+            "at": pa.array(random.integers(0, 10**15, rows)).cast(INSTANT),
+            "value": np.where(random.random(rows) < 0.2, 7.0, random.normal(size=rows)),
+            "text": pa.array(random.integers(0, 20_000, rows)).cast(pa.string()),
+        },
+        schema=SCHEMA,
+    )
+    whole = figures(profile(tmp_path, table, group_rows=20_000))
+    slices = [table.slice(at, 7_000) for at in range(0, rows, 7_000)]
+    merged = figures(profile(tmp_path, *slices, group_rows=3_000))
+    for name, column in whole.items():
+        assert not column["distinct_is_exact"]
+        exact = len(set(table[name].to_pylist()))
+        assert abs(column["distinct"] - exact) < 4 * column["distinct_error"] * exact
+        told = {key: value for key, value in column.items() if not key.startswith("frequent")}
+        assert {key: merged[name][key] for key in told} == told
+    sevens = table["value"].to_pylist().count(7.0)
+    for found in (whole, merged):
+        (first,) = found["value"]["frequent"]
+        assert first["value"] == 7.0
+        assert first["count"] <= sevens <= first["count"] + found["value"]["frequent_error"]
+        assert not found["value"]["frequent_is_exact"]
+
+
+def test_a_primary_key_is_not_counted(tmp_path: Path) -> None:
+    table = table_of([(key, None, None, None) for key in range(9_000)])
+    column = figures(profile(tmp_path, table, group_rows=1_000, primary_key="key"))["key"]
+    assert (column["distinct"], column["distinct_is_exact"]) == (9_000, True)
+    assert column["frequent"] == []
+    assert sum(column["histogram"]["counts"]) == 9_000
+
+
+def test_columns_tell_where_they_come_from(tmp_path: Path) -> None:
+    found = figures(profile(tmp_path, table_of([(1, None, None, "a")])))
+    assert [
+        (column["name"], column["header"], column["origin"], column["type"], column["looks_like"])
+        for column in found.values()
+    ] == [
+        ("key", "Key", "recognised", Type.INTEGER, "integer"),
+        ("at", None, "absent", Type.TIMESTAMP, None),
+        ("value", None, "absent", Type.NUMBER, None),
+        ("text", "text", "carried", Type.TEXT, "text"),
+    ]
+
+
+def test_parts_may_have_different_columns(tmp_path: Path) -> None:
+    one = table_of([(1, None, None, "a")])
+    two = table_of([(2, None, None, "b")]).rename_columns(["key", "at", "value", "site"])
+    found = figures(profile(tmp_path, one, two))
+    assert {name: column["rows"] for name, column in found.items()} == {
+        "key": 2,
+        "at": 2,
+        "value": 2,
+        "text": 1,
+        "site": 1,
+    }
+
+
+def test_what_is_kept_of_a_column_stays_small_whatever_it_holds(tmp_path: Path) -> None:
+    long = [f"{number} " + "x" * 3_000 for number in range(5_000)]
+    profile(tmp_path, table_of([(1, 2, 3.0, text) for text in long]), group_rows=1_000)
+    assert (tmp_path / "0.json").stat().st_size < 1_200_000
+
+
+def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
+    rows = [(key, key, key / 7, f"{key % 900}") for key in range(6_000)]
+    texts = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        profile(folder, table_of(rows), group_rows=700)  # type: ignore[arg-type]
+        texts.append((folder / "0.json").read_bytes())
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
+def test_no_text_in_the_csv_runs_as_a_formula(tmp_path: Path, text: str) -> None:
+    profile(tmp_path, table_of([(-1, None, -2.5, text)]).rename_columns([*SCHEMA.names[:3], text]))
+    (tmp_path / "audit.json").write_text(AUDIT.to_json())
+    columns = write_profile_report(
+        {"LOG_RCD_F": [tmp_path / "0.json"]},
+        {"LOG_RCD_F": SOURCE},
+        {"LOG_RCD_F": tmp_path / "audit.json"},
+        tmp_path / "profile.json",
+        tmp_path / "profile.csv",
+    )
+    assert columns == 4
+    with (tmp_path / "profile.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    last = rows[-1]
+    assert [last[name] for name in ("column", "header", "minimum", "most_frequent")] == (
+        [f"'{text}"] * 4
+    )
+    assert (rows[0]["minimum"], rows[2]["minimum"]) == ("-1", "-2.5")
+    told = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
+    assert told["LOG_RCD_F"]["columns"][-1]["minimum"] == text
