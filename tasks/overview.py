@@ -62,7 +62,7 @@ def collect_overview(
         reports: Folder in which the other reports are.
         quarantine: Folder of the rows that could not be read.
         warehouse_url: The warehouse.
-        graph: The tasks.
+        graph: The tasks, the one that makes the report last.
         notes: Of the tasks that ever ran, by label.
         run: Name of the run that is under way.
         made_at: Now, UTC.
@@ -193,8 +193,9 @@ def _since(former: Path, totals: Json, files: Mapping[str, str]) -> Json | None:
 
 def _tasks(graph: Sequence[TaskShown], notes: Mapping[str, TaskNote], run: str) -> list[Json]:
     """What each task did in this run, and how long it took when it last ran."""
-    shown = []
-    for task in graph:
+    *others, page = graph
+    shown: list[Json] = []
+    for task in others:
         note = notes.get(task.label)
         mine = note is not None and note.run == run
         done = "up to date"
@@ -208,7 +209,7 @@ def _tasks(graph: Sequence[TaskShown], notes: Mapping[str, TaskNote], run: str) 
                 "seconds": None if note is None else note.seconds,
             }
         )
-    return shown
+    return [*shown, {"task": page.label, "done": "under way", "started_at": None, "seconds": None}]
 
 
 def _waterfall(quality: Json, summaries: Json) -> list[Json]:

@@ -1,0 +1,332 @@
+"""The report page: what it shows is what the files and the database hold."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import re
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from config.warehouse import SUMMARY_LEVELS, TABLES
+from tasks.overview import read_json
+from tasks.page import write_page
+from tests.conftest import ROOT, Project, make_project
+from tests.hostile import NAMES, make_hostile
+from tests.html_page import Page
+
+SECTIONS = [
+    "run",
+    "summaries",
+    "time",
+    "trust",
+    "profile",
+    "star",
+    "schema-change",
+    "lineage",
+]
+PAGES = ("index.html", "schema_change.html")
+
+
+@pytest.fixture
+def page(ran: Project) -> Page:
+    return Page(ran.reports / "index.html")
+
+
+@pytest.fixture(scope="session")
+def _hostile_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_project(tmp_path_factory.mktemp("hostile") / "project")
+    make_hostile(project)
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    return project
+
+
+@pytest.fixture
+def hostile(_hostile_once: Project) -> Project:
+    """A project with hostile values that has been run; not to be changed."""
+    return _hostile_once
+
+
+@pytest.fixture
+def figures(ran: Project) -> dict:
+    content: dict = read_json(ran.reports / "run.json")
+    return content
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+# --- what it is made of ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_loads_nothing_and_runs_only_its_own_script(ran: Project, name: str) -> None:
+    page = Page(ran.reports / name)
+    for _, attribute, value in page.attributes:
+        assert attribute not in ("src", "srcset", "background", "action", "onclick"), value
+        if attribute == "href":
+            assert not re.match(r"(https?:)?//|javascript:", value), value
+    assert not re.search(r"@import|url\(", page.text)
+    (script,) = page.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [
+        v for tag, n, v in page.attributes if (tag, n) == ("meta", "content") and "-src" in v
+    ]
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "http" not in policy
+
+
+def test_the_parts_stand_in_their_order(page: Page) -> None:
+    tops = re.findall(r'^<section id="([a-z-]+)"', page.text, flags=re.MULTILINE)
+    assert [name for name in tops if name in SECTIONS] == SECTIONS
+
+
+def test_every_link_leads_somewhere(ran: Project, page: Page) -> None:
+    links = {value for tag, name, value in page.attributes if (tag, name) == ("a", "href")}
+    assert {"gaps.csv", "run.json", "schema_change.html", "#star"} <= links
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in page.texts, link
+        else:
+            assert (ran.reports / link.partition("#")[0]).exists(), link
+
+
+def test_every_chart_has_its_table_and_says_what_it_shows(page: Page) -> None:
+    figures = re.findall(r"<figure>.*?</figure>", page.text, flags=re.DOTALL)
+    assert len(figures) == 8
+    for figure in figures:
+        assert '<svg class="' in figure
+        assert re.search(r'aria-label="[^"]+"', figure)
+        if "chart" in figure:
+            assert "The table behind it" in figure
+            assert "<tbody>" in figure
+
+
+# --- numbers: page, CSV, database ------------------------------------------------------------
+
+
+def test_the_figures_are_those_of_the_database(ran: Project, page: Page, figures: dict) -> None:
+    ((facts,),) = ran.query("SELECT count(*) FROM fact_logs")
+    ((unknown,),) = ran.query("SELECT count(*) FROM fact_logs WHERE unit_id = -1")
+    members = sum(
+        ran.query(f"SELECT count(*) FROM {name}")[0][0] for name in TABLES if name != "fact_logs"
+    )
+    assert page.number("facts") == figures["totals"]["facts"] == facts == 13
+    assert page.number("unknown-unit") == unknown == 4
+    assert page.number("members") == members
+    lines = sum(
+        len(path.read_text(encoding="utf-8").splitlines()) - 1 for path in ran.data.glob("*.csv")
+    )
+    assert page.number("rows-in") == lines
+    assert page.number("quarantined") == 0
+    counts = read_csv(ran.reports / "reconciliation.csv")
+    assert page.texts["checks"] == f"{len(counts)} of {len(counts)}"
+    for row in page.rows("unknown"):
+        ((count,),) = ran.query(f"SELECT count(*) FROM fact_logs WHERE {row['dimension']} = -1")
+        assert int(row["log records under -1"]) == count
+
+
+@pytest.mark.parametrize("level", SUMMARY_LEVELS)
+def test_a_summary_is_the_same_on_the_page_in_its_file_and_in_the_database(
+    ran: Project, page: Page, level: str
+) -> None:
+    shown = page.rows(f"table-{level}")
+    assert shown == read_csv(ran.reports / f"summary_by_{level}.csv")
+    counts = ran.query(f"SELECT {level}, count(*) FROM fact_logs GROUP BY 1 ORDER BY 1")
+    assert [(int(row[level]), int(row["record_count"])) for row in shown] == counts
+
+
+def test_gaps_are_the_same_on_the_page_and_in_the_file(ran: Project, page: Page) -> None:
+    rows = read_csv(ran.reports / "gaps.csv")
+    assert len(rows) == 8
+    shown = page.rows("table-gaps")
+    for column in ("point_log_inst_id", "basis", "expected", "actual", "missing"):
+        assert [row[column] for row in shown] == [row[column] for row in rows]
+
+
+def test_hops_and_tables_are_those_of_the_warehouse(ran: Project, page: Page) -> None:
+    hops = json.loads((ran.staging / "audit" / "hops.json").read_text())
+    assert [int(row["log records"]) for row in page.rows("hops")] == [
+        sum(hop["records"].values()) for hop in hops
+    ]
+    for row in page.rows("tables"):
+        ((count,),) = ran.query(f"SELECT count(*) FROM {row['table']}")
+        assert int(row["rows"]) == count
+
+
+def test_the_diagram_has_every_column_and_every_key(ran: Project, page: Page) -> None:
+    (star,) = re.findall(r'<svg class="diagram".*?</svg>', page.text, flags=re.DOTALL)[:1]
+    for table in TABLES.values():
+        ((rows,),) = ran.query(f"SELECT count(*) FROM {table.name}")
+        assert f">{table.name} ({rows})</text>" in star
+        for name, (parent, key) in table.references.items():
+            assert f"<title>{parent}.{key} to {table.name}.{name}</title>" in star
+
+
+def test_the_lineage_leads_from_every_source_file_to_the_reports(page: Page) -> None:
+    lineage = re.findall(r'<svg class="diagram".*?</svg>', page.text, flags=re.DOTALL)[1]
+    for line in (
+        "LOG_RCD_F to CsvToParquet:LOG_RCD_F",
+        "CsvToParquet:LOG_RCD_F to EnrichedLogs",
+        "EnrichedLogs to LoadFactLogs",
+        "LoadDimension:dim_log_instance to LoadFactLogs",
+        "LoadFactLogs to CheckWarehouse",
+        "CheckWarehouse to SummaryReport:unit_id",
+    ):
+        assert f"<title>{line}</title>" in lineage
+
+
+def test_where_each_warehouse_column_comes_from_is_a_declared_source_column() -> None:
+    from config.sources import SOURCES
+
+    known = {f"{n}.{c.name}" for n, source in SOURCES.items() for c in source.columns}
+    known |= {f"LOG_RCD.{column.name}" for column in SOURCES["LOG_RCD_F"].columns}
+    for table in TABLES.values():
+        for column in table.columns:
+            assert column.origin, column
+            for origin in column.origin:
+                assert origin in known or origin.startswith("LOG_RCD ("), origin
+            if column.name in ("unit_id", "app_type_id", "app_instance_id"):
+                assert column.origin[-1].endswith(f".{column.name}")
+
+
+def test_run_json_has_the_documented_shape(ran: Project, hostile: Project) -> None:
+    schema = json.loads((ROOT / "docs" / "run.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for project in (ran, hostile):
+        jsonschema.validate(read_json(project.reports / "run.json"), schema)
+
+
+# --- from run to run -------------------------------------------------------------------------
+
+
+def test_the_page_tells_what_changed_since_the_run_before(ran: Project) -> None:
+    before = read_json(ran.reports / "run.json")
+    assert before["since"] is None
+    assert {task["done"] for task in before["tasks"]} <= {"built", "unchanged", "under way"}
+    with (ran.data / "LOG_RCD_B.csv").open("a", encoding="utf-8") as stream:
+        stream.write("6,3,2024-06-01 00:03:00,1,OK\n7,broken\n")
+    with (ran.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("[LOG_RCD_B]\nmax_rejected = 1\n")
+    result = ran.luigi("AllReports")
+    assert result.status == 0, result.log
+
+    now = read_json(ran.reports / "run.json")
+    assert now["since"]["run"] == before["run"] != now["run"]
+    assert (now["since"]["changed"], now["since"]["new"]) == (["LOG_RCD_B.csv"], [])
+    assert now["since"]["totals"]["facts"] == {"before": 13, "now": 14}
+    assert now["since"]["totals"]["rows_quarantined"] == {"before": 0, "now": 1}
+    done = {task["task"]: task["done"] for task in now["tasks"]}
+    assert done["CsvToParquet:LOG_RCD_B"] == done["LoadFactLogs"] == "built"
+    assert done["CsvToParquet:POINT"] == done["LoadDimension:dim_unit"] == "up to date"
+    page = Page(ran.reports / "index.html")
+    assert "Changed: LOG_RCD_B.csv" in page.text
+    (rejected,) = page.rows("rejected")
+    assert (rejected["source"], rejected["file"], rejected["line"]) == (
+        "LOG_RCD_B",
+        "LOG_RCD_B.csv",
+        "8",
+    )
+    assert rejected["the row as it came"] == "7,broken"
+    (link,) = {v for t, n, v in page.attributes if (t, n) == ("a", "href") and "quarantine" in v}
+    assert (ran.reports / link).read_text(encoding="utf-8").count("\n") == 2
+
+
+def test_every_task_that_ran_tells_how_long_it_took(page: Page, figures: dict) -> None:
+    shown = {row["task"]: row for row in page.rows("tasks")}
+    assert {task["task"] for task in figures["tasks"]} == set(shown)
+    assert "CsvToParquet:POINT" in shown
+    for task in figures["tasks"]:
+        if task["task"] == "ReportPage":
+            assert (task["done"], task["seconds"]) == ("under way", None)
+        else:
+            assert task["seconds"] >= 0
+            assert float(shown[task["task"]]["seconds"]) == pytest.approx(task["seconds"], abs=0.01)
+
+
+def test_a_page_that_was_deleted_or_edited_is_made_again(ran: Project) -> None:
+    (ran.reports / "index.html").unlink()
+    result = ran.luigi("AllReports")
+    assert result.built == ["ReportPage"], result.log
+    assert "No source file has changed since" in (ran.reports / "index.html").read_text()
+    (ran.reports / "schema_change.html").write_text("edited")
+    assert "SchemaChangeReport" in ran.luigi("AllReports").built
+
+
+def test_a_damaged_record_of_the_run_before_does_no_harm(ran: Project) -> None:
+    for content in ("{", "[]", '{"files": 3}', ""):
+        (ran.reports / "run.json").write_text(content)
+        assert ran.luigi("AllReports").status == 0
+        assert read_json(ran.reports / "run.json")["since"] is None
+
+
+# --- hostile values --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_hostile_values_do_not_become_markup(hostile: Project, name: str) -> None:
+    page = Page(hostile.reports / name)  # Each tag that is opened is closed, each id stands once.
+    assert len(page.scripts) == 1
+    assert not [value for tag, _, value in page.attributes if tag in ("img", "h1") and value == "x"]
+    assert "window.hacked" not in page.scripts[0]
+    for tag, attribute, value in page.attributes:
+        assert not attribute.startswith("on"), (tag, value)
+        assert "javascript:" not in value if attribute == "href" else True
+    assert "\u202e" not in page.text
+    assert len(page.text) < 400_000
+
+
+def test_hostile_values_are_shown_as_they_are(hostile: Project) -> None:
+    page = Page(hostile.reports / "index.html")
+    names = {row["app_type_description"] for row in page.rows("table-app_type_id")}
+    assert NAMES[0] in names
+    assert "{{ 7 * 7 }}{% raw %}" in names
+    assert all(len(name) <= 200 for name in names)
+    assert any("<script>" in row["the row as it came"] for row in page.rows("rejected"))
+
+
+def test_a_spreadsheet_runs_no_value_as_a_formula(hostile: Project) -> None:
+    for path in hostile.reports.glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.reader(stream):
+                for cell in row:
+                    assert cell[:1] not in "=+@\t\r" or cell == "", (path, cell)
+                    assert not cell.startswith("-") or re.fullmatch(r"-\d+", cell), (path, cell)
+    assert ("=1+1",) in hostile.query("SELECT app_type_description FROM dim_application_type")
+
+
+# --- extremes --------------------------------------------------------------------------------
+
+
+def test_files_without_rows_give_a_page_too(project: Project) -> None:
+    for path in project.data.glob("*.csv"):
+        path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    page = Page(project.reports / "index.html")
+    assert page.number("facts") == page.number("rows-in") == 0
+
+
+def test_at_the_samples_size_a_page_is_small_and_quickly_made(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "sample", data=None)
+    # As many units, log instances and types as there are in real files; fewer log records.
+    assert project.luigi("SampleData", "--scale", "0.1").status == 0
+    names = ("LOG_INSTANCE.csv",)
+    assert all((project.data / name).exists() for name in names)
+    assert project.luigi("AllReports").status == 0
+    page = project.reports / "index.html"
+    overview = read_json(project.reports / "run.json")
+    began = time.process_time()
+    write_page(overview, project.reports, project.staging / "quarantine", tmp_path / "again.html")
+    assert time.process_time() - began < 1
+    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+    assert page.stat().st_size < 2_000_000
