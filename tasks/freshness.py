@@ -34,6 +34,7 @@ from luigi.task import flatten
 from config.declarations import Table
 from tasks.errors import PipelineError
 from tasks.memo import looking, once, one_look, settled
+from tasks.outcome import note
 from tasks.progress import UNTOLD, Progress
 from tasks.settings import settings
 
@@ -364,6 +365,7 @@ class FreshTask(luigi.Task):
                     stale = self._own_reason() is not None
                 if not stale:
                     logger.info("%s: unchanged, nothing built", self.label)
+                    note(unchanged=self.label)
                     self.progress.result = "unchanged, nothing built"
                 else:
                     inputs = self.take_inputs()

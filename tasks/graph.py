@@ -38,8 +38,8 @@ import luigi.interface
 
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS, SUMMARY_LEVELS, TABLES
-from tasks import source_files, warehouse
-from tasks.errors import PipelineError, drop_scheduler_chatter
+from tasks import outcome, source_files, warehouse
+from tasks.errors import PipelineError
 from tasks.freshness import (
     Digested,
     FileTarget,
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger("pipeline")
-logging.getLogger("luigi-interface").addFilter(drop_scheduler_chatter)
 
 
 class HeaderTarget:
@@ -879,6 +878,7 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
 @AllReports.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def show_results(task: AllReports) -> None:
     """Show what there is at the end of a run, also if nothing had to be done."""
-    from tasks.console import print_results
+    if not outcome.note(results=True):
+        from tasks.console import print_results
 
-    print_results(settings())
+        print_results(settings())

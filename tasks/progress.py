@@ -1,4 +1,4 @@
-"""How far a task is: told to the scheduler, at most once a second."""
+"""How far a task is: told to the scheduler, at most once a second, and on the terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from collections.abc import Callable
 import luigi
 from luigi.rpc import RPCError
 
+from tasks.terminal import Bar, show_bar
+
 Advance = Callable[[int, int], None]
 """Tells that so much of a phase is done, in the unit of its total, and the rows of it."""
 
 _INTERVAL_S = 1.0
+_SHOWN_INTERVAL_S = 0.1
 _ALMOST = 99
 
 
@@ -40,7 +43,7 @@ class Progress:
         self._phase = ""
         self._done = 0
         self._total: int | None = None
-        self._told_at = time.monotonic()
+        self._told_at = self._shown_at = time.monotonic()
         self.result = "done"
         self.rows = 0
 
@@ -57,6 +60,7 @@ class Progress:
         """
         with self._lock:
             self._phase, self._done, self._total = phase, 0, total
+            self._shown_at = 0.0
         self.advance(0, 0)
 
     def advance(self, amount: int, rows: int) -> None:
@@ -70,6 +74,9 @@ class Progress:
             self._done += amount
             self.rows += rows
             now = time.monotonic()
+            if now - self._shown_at >= _SHOWN_INTERVAL_S and self._task is not None:
+                self._shown_at = now
+                show_bar(Bar(str(self._task), self._phase, self._done, self._total, self.rows))
             if now - self._told_at < _INTERVAL_S:
                 return
             self._told_at = now
