@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from tasks.errors import PipelineError
-from tasks.source_files import open_bytes, records, shorten
+from tasks.source_files import bytes_read, open_bytes, records, shorten
 
 BLOCK_BYTES = 8 * 2**20
 """How much is read at a time; also the length of the longest record that can be read."""
@@ -52,10 +52,12 @@ class Block(NamedTuple):
     Attributes:
         text: The records as they came, all of them whole.
         names: The columns; None if the first record names them.
+        file_bytes: How much of the file was read for it.
     """
 
     text: bytes
     names: tuple[str, ...] | None
+    file_bytes: int = 0
 
     def read(self) -> tuple[list[pa.StringArray], dict[int, Malformed]]:
         """The columns of the well-formed records, and the malformed among all by number from 0.
@@ -132,6 +134,14 @@ def plain_blocks(path: Path, names: tuple[str, ...]) -> Iterator[Block]:
         with open_bytes(path) as stream:
             rest = stream.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
             named = False
+            before = 0
+
+            def block(text: bytes) -> Block:
+                nonlocal before, named
+                start, before = before, bytes_read(stream)
+                first, named = not named, True
+                return Block(text, None if first else names, before - start)
+
             while read := stream.read(PLAIN_BLOCK_BYTES):
                 text = rest + read
                 if len(read) < PLAIN_BLOCK_BYTES:  # The last one need not end in a line break.
@@ -139,10 +149,9 @@ def plain_blocks(path: Path, names: tuple[str, ...]) -> Iterator[Block]:
                     break
                 end = _last_record_end(text)
                 rest = text[end:]
-                yield Block(text[:end], names if named else None)
-                named = True
+                yield block(text[:end])
             if rest:
-                yield Block(rest, names if named else None)
+                yield block(rest)
     except (OSError, EOFError, zlib.error) as error:
         raise NotPlainError from error
 
@@ -203,10 +212,12 @@ class CsvText:
 
     Attributes:
         malformed: Record number -> why it has no columns. Filled while the batches are read.
+        file_bytes: How much of the file was read so far.
     """
 
     path: Path
     malformed: dict[int, Malformed] = field(default_factory=dict)
+    file_bytes: int = 0
     _last_malformed: str = field(default="", repr=False)
 
     def batches(self) -> Iterator[list[pa.BinaryArray]]:
@@ -242,6 +253,7 @@ class CsvText:
                 ),
             )
             for batch in reader:
+                self.file_bytes = bytes_read(stream)
                 if len(batch):
                     columns = [column.cast(pa.binary()) for column in batch.columns]
                     last = b"".join(column[-1].as_py() for column in columns)

@@ -20,6 +20,7 @@ from config.sources import LOG_KINDS
 from config.warehouse import PART_ROWS
 from tasks.errors import PipelineError
 from tasks.parsing import INSTANT
+from tasks.progress import Advance, untold
 from tasks.staging import PARQUET
 
 _EXAMPLES = 5
@@ -286,7 +287,13 @@ def add_up_losses(chains: pa.Table, parts: Iterable[tuple[str, PartLosses]]) -> 
 
 
 def enrich_file(
-    staged: Path, chains: pa.Table, log_kind: str, number: int, into: Path
+    staged: Path,
+    chains: pa.Table,
+    log_kind: str,
+    number: int,
+    into: Path,
+    *,
+    advance: Advance = untold,
 ) -> PartLosses:
     """Enrich the staged log records of one part, streaming.
 
@@ -296,6 +303,7 @@ def enrich_file(
         log_kind: B or F.
         number: Of the part.
         into: The Parquet file to write.
+        advance: Told the rows enriched, as amount too.
     """
     losses = PartLosses()
     next_id = number * PART_ROWS + 1
@@ -306,6 +314,7 @@ def enrich_file(
             writer.write_table(enrich(records, chains, log_kind, next_id, rows))
             losses.add(keys, chains, rows)
             next_id += len(records)
+            advance(len(records), len(records))
     return losses
 
 

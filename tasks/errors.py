@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,32 +36,15 @@ def _restore(message: str, problems: tuple[str, ...]) -> PipelineError:
     return error
 
 
-_RAISED = f"{PipelineError.__module__}.{PipelineError.__name__}: "
-_WORKER = re.compile(r"\[pid \d+\] | ?Worker\(salt=[^)]*\)")
+_CONTROL_CODES = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+}
 
 
-def drop_scheduler_chatter(record: logging.LogRecord) -> bool:
-    """A filter: False for Luigi's lines that tell the scheduler of a task's state."""
-    return not record.getMessage().startswith("Informed scheduler that task")
+def cleaned(text: str) -> str:
+    r"""A text that moves no cursor and rings no bell, whatever a file put into it.
 
-
-class LogFormatter(logging.Formatter):
-    """Shows a PipelineError by its message alone: its traceback helps nobody mend a file.
-
-    Luigi's own lines lose the names of processes, which say nothing on one machine.
+    >>> print(cleaned("\x1b[2Ja\r"))
+    \x1b[2Ja\x0d
     """
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line; without the traceback that Luigi writes into some of its messages."""
-        text = _WORKER.sub("", super().format(record))
-        trace = text.find("\nTraceback (most recent call last)")
-        error = text.rfind(_RAISED)
-        if 0 <= trace < error:
-            text = f"{text[:trace]}\n{text[error + len(_RAISED) :]}"
-        return text
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's name)
-        """The message of a PipelineError, the traceback of anything else."""
-        if isinstance(ei[1], PipelineError):
-            return str(ei[1])
-        return super().formatException(ei)
+    return text.translate(_CONTROL_CODES)

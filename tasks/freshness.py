@@ -34,6 +34,8 @@ from luigi.task import flatten
 from config.declarations import Table
 from tasks.errors import PipelineError
 from tasks.memo import looking, once, one_look, settled
+from tasks.outcome import note
+from tasks.progress import UNTOLD, Progress
 from tasks.settings import settings
 
 FORMAT = 1
@@ -252,6 +254,8 @@ class FreshTask(luigi.Task):
     """
 
     code_version: ClassVar[int] = 1
+    progress = UNTOLD
+    """Of the run that is under way."""
 
     built = False
     """Whether the last run of this very task built something."""
@@ -355,7 +359,8 @@ class FreshTask(luigi.Task):
             PipelineError: An input changed meanwhile, or a file cannot be read or written; the
                 former output then still stands.
         """
-        self.show_status("started")
+        self.progress = Progress(self)
+        self.progress.start()
         try:
             with settled(), self._alone():
                 with _one_inquiry():
@@ -363,12 +368,14 @@ class FreshTask(luigi.Task):
                     stale = self._own_reason() is not None
                 if not stale:
                     logger.info("%s: unchanged, nothing built", self.label)
-                    self.show_status("unchanged, nothing built")
-                    return
-                inputs = self.take_inputs()
-                self.make(Receipt(self.code_version, self._declared(), inputs, {}))
-                self.built = True
-                digest_cache().save()
+                    note(unchanged=self.label)
+                    self.progress.result = "unchanged, nothing built"
+                else:
+                    inputs = self.take_inputs()
+                    self.make(Receipt(self.code_version, self._declared(), inputs, {}))
+                    self.built = True
+                    digest_cache().save()
+                self.progress.finish()
         except OSError as error:
             raise PipelineError(
                 f"{self.label}: a file cannot be read or written: {error}.",
@@ -459,17 +466,12 @@ class FreshTask(luigi.Task):
             lock.acquire(timeout=0)
         except Timeout:
             logger.warning("%s: another run is at this task; waiting for it", self.label)
-            self.show_status("waiting for another run")
+            self.progress.show("waiting for another run")
             lock.acquire()
         try:
             yield
         finally:
             lock.release()
-
-    def show_status(self, message: str) -> None:
-        """Show a message beside the task in the scheduler's pages."""
-        if self.set_status_message is not None:
-            self.set_status_message(message)
 
     def on_failure(self, exception: BaseException) -> str:
         """What the scheduler's pages tell of a failure."""
@@ -504,12 +506,21 @@ class PartedTask(FreshTask):
     """A task whose input comes in parts, each built by itself and with a receipt of its own.
 
     A part is built again only if what it was built from changed; what was made of a part that
-    is no longer there is removed. Subclasses give `parts()`, `part_output()`, `build_part()` and
-    for what is made of all parts together `whole_output()` and `build()`.
+    is no longer there is removed. Subclasses give `parts()`, `part_size()`, `part_output()`,
+    `build_part()` and for what is made of all parts together `whole_output()` and `build()`.
+
+    Attributes:
+        phase: What `build_part()` does, such as "staging".
     """
+
+    phase: ClassVar[str]
 
     def parts(self) -> list[Part]:
         """The parts that there are now, by name."""
+        raise NotImplementedError
+
+    def part_size(self, part: Part) -> int:
+        """How much a part is, in the unit in which `build_part()` tells its progress."""
         raise NotImplementedError
 
     def part_output(self, part: str) -> dict[str, FileTarget]:
@@ -570,6 +581,7 @@ class PartedTask(FreshTask):
         self._remove_others({part.name for part in parts})
         with one_look():
             stale = [part for part in parts if not self._is_fresh(part)]
+        self.progress.begin(self.phase, sum(self.part_size(part) for part in stale))
         self._build_parts(stale)
         whole = self.whole_output()
         self.refuse_folders(whole)
@@ -582,6 +594,8 @@ class PartedTask(FreshTask):
                 if name not in outputs:
                     outputs[name] = target.digest() or ""
         write_atomically(self.receipt_path, dataclasses.replace(receipt, outputs=outputs).to_json())
+        if len(parts) > 1:
+            self.progress.result += f", {len(stale):,} of {len(parts):,} files anew"
 
     def _remove_others(self, names: set[str]) -> None:
         folder = self.receipt_path.with_suffix("")

@@ -43,8 +43,8 @@ import luigi.interface
 
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS, SUMMARY_LEVELS, TABLES
-from tasks import source_files, warehouse
-from tasks.errors import PipelineError, drop_scheduler_chatter
+from tasks import outcome, source_files, warehouse
+from tasks.errors import PipelineError
 from tasks.freshness import (
     Digested,
     FileTarget,
@@ -58,6 +58,7 @@ from tasks.freshness import (
 )
 from tasks.log_numbers import number_parts
 from tasks.memo import once
+from tasks.progress import Progress
 from tasks.run_record import current_run, note_task, read_notes
 from tasks.settings import settings, source
 
@@ -67,8 +68,7 @@ if TYPE_CHECKING:
     from tasks.activity import PartActivity
     from tasks.overview import TaskShown
 
-logger = logging.getLogger("luigi-interface")
-logger.addFilter(drop_scheduler_chatter)
+logger = logging.getLogger("pipeline")
 
 
 class HeaderTarget:
@@ -144,6 +144,7 @@ class CsvToParquet(PartedTask):
     """
 
     code_version = 2
+    phase = "staging"
 
     table = luigi.ChoiceParameter(choices=tuple(SOURCES))
 
@@ -169,6 +170,12 @@ class CsvToParquet(PartedTask):
             Part(name, {_shown(path): FileTarget(path)}, declared)
             for name, path in source_parts(self.table)
         ]
+
+    def part_size(self, part: Part) -> int:
+        """Bytes of the CSV file."""
+        (target,) = part.reads.values()
+        assert isinstance(target, FileTarget)
+        return target.file.stat().st_size
 
     def declarations(self) -> Mapping[str, object]:
         """How the source is declared."""
@@ -208,6 +215,7 @@ class CsvToParquet(PartedTask):
             shown=_shown(target.file),
             keys=out.get("keys"),
             threads=threads,
+            advance=self.progress.advance,
         )
         out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")
 
@@ -221,10 +229,12 @@ class CsvToParquet(PartedTask):
         ]
         audit = merge_audits(parts, f"{self.table} ({len(parts):,} files)")
         out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")
-        loaded = f"Loaded {self.table}: {audit.staged:,} rows, {len(audit.header)} columns"
         rejected = f", {audit.rejected:,} rows quarantined" if audit.rejected else ""
-        logger.info("%s%s", loaded, rejected)
-        self.show_status(f"{loaded}{rejected}")
+        columns = len(audit.header)
+        logger.info(
+            "Loaded %s: %s rows, %d columns%s", self.table, f"{audit.staged:,}", columns, rejected
+        )
+        self.progress.result = f"{audit.staged:,} rows staged, {audit.rejected:,} rejected"
 
 
 def source_parts(name: str) -> list[source_files.SourcePart]:
@@ -309,13 +319,14 @@ class LogInstanceChains(FreshTask):
             *(_read_staged(name, *SOURCES[name].required) for name in others),
         )
         pq.write_table(chains, out["chains"])
-        self.show_status(f"{len(chains):,} log instances")
+        self.progress.result = f"{len(chains):,} log instances resolved"
 
 
 class EnrichedLogs(PartedTask):
     """Every log record with its log instance, point, application instance, type and unit."""
 
     code_version = 2
+    phase = "enriching"
     priority = 15
 
     def requires(self) -> list[FreshTask]:
@@ -333,6 +344,12 @@ class EnrichedLogs(PartedTask):
             )
             for part in log_parts()
         ]
+
+    def part_size(self, part: Part) -> int:
+        """Log records."""
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(staged(part.name).file).num_rows)
 
     def folders(self) -> list[str]:
         """The sources of log records."""
@@ -356,7 +373,14 @@ class EnrichedLogs(PartedTask):
 
         kind, number = str(part.declarations["log_kind"]), part.declarations["number"]
         assert isinstance(number, int)
-        losses = enrich_file(staged(part.name).file, self._chains(), kind, number, out["rows"])
+        losses = enrich_file(
+            staged(part.name).file,
+            self._chains(),
+            kind,
+            number,
+            out["rows"],
+            advance=self.progress.advance,
+        )
         _write_json(dataclasses.asdict(losses), out["losses"])
 
     def build(self, out: Mapping[str, Path]) -> None:
@@ -369,7 +393,7 @@ class EnrichedLogs(PartedTask):
         ]
         hops = add_up_losses(self._chains(), losses)
         _write_json([dataclasses.asdict(hop) for hop in hops], out["hops"])
-        self.show_status(f"{len(losses):,} files of log records enriched")
+        self.progress.result = f"{self.progress.rows:,} rows enriched"
 
     def _chains(self) -> pa.Table:
         from tasks.lean import read_parquet
@@ -448,7 +472,7 @@ class ActivityReport(FreshTask):
             out["records_over_time"],
             out["unit_days"],
         )
-        self.show_status(f"{missing:,} records are missing from their log instances' intervals")
+        self.progress.result = f"{missing:,} log records found missing"
 
 
 def activity_of_parts() -> list[PartActivity]:
@@ -537,7 +561,7 @@ class ProfileReport(FreshTask):
             out["figures"],
             out["csv"],
         )
-        self.show_status(f"{columns:,} columns")
+        self.progress.result = f"{columns:,} columns told of"
 
 
 def profiles_of_sources() -> dict[str, list[Path]]:
@@ -621,7 +645,7 @@ class LoadTask(FreshTask):
         raise NotImplementedError
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its rows."""
+        """Its rows; the progress is told how many there are."""
         raise NotImplementedError
 
     def output(self) -> dict[str, TableTarget]:
@@ -648,9 +672,10 @@ class LoadTask(FreshTask):
             self.batches(),
             _loaded(receipt),
             before_commit=lambda: self.check_inputs(receipt.inputs),
+            progress=self.progress,
         )
         logger.info("Loaded %s: %s rows", self.table_name, f"{rows:,}")
-        self.show_status(f"{rows:,} rows loaded")
+        self.progress.result = f"{rows:,} rows loaded"
 
 
 def _loaded(receipt: Receipt) -> Receipt:
@@ -719,6 +744,7 @@ class LoadDimension(LoadTask):
             case _:
                 chains = LogInstanceChains().output()["chains"].file
                 members = star.log_instances(read_parquet(chains))
+        self.progress.begin("loading", len(members))
         return iter(members.to_batches(max_chunksize=_LOADED_ROWS))
 
 
@@ -748,10 +774,11 @@ class LoadFactLogs(LoadTask):
             [self._part_rows(part, receipt) for part in log_parts()],
             _loaded(receipt),
             before_commit=lambda: self.check_inputs(receipt.inputs),
+            progress=self.progress,
         )
         of = f", {len(loaded):,} of {len(receipt.inputs):,} files anew"
         logger.info("Loaded %s: %s rows%s", self.table_name, f"{rows:,}", of)
-        self.show_status(f"{rows:,} rows{of}")
+        self.progress.result = f"{rows:,} rows loaded{of}"
 
     def _part_rows(self, part: LogPart, receipt: Receipt) -> warehouse.PartRows:
         import pyarrow.parquet as pq
@@ -825,6 +852,7 @@ class CheckWarehouse(FreshTask):
             out["parts"],
         )
         logger.info("Reconciled %d counts of files and warehouse", checked)
+        self.progress.result = f"{checked:,} counts compared"
 
 
 class Report(FreshTask):
@@ -855,7 +883,7 @@ class SummaryReport(Report):
         from tasks.summaries import write_summary
 
         rows = write_summary(settings().warehouse_url, self.level, out["csv"])
-        self.show_status(f"{rows:,} rows")
+        self.progress.result = f"{rows:,} rows"
 
 
 class SourceRelations(FreshTask):
@@ -1003,6 +1031,7 @@ class ReportPage(FreshTask):
         )
         write_page(overview, settings().reports_dir, quarantine, out["page"])
         _write_json(overview, out["figures"])
+        self.progress.result = f"{out['page'].stat().st_size:,} bytes written"
 
 
 def _tasks_shown(page: ReportPage) -> list[TaskShown]:
@@ -1080,10 +1109,15 @@ class SampleData(luigi.Task):
         if not 0 < self.scale < math.inf:
             raise PipelineError(f"SampleData: --scale {self.scale} is not above 0.")
         source_files.provide_files(SOURCES, settings().data_dir)
-        for path, rows in write_sample(
-            settings().data_dir, self._missing(), self.scale, self.seed
-        ).items():
+        progress = Progress(self)
+        progress.start()
+        made = write_sample(
+            settings().data_dir, self._missing(), self.scale, self.seed, progress=progress
+        )
+        for path, rows in made.items():
             logger.info("Wrote sample %s: %s rows", path, f"{rows:,}")
+        progress.result = f"{sum(made.values()):,} rows written, {len(made)} files"
+        progress.finish()
 
 
 _PRELOADED = (
@@ -1095,6 +1129,7 @@ _PRELOADED = (
     "schema_change",
     "activity_report",
     "profile_report",
+    "page",
 )
 
 
@@ -1123,6 +1158,7 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
 @AllReports.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def show_results(task: AllReports) -> None:
     """Show what there is at the end of a run, also if nothing had to be done."""
-    from tasks.console import print_results
+    if not outcome.note(results=True):
+        from tasks.console import print_results
 
-    print_results(settings())
+        print_results(settings())

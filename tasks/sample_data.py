@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from config.sources import SOURCES
 from tasks.csv_text import CsvText
+from tasks.progress import UNTOLD, Progress
 from tasks.source_files import match_columns, read_header, source_path
 from tasks.staging import read_batch
 
@@ -79,7 +80,12 @@ _WORDS = ("NO DATA", "POINT FAIL", "ERROR")
 
 
 def write_sample(
-    data_dir: Path, names: Iterable[str], scale: float = 1.0, seed: int = 1
+    data_dir: Path,
+    names: Iterable[str],
+    scale: float = 1.0,
+    seed: int = 1,
+    *,
+    progress: Progress = UNTOLD,
 ) -> dict[Path, int]:
     """Write the named source files and return how many rows each has.
 
@@ -88,13 +94,16 @@ def write_sample(
         names: Sources to make up.
         scale: 1 gives the row counts of ROWS.
         seed: Of the random numbers.
+        progress: Told the rows, file by file.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     sample = _Sample(data_dir, set(names), scale, seed)
     made = {}
+    progress.begin("writing", sum(sample.row_count(name) for name in sample.names))
     for name in ROWS:  # Parents first.
         if name in sample.names:
             made[data_dir / f"{name}.csv"] = sample.write(name)
+            progress.advance(sample.row_count(name), sample.row_count(name))
     return made
 
 
@@ -107,10 +116,13 @@ class _Sample:
         self.keys: dict[tuple[str, str], np.ndarray] = {}
         self.random = np.random.default_rng(seed)
 
+    def row_count(self, name: str) -> int:
+        return max(1, round(ROWS[name] * self.scale))
+
     def write(self, name: str) -> int:
         # Each file has random numbers of its own, so that it does not depend on the others made.
         self.random = np.random.default_rng([self.seed, list(ROWS).index(name)])
-        rows = max(1, round(ROWS[name] * self.scale))
+        rows = self.row_count(name)
         columns = getattr(self, f"_{name.lower()}")(rows)
         lines = _lines(columns)
         self._spoil(name, lines, columns)

@@ -38,6 +38,7 @@ _DEFAULTS = {
     ("core", "logging_conf_file"): str(LOGGING),
     ("core", "workers"): str(_WORKERS),
     ("worker", "check_unfulfilled_deps"): "false",
+    ("worker", "task_process_context"): "tasks.terminal.RunningTask",
     ("retcode", "already_running"): "10",
     ("retcode", "missing_data"): "20",
     ("retcode", "not_run"): "25",
@@ -63,6 +64,7 @@ class Settings:
         data_dir: Folder of the CSV files.
         staging_dir: Folder of Parquet files, quarantine, audits and receipts.
         reports_dir: Folder of the reports.
+        logs_dir: Folder of the log files.
         warehouse_url: SQLAlchemy URL of the warehouse.
         source_timezone: IANA zone of times that name none.
         max_rejected: Share of a file's rows that may be quarantined, 0 to 1.
@@ -71,6 +73,7 @@ class Settings:
     data_dir: Path = Path("take_home_data")
     staging_dir: Path = Path("staging")
     reports_dir: Path = Path("reports")
+    logs_dir: Path = Path("logs")
     warehouse_url: str = "sqlite:///data_warehouse.db"
     source_timezone: str = "UTC"
     max_rejected: float = 0.01
@@ -99,10 +102,18 @@ def _settings() -> Settings:
         data_dir=Path(given.get("data_dir", defaults.data_dir)),
         staging_dir=Path(given.get("staging_dir", defaults.staging_dir)),
         reports_dir=Path(given.get("reports_dir", defaults.reports_dir)),
+        logs_dir=logs_dir(),
         warehouse_url=given.get("warehouse_url", defaults.warehouse_url),
         source_timezone=_zone("pipeline", given.get("source_timezone", defaults.source_timezone)),
         max_rejected=_share("pipeline", given.get("max_rejected", defaults.max_rejected)),
     )
+
+
+def logs_dir() -> Path:
+    """The folder of the log files, also where the other settings cannot be used."""
+    told = get_config().get("pipeline", "logs_dir", "", raw=True)
+    given = os.environ.get("PIPELINE_LOGS_DIR") or told
+    return Path(given) if given else Settings.logs_dir
 
 
 def source(name: str) -> Source:

@@ -119,6 +119,12 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def bytes_read(stream: IO[bytes]) -> int:
+    """How much of a source file was read, of a `.gz` as it lies on disk."""
+    packed = getattr(stream, "fileobj", None)
+    return (packed or stream).tell()
+
+
 def open_text(path: Path) -> io.TextIOWrapper:
     """A source file as text, line ends kept; bytes that are not UTF-8 become surrogates."""
     return io.TextIOWrapper(

@@ -48,6 +48,7 @@ from tasks.parsing import (
     parse_timestamps,
     widest_type,
 )
+from tasks.progress import Advance, untold
 from tasks.source_files import Layout, match_columns, read_header, shorten
 
 QUARANTINE_HEADER = ("file", "line", "reason", "row")
@@ -232,6 +233,7 @@ def stage_file(
     shown: str | None = None,
     keys: Path | None = None,
     threads: int = 1,
+    advance: Advance = untold,
 ) -> Audit:
     """Stage one CSV file, streaming.
 
@@ -244,17 +246,25 @@ def stage_file(
         keys: A file to write a digest of the staged keys to: who reads only these can see
             whether they changed.
         threads: How many blocks are read side by side.
+        advance: Told the bytes and rows read.
 
     Raises:
         PipelineError: The file does not fit its declaration, or more of its rows than
             `source.max_rejected` cannot be read.
     """
     layout = match_columns(source, read_header(path))
-    job = _Job(path, source, layout, into, quarantine, shown or path.name, keys, threads)
+    told: Counter[str] = Counter()
+
+    def tell(file_bytes: int, rows: int) -> None:
+        told.update(file_bytes=file_bytes, rows=rows)
+        advance(file_bytes, rows)
+
+    job = _Job(path, source, layout, into, quarantine, shown or path.name, keys, threads, tell)
     sizes: list[int] = []
     try:
         return _stage(job, _read_plain(job, sizes), functools.partial(_find_plain, job, sizes))
     except NotPlainError:
+        advance(-told["file_bytes"], -told["rows"])  # All of it is read again.
         return _stage(job, _read_any(job), functools.partial(locate, path))
 
 
@@ -269,6 +279,7 @@ class _Job(NamedTuple):
     shown: str
     keys: Path | None
     threads: int
+    advance: Advance
 
 
 _Located = dict[int, tuple[int, str]]
@@ -282,11 +293,13 @@ class _Read(NamedTuple):
         batch: Its well-formed records.
         malformed: The others, by number among all records of the file.
         observed: What the first rows look like, column by column; only of the first block.
+        file_bytes: How much of the file was read for it.
     """
 
     batch: Batch
     malformed: dict[int, Malformed]
     observed: dict[str, str] | None
+    file_bytes: int
 
 
 def _read_plain(job: _Job, sizes: list[int]) -> Iterator[_Read]:
@@ -296,7 +309,8 @@ def _read_plain(job: _Job, sizes: list[int]) -> Iterator[_Read]:
         columns, malformed = block.read()
         first = block.names is None and len(columns[0])
         observed = _observe_types(columns, job.layout) if first else None
-        return _Read(read_batch(columns, job.source, job.layout), malformed, observed)
+        batch = read_batch(columns, job.source, job.layout)
+        return _Read(batch, malformed, observed, block.file_bytes)
 
     records = 0
     with ThreadPoolExecutor(job.threads) as pool:
@@ -322,13 +336,16 @@ def _read_any(job: _Job) -> Iterator[_Read]:
     """Blocks one after the other, of a file that is not plain."""
     text = CsvText(job.path)
     observe = True
+    before = 0
     for columns in text.batches():
         observed = _observe_types(columns, job.layout) if observe else None
         observe = False
-        yield _Read(read_batch(columns, job.source, job.layout), {}, observed)
+        batch = read_batch(columns, job.source, job.layout)
+        yield _Read(batch, {}, observed, text.file_bytes - before)
+        before = text.file_bytes
     schema = arrow_schema(job.source, job.layout)
     none = Batch(schema.empty_table(), {}, pa.nulls(0, pa.string()))
-    yield _Read(none, text.malformed, None)  # They are all known at the end only.
+    yield _Read(none, text.malformed, None, 0)  # They are all known at the end only.
 
 
 class _KeyDigest:
@@ -367,7 +384,7 @@ def _stage(job: _Job, blocks: Iterator[_Read], find: Callable[[Sequence[int]], _
     repeated: dict[int, int] = {}  # Likewise: the primary key that an earlier row has.
     position = 0
     with pq.ParquetWriter(into, arrow_schema(source, layout), **PARQUET) as writer:
-        for batch, unread, observed in blocks:
+        for batch, unread, observed, file_bytes in blocks:
             malformed.update(unread)
             audit.observed_types = observed or audit.observed_types
             refused = dict(batch.rejected)
@@ -388,6 +405,7 @@ def _stage(job: _Job, blocks: Iterator[_Read], find: Callable[[Sequence[int]], _
             if batch.words.null_count < len(batch.words):
                 staged_words = _without(pa.table({"word": batch.words}), refused)["word"]
                 words.update(staged_words.drop_null().to_pylist())
+            job.advance(file_bytes, len(batch.table) + len(unread))
 
     audit.rows = position + len(malformed)
     audit.word_rows = words.total()

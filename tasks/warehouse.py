@@ -25,6 +25,7 @@ from config.warehouse import DIMENSIONS, FACT_LOGS, PART_ROWS, TABLES
 from tasks.errors import PipelineError
 from tasks.freshness import THREADS, Receipt, digest_of
 from tasks.memo import once
+from tasks.progress import UNTOLD, Advance, Progress
 
 if TYPE_CHECKING:
     import adbc_driver_manager
@@ -37,7 +38,7 @@ _WAIT_MS = 3_600_000
 
 _SHORT_WAIT_S = 5
 
-logger = logging.getLogger("luigi-interface")
+logger = logging.getLogger("pipeline")
 
 _CACHE_KIB = 65_536
 """Page cache where pages are asked for in no order: reading, and keeping indexes up to date."""
@@ -351,6 +352,7 @@ def replace_rows(
     batches: Iterable[pa.RecordBatch],
     receipt: Receipt,
     before_commit: Callable[[], None] = lambda: None,
+    progress: Progress = UNTOLD,
 ) -> int:
     """Replace all rows of a table, in one transaction with the receipt.
 
@@ -365,6 +367,7 @@ def replace_rows(
         before_commit: Called when all is loaded and checked; may raise. It must not open the
             database: closing any connection of Python's own SQLite would drop the locks of the
             one that loads.
+        progress: Told the phases and the rows.
 
     Returns:
         The number of rows loaded.
@@ -374,7 +377,8 @@ def replace_rows(
     """
     with _loading(url, table, receipt, before_commit) as load:
         load.empty()
-        load.ingest(_as_stored(batch) for batch in batches)
+        load.ingest((_as_stored(batch) for batch in batches), progress.advance)
+        progress.begin("indexing")
         load.finish()
         load.rows = load.count()
     return load.rows
@@ -385,6 +389,7 @@ def replace_parts(
     parts: Collection[PartRows],
     receipt: Receipt,
     before_commit: Callable[[], None] = lambda: None,
+    progress: Progress = UNTOLD,
 ) -> tuple[list[str], int]:
     """Replace the facts of the parts that changed, in one transaction with the receipt.
 
@@ -393,6 +398,7 @@ def replace_parts(
         parts: All parts that there are; the facts of others are removed.
         receipt: What all of them were made from.
         before_commit: As for `replace_rows`.
+        progress: Likewise.
 
     Returns:
         The parts whose facts were loaded, and the number of all facts.
@@ -418,7 +424,12 @@ def replace_parts(
         else:
             load.empty()
         tallies = {part.number: _Tally() for part in stale}
-        load.ingest(tallies[part.number].count(batch) for part in stale for batch in part.batches())
+        progress.begin("loading", sum(part.row_count() for part in stale))
+        load.ingest(
+            (tallies[part.number].count(batch) for part in stale for batch in part.batches()),
+            progress.advance,
+        )
+        progress.begin("indexing")
         load.finish()
         for part in stale:
             load.mark_part(part, receipt.outputs.get("load", ""), tallies[part.number])
@@ -540,6 +551,13 @@ def _ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         while (batch := following.result()) is not None:
             following = pool.submit(next, source, None)
             yield batch
+
+
+def _telling(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
+    """The same batches; the rows of each are told when the next one is asked for."""
+    for batch in batches:
+        yield batch
+        advance(len(batch), len(batch))
 
 
 def _as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -806,12 +824,17 @@ class _Load:
             self.run(f"DELETE FROM loaded_part WHERE number = {number}")
             self.run(f"DELETE FROM log_tally WHERE number = {number}")
 
-    def ingest(self, stored: Iterable[pa.RecordBatch]) -> None:
-        """Add rows, noting to which members they refer."""
+    def ingest(self, stored: Iterable[pa.RecordBatch], advance: Advance) -> None:
+        """Add rows, noting to which members they refer.
+
+        Args:
+            stored: The rows, with columns as they are stored.
+            advance: Told the rows that were added.
+        """
         import adbc_driver_manager
         import pyarrow as pa
 
-        batches = _ahead(self._noting(stored))
+        batches = _telling(_ahead(self._noting(stored)), advance)
         first = next(batches, None)
         if first is None:
             return

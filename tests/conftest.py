@@ -21,10 +21,18 @@ MINIATURE = Path(__file__).parent / "miniature"
 
 @dataclass
 class Result:
-    """How a command ended."""
+    """How a command ended.
+
+    Attributes:
+        status: Its exit status.
+        out: What it wrote to the standard output.
+        err: What it wrote to the standard error output: what a person sees.
+        log: That, and what it wrote to the log file.
+    """
 
     status: int
     out: str
+    err: str
     log: str
 
     @property
@@ -69,8 +77,13 @@ class Project:
     def database(self) -> Path:
         return self.folder / "data_warehouse.db"
 
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "logs" / "pipeline.log"
+
     def run(self, *command: str, env: dict[str, str] | None = None) -> Result:
         """Run a command in the folder, from the environment of the tests."""
+        before = self.log_size()
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -80,11 +93,26 @@ class Project:
             timeout=300,
             check=False,
         )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(
+            done.returncode, done.stdout, done.stderr, done.stderr + self.logged_since(before)
+        )
+
+    def log_size(self) -> int:
+        return self.log_file.stat().st_size if self.log_file.exists() else 0
+
+    def logged_since(self, size: int) -> str:
+        """What was written to the log file since it had a size."""
+        if not self.log_file.exists():
+            return ""
+        with self.log_file.open("rb") as stream:
+            stream.seek(size if size <= self.log_size() else 0)
+            return stream.read().decode()
 
     def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
         kept = {
-            name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PIPELINE_") and name not in ("CI", "NO_COLOR", "FORCE_COLOR")
         }
         bin_folder = str(Path(sys.executable).parent)
         return {

@@ -456,7 +456,7 @@ def test_a_failed_task_leaves_what_was_there_and_the_exit_status_tells(ran: Proj
     result = ran.luigi("AllReports")
     assert result.status == 30
     assert "LOG_RCD_F.csv: 3 of 8 rows cannot be read as declared" in result.log
-    assert "Traceback" not in result.log
+    assert "Traceback" not in result.err
     assert ran.outputs() == before
 
 

@@ -56,7 +56,7 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "data_dri",
             "x",
             "luigi.cfg: section [pipeline] has lines that mean nothing:\n  data_dri = x\nKnown "
-            "there: data_dir, staging_dir, reports_dir, warehouse_url, source_timezone, "
+            "there: data_dir, staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, "
             "max_rejected.",
         ),
         (
@@ -118,8 +118,8 @@ def test_a_wrong_configuration_ends_the_run_with_the_message(project: Project) -
     config.write_text(config.read_text() + "\n[LOG_RCD_F]\nrecorded = LOG_DT\n")
     result = project.luigi("AllReports")
     assert result.status == 30
-    assert "section [LOG_RCD_F] has lines that mean nothing:\n  recorded = LOG_DT" in result.log
-    assert "Traceback" not in result.log
+    assert "section [LOG_RCD_F] has lines that mean nothing:\n  recorded = LOG_DT" in result.err
+    assert "Traceback" not in result.err
     assert not project.database.exists()
     status = project.tasks("status")
     assert (status.status, status.out) == (2, "")

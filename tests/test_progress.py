@@ -1,0 +1,129 @@
+"""What is told of tasks while they run."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import luigi
+import pytest
+from luigi.rpc import RPCError
+from luigi.scheduler import Scheduler
+
+from config.sources import SOURCES
+from tasks import progress as progress_module
+from tasks.graph import AllReports, CsvToParquet, LoadFactLogs
+from tasks.progress import Progress
+from tasks.staging import stage_file
+from tests.conftest import Project
+
+
+class Told(luigi.Task):
+    """A task that notes what its run tells the scheduler."""
+
+    def told(self) -> list[object]:
+        notes: list[object] = []
+        self.set_status_message = notes.append
+        self.set_progress_percentage = notes.append
+        return notes
+
+
+def test_a_scheduler_is_told_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("tasks.progress.time.monotonic", lambda: now)
+    task = Told()
+    told = task.told()
+    progress = Progress(task)
+    progress.start()
+    progress.begin("staging", 1000)
+    for _ in range(90):
+        now += 0.125
+        progress.advance(10, 1)
+    progress.result = "90 rows, none <b>bold</b> & bad"
+    progress.finish()
+    messages = [note for note in told if isinstance(note, str)]
+    assert len(messages) == 13
+    assert (messages[0], told[1]) == ("started", 0)
+    assert "staging, 16 rows" in messages
+    assert told[-2:] == ["90 rows, none &lt;b&gt;bold&lt;/b&gt; &amp; bad", 100]
+
+
+def test_no_percentage_is_above_99_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "_INTERVAL_S", 0)
+    task = Told()
+    told = task.told()
+    progress = Progress(task)
+    progress.begin("staging", 10)
+    for _ in range(3):
+        progress.advance(5, 1)
+    assert [note for note in told if isinstance(note, int)] == [0, 50, 99, 99]
+
+
+def test_a_scheduler_that_is_gone_stops_no_work() -> None:
+    def fail(told: object) -> None:
+        raise RPCError("gone")
+
+    task = Told()
+    task.set_status_message = task.set_progress_percentage = fail
+    progress = Progress(task)
+    progress.start()
+    progress.finish()
+
+
+@pytest.mark.parametrize("nature", ["plain", "packed", "not UTF-8", "a stray quote at the end"])
+def test_staging_tells_all_bytes_and_rows_once(tmp_path: Path, nature: str) -> None:
+    text = b"app_type_id,name\n" + b"".join(b"%d,a name\n" % row for row in range(300_000))
+    if nature == "not UTF-8":
+        text += b"300000,\xff\n"
+    if nature == "a stray quote at the end":
+        text += b'300000,a "name"\n'
+    path = tmp_path / ("APP_TYPE.csv.gz" if nature == "packed" else "APP_TYPE.csv")
+    path.write_bytes(gzip.compress(text, 1) if nature == "packed" else text)
+    told: list[tuple[int, int]] = []
+    audit = stage_file(
+        path,
+        SOURCES["APP_TYPE"],
+        tmp_path / "rows.parquet",
+        tmp_path / "quarantine.csv",
+        advance=lambda amount, rows: told.append((amount, rows)),
+    )
+    assert sum(rows for _, rows in told) == audit.rows
+    assert sum(amount for amount, _ in told) == path.stat().st_size
+    assert len(told) > 1
+
+
+class InOneProcess:
+    """Luigi's parts, with a scheduler that can be asked afterwards."""
+
+    def __init__(self) -> None:
+        self.scheduler = Scheduler(prune_on_get_work=False, record_task_history=False)
+
+    def create_local_scheduler(self) -> Scheduler:
+        return self.scheduler
+
+    def create_worker(self, scheduler: Scheduler, worker_processes: int, assistant: bool) -> Any:
+        return luigi.worker.Worker(scheduler=scheduler, worker_processes=worker_processes)
+
+    def told(self, task: luigi.Task) -> tuple[str, int]:
+        message = self.scheduler.get_task_status_message(task.task_id)["statusMessage"]
+        percentage = self.scheduler.get_task_progress_percentage(task.task_id)
+        return message, percentage["progressPercentage"]
+
+
+def test_each_task_tells_what_it_did(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr("luigi.setup_logging.InterfaceLogging._configured", True)
+    project.edit("POINT.csv", "1007,105", "x,105")
+    monkeypatch.setenv("PIPELINE_MAX_REJECTED", "0.5")
+    luigis = InOneProcess()
+    assert luigi.build([AllReports()], luigis, local_scheduler=True, workers=1)
+    assert luigis.told(CsvToParquet(table="POINT")) == ("7 rows staged, 1 rejected", 100)
+    assert luigis.told(LoadFactLogs()) == ("13 rows loaded, 2 of 2 files anew", 100)
+    statuses = luigis.scheduler.task_list("DONE", "")
+    assert {status["status_message"] for status in statuses.values()}.isdisjoint({"started"})
+
+    project.edit("POINT.csv", "x,105", "y,105")
+    luigis = InOneProcess()
+    assert luigi.build([AllReports()], luigis, local_scheduler=True, workers=1)
+    assert luigis.told(LoadFactLogs()) == ("unchanged, nothing built", 100)
