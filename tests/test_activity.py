@@ -76,7 +76,8 @@ TIMES = st.one_of(
     st.integers(START, START + 3 * 10**13),
     st.sampled_from([YEAR_1, YEAR_9999, 0, -1, 9_223_372_036 * SECOND]),
 )
-RECORDS = st.lists(st.tuples(st.integers(1, 6), TIMES), max_size=60)
+KEYS = st.one_of(st.integers(1, 6), st.sampled_from([-1, 0, -(2**63), 2**63 - 1]))
+RECORDS = st.lists(st.tuples(KEYS, TIMES), max_size=60)
 SHARED = hypothesis_settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
