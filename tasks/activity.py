@@ -143,18 +143,23 @@ def add_up(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
     *keys, counts = columns
     order = np.lexsort(keys[::-1])
     keys, counts = [key[order] for key in keys], counts[order]
-    new = np.ones(len(counts), bool)
-    new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-    starts = np.flatnonzero(new)
+    starts = np.flatnonzero(np.logical_or.reduce([_begins(key) for key in keys]))
     sums = np.add.reduceat(counts, starts) if len(counts) else counts
     return (*(key[starts] for key in keys), sums)
+
+
+def _begins(values: np.ndarray) -> np.ndarray:
+    """Where a value is another one than that before it, or the first one."""
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    return new
 
 
 def _most(pairs: tuple[np.ndarray, ...], kept: int) -> tuple[np.ndarray, ...]:
     """The pairs with the most frequent second numbers of each first one, in order as given."""
     first, second, counts = pairs
     order = np.lexsort((second, -counts, first))
-    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
+    starts = np.flatnonzero(_begins(first[order]))
     sizes = np.diff(starts, append=len(first))
     rank = np.arange(len(first)) - np.repeat(starts, sizes)
     places = np.sort(order[rank < kept])
@@ -224,8 +229,7 @@ class _Measured:
     def _add_timed(self, numbers: np.ndarray, local: np.ndarray, moments: np.ndarray) -> None:
         """Records by log instance (`numbers[local]`), those of each in the order of the file."""
         of = self._of
-        new = np.diff(local, prepend=-1) != 0
-        starts = np.flatnonzero(new)
+        starts = np.flatnonzero(_begins(local))
         here = numbers[local[starts]]
         before = np.empty_like(moments)
         before[1:] = moments[:-1]
@@ -372,7 +376,7 @@ def _merge_instances(parts: pa.Table) -> tuple[dict[str, np.ndarray], tuple[np.n
         parts["step_counts"].combine_chunks().flatten().to_numpy(),
     )
     order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order][:1] - 1))
+    starts = np.flatnonzero(_begins(keys[order]))
     of = {"point_log_inst_id": keys[order][starts]}
     timed = (parts["records"].to_numpy() > parts["untimed"].to_numpy())[order]
     for name in _EMPTY.keys() & set(INSTANCES_SCHEMA.names):

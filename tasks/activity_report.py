@@ -182,7 +182,8 @@ def _log_span(of: Mapping[str, np.ndarray]) -> tuple[int, int]:
 def _steps_of(activity: Activity, chain: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """Lengths of a log instance's steps, and how many there are of each."""
     keys, lengths, counts = activity.steps
-    start, end = np.searchsorted(keys, [chain["point_log_inst_id"], chain["point_log_inst_id"] + 1])
+    key = chain["point_log_inst_id"]
+    start, end = (int(np.searchsorted(keys, key, side)) for side in ("left", "right"))
     return lengths[start:end], counts[start:end]
 
 

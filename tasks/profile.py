@@ -92,7 +92,7 @@ class ColumnProfile:
         return self.unique or self.distinct.exact
 
     def add(self, values: pa.Array) -> None:
-        """Take up some rows: of a text column, with a dictionary."""
+        """Take up some rows."""
         self.rows += len(values)
         self.nulls += values.null_count
         if self.kind is Type.TEXT:
@@ -121,7 +121,9 @@ class ColumnProfile:
         self.distinct.add(mix(distinct))
         self.frequent.add(distinct, counts)
 
-    def _add_texts(self, values: pa.DictionaryArray) -> None:
+    def _add_texts(self, values: pa.StringArray | pa.DictionaryArray) -> None:
+        if values.type == pa.string():
+            values = values.dictionary_encode()
         indices = values.indices.drop_null().to_numpy()
         counts = np.bincount(indices, minlength=len(values.dictionary))
         texts = values.dictionary

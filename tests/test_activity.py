@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from tasks import activity
 from tasks.activity import Activity, PartActivity, measure_activity, merge_activity
 from tasks.activity_report import gaps, records_over_time, unit_days
 from tasks.parsing import INSTANT
+from tests.conftest import Project
 
 SECOND = 1_000_000
 START = 1_717_200_000 * SECOND  # 2024-06-01 00:00 UTC, a Saturday.
@@ -74,7 +76,8 @@ TIMES = st.one_of(
     st.integers(START, START + 3 * 10**13),
     st.sampled_from([YEAR_1, YEAR_9999, 0, -1, 9_223_372_036 * SECOND]),
 )
-RECORDS = st.lists(st.tuples(st.integers(1, 6), TIMES), max_size=60)
+KEYS = st.one_of(st.integers(1, 6), st.sampled_from([-1, 0, -(2**63), 2**63 - 1]))
+RECORDS = st.lists(st.tuples(KEYS, TIMES), max_size=60)
 SHARED = hypothesis_settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
@@ -418,3 +421,26 @@ def test_every_log_instance_is_told_of_once(
         assert row["actual"] == sum(key == row["point_log_inst_id"] for key, _ in records)
         if row["basis"] != "none":
             assert row["missing"] == max(0, row["expected"] - row["actual"])
+
+
+def test_times_far_apart_and_a_wrong_clock_go_through_a_run(project: Project) -> None:
+    lines = [f"{at},1,2024-06-01 {at // 20:02}:{at % 20 * 3:02}:00,1,OK" for at in range(60)]
+    lines += ["98,1,2262-04-11 23:47:16,1,OK", "99,3,1970-01-01 00:00:00,1,OK", "100,77,,1,OK"]
+    header = "log_rcd_id,point_log_inst_id,log_time,log_value,status"
+    text = "\n".join([header, *lines]) + "\n"
+    (project.data / "LOG_RCD_F.csv").write_text(text, encoding="utf-8")
+    result = project.luigi("ActivityReport")
+    assert result.status == 0, result.log
+    with (project.reports / "records_over_time.csv").open(encoding="utf-8") as stream:
+        over_time = [(row["bucket_start"], row["float_count"]) for row in csv.DictReader(stream)]
+    assert over_time == [
+        ("1970-01-01 00:00:00", "1"),
+        ("2024-06-01 00:00:00", "60"),
+        ("2262-04-01 00:00:00", "1"),
+        ("", "1"),
+    ]
+    with (project.reports / "gaps.csv").open(encoding="utf-8") as stream:
+        first = next(csv.DictReader(stream))
+    # With few log instances, all that they tell is believed.
+    assert (first["point_log_inst_id"], first["basis"]) == ("1", "interval")
+    assert int(first["missing"]) > 40_000_000

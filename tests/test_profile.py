@@ -22,6 +22,7 @@ from tasks.parsing import INSTANT
 from tasks.profile import SourceProfile, merge_profiles, profile_file
 from tasks.profile_report import source_figures, write_profile_report
 from tasks.staging import Audit
+from tests.conftest import Project
 
 SHARED = hypothesis_settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
@@ -255,3 +256,24 @@ def test_no_text_in_the_csv_runs_as_a_formula(tmp_path: Path, text: str) -> None
     assert (rows[0]["minimum"], rows[2]["minimum"]) == ("-1", "-2.5")
     told = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
     assert told["LOG_RCD_F"]["columns"][-1]["minimum"] == text
+
+
+def test_whatever_columns_are_called_and_hold_is_profiled(project: Project) -> None:
+    path = project.data / "POINT.csv"
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    names = ["a.b", "point_id.x", "=HYPERLINK(1)", "<b>", "", "\u202eabc", "nothing", "huge"]
+    values = ["1", "2", "@x", "<script>", "👩‍🚒", '"a,""b"', "", "x" * 300_000]
+    text = "\n".join([",".join([header, *names]), *(",".join([line, *values]) for line in lines)])
+    path.write_text(text + "\n", encoding="utf-8")
+    result = project.luigi("ProfileReport")
+    assert result.status == 0, result.log
+    told = json.loads((project.reports / "profile.json").read_text(encoding="utf-8"))["POINT"]
+    columns = {column["name"]: column for column in told["columns"]}
+    frequent = [column["frequent"][0]["value"] for column in list(columns.values())[3:]]
+    assert frequent == ["1", "2", "@x", "<script>", "👩‍🚒", 'a,"b', "", "x" * 200]
+    assert columns["a.b"]["distinct"] == columns["nothing"]["distinct"] == 1
+    assert (columns["nothing"]["empty"], columns["huge"]["longest"]) == (8, 300_000)
+    with (project.reports / "profile.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["source"] == "POINT"]
+    assert [row["column"] for row in rows if row["column"].startswith("'")] == ["'=HYPERLINK(1)"]
+    assert [row["minimum"] for row in rows if row["minimum"].startswith("'")] == ["'@x"]
