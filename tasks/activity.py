@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS
 from tasks.lean import read_parquet
+from tasks.progress import Advance, untold
 from tasks.staging import PARQUET
 
 _BATCH_ROWS = 65_536  # So that the log instances of a batch have numbers of 16 bits.
@@ -71,7 +72,9 @@ class PartActivity(NamedTuple):
 # --- one part --------------------------------------------------------------------------------
 
 
-def measure_activity(staged: Path, days: Path, instances: Path, hours: Path) -> int:
+def measure_activity(
+    staged: Path, days: Path, instances: Path, hours: Path, advance: Advance = untold
+) -> int:
     """Measure a part of the log records, streaming; its number of records.
 
     Memory grows with log instances and their days, not with records.
@@ -82,11 +85,13 @@ def measure_activity(staged: Path, days: Path, instances: Path, hours: Path) -> 
         instances: Parquet file to write, as INSTANCES_SCHEMA has it.
         hours: JSON file to write: "records"; "untimed", those without a time; "hours", pairs of
             the hour (counted since 1970) and its records, or null if it is of more than a week.
+        advance: Told of each batch, in rows.
     """
     measured = _Measured()
     with pq.ParquetFile(staged) as file, pq.ParquetWriter(days, DAYS_SCHEMA, **PARQUET) as writer:
         for batch in file.iter_batches(_BATCH_ROWS, columns=["point_log_inst_id", "recorded_at"]):
             measured.add(batch["point_log_inst_id"], batch["recorded_at"])
+            advance(len(batch), len(batch))
             if len(measured.days) > _MOST_DAYS and measured.days.settle() > _MOST_DAYS // 2:
                 writer.write_table(measured.take_days())
         writer.write_table(measured.take_days())

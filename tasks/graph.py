@@ -347,9 +347,7 @@ class EnrichedLogs(PartedTask):
 
     def part_size(self, part: Part) -> int:
         """Log records."""
-        import pyarrow.parquet as pq
-
-        return int(pq.read_metadata(staged(part.name).file).num_rows)
+        return _staged_rows(part.name)
 
     def folders(self) -> list[str]:
         """The sources of log records."""
@@ -401,6 +399,13 @@ class EnrichedLogs(PartedTask):
         return read_parquet(LogInstanceChains().output()["chains"].file)
 
 
+def _staged_rows(part: str) -> int:
+    """How many rows of a part are staged."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(staged(part).file).num_rows)
+
+
 def enriched(part: str) -> FileTarget:
     """The enriched records of a part."""
     return FileTarget(settings().staging_dir / "enriched_logs" / f"{part}.parquet")
@@ -409,6 +414,7 @@ def enriched(part: str) -> FileTarget:
 class LogActivity(PartedTask):
     """When each log instance recorded, and how far apart: from the staged log records alone."""
 
+    phase = "measuring"
     priority = 5
 
     def requires(self) -> list[FreshTask]:
@@ -418,6 +424,10 @@ class LogActivity(PartedTask):
     def parts(self) -> list[Part]:
         """The files of log records."""
         return [Part(part.name, {part.name: staged(part.name)}, {}) for part in log_parts()]
+
+    def part_size(self, part: Part) -> int:
+        """Log records."""
+        return _staged_rows(part.name)
 
     def folders(self) -> list[str]:
         """The sources of log records."""
@@ -436,7 +446,17 @@ class LogActivity(PartedTask):
         """Stream the log records."""
         from tasks.activity import measure_activity
 
-        measure_activity(staged(part.name).file, out["days"], out["instances"], out["hours"])
+        measure_activity(
+            staged(part.name).file,
+            out["days"],
+            out["instances"],
+            out["hours"],
+            advance=self.progress.advance,
+        )
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Nothing more."""
+        self.progress.result = f"{self.progress.rows:,} log records measured"
 
 
 class ActivityReport(FreshTask):
@@ -491,6 +511,7 @@ def activity_of_parts() -> list[PartActivity]:
 class SourceProfiles(PartedTask):
     """What the columns of each staged file hold: of every source, of every part."""
 
+    phase = "profiling"
     priority = 5
 
     def requires(self) -> list[FreshTask]:
@@ -504,6 +525,10 @@ class SourceProfiles(PartedTask):
             for name in staged_files()
         ]
 
+    def part_size(self, part: Part) -> int:
+        """Rows."""
+        return _staged_rows(part.name)
+
     def folders(self) -> list[str]:
         """The sources that come in parts."""
         return list(LOG_KINDS.values())
@@ -516,7 +541,16 @@ class SourceProfiles(PartedTask):
         """Profile a file."""
         from tasks.profile import profile_file
 
-        profile_file(staged(part.name).file, _primary_key(part.name), out["profile"])
+        profile_file(
+            staged(part.name).file,
+            _primary_key(part.name),
+            out["profile"],
+            advance=self.progress.advance,
+        )
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Nothing more."""
+        self.progress.result = f"{self.progress.rows:,} rows profiled"
 
 
 def _primary_key(part: str) -> str | None:

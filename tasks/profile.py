@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from config.declarations import Type
 from tasks.parsing import INSTANT
+from tasks.progress import Advance, untold
 from tasks.sketches import Bins, DistinctSketch, FrequentValues, hash_texts, mix
 
 _SHOWN_LETTERS = 200
@@ -221,13 +222,16 @@ class ColumnProfile:
         return profile
 
 
-def profile_file(staged: Path, primary_key: str | None, into: Path) -> int:
+def profile_file(
+    staged: Path, primary_key: str | None, into: Path, advance: Advance = untold
+) -> int:
     """Profile the columns of a staged file, streaming; its number of rows.
 
     Args:
         staged: Parquet file.
         primary_key: The column that is unique, if one is.
         into: JSON file to write, as `merge_profiles` reads it.
+        advance: Told of each row group, in rows.
     """
     with pq.ParquetFile(staged) as file:
         schema = file.schema_arrow
@@ -243,6 +247,7 @@ def profile_file(staged: Path, primary_key: str | None, into: Path) -> int:
             for name, profile in profiles.items():
                 for chunk in table[name].chunks:
                     profile.add(chunk)
+            advance(len(table), len(table))
     content = {name: profile.to_json() for name, profile in profiles.items()}
     text = json.dumps({"rows": rows, "columns": content}, ensure_ascii=False, separators=(",", ":"))
     into.write_text(text + "\n", encoding="utf-8", newline="\n")
