@@ -323,6 +323,10 @@ class Bins:
         ]
 
 
+_SMALLEST = -1000
+"""Exponent of the width of bins that hold nothing but zero: any other one is larger."""
+
+
 def _fitting(low: int | float, high: int | float) -> int:
     """The smallest exponent at which values from low to high need few enough bins.
 
@@ -331,7 +335,8 @@ def _fitting(low: int | float, high: int | float) -> int:
     if isinstance(low, int):
         exponent = max(0, (int(high) - low).bit_length() - 6)
     else:
-        exponent = max(math.frexp(max(abs(low), abs(high)))[1] - 20, -1000)
+        largest = max(abs(low), abs(high))
+        exponent = max(math.frexp(largest)[1] - 20, _SMALLEST) if largest else _SMALLEST
         span = high / 2 - low / 2  # Halves, lest it overflow.
         if span:
             exponent = max(exponent, math.frexp(span)[1] - 5)

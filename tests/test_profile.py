@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -150,6 +150,7 @@ def time_text(moment_us: int) -> str:
 
 @SHARED
 @given(parts=st.lists(ROWS, min_size=1, max_size=4))
+@example(parts=[[(None, None, 0.0, None)], [(None, None, 1.8e-272, None)]])
 def test_parts_add_up_to_the_whole(tmp_path: Path, parts: list[list[Row]]) -> None:
     whole = profile(tmp_path, table_of([row for part in parts for row in part]))
     merged = profile(tmp_path, *(table_of(part) for part in parts))
