@@ -6,6 +6,7 @@ supply_defaults()
 
 from tasks.graph import (  # noqa: E402
     AllReports,
+    AllStaged,
     CheckSources,
     CheckWarehouse,
     CsvToParquet,
@@ -22,6 +23,7 @@ from tasks.graph import (  # noqa: E402
 
 __all__ = [
     "AllReports",
+    "AllStaged",
     "CheckSources",
     "CheckWarehouse",
     "CsvToParquet",

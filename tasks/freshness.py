@@ -273,6 +273,10 @@ class FreshTask(luigi.Task):
         """Make the outputs at the given temporary paths."""
         raise NotImplementedError
 
+    def page(self) -> str | None:
+        """Where its report is, below `reports_url` of the settings; None if it has none."""
+        return None
+
     def depends_on(self) -> list[FreshTask]:
         """The required tasks that make this one stale; others are only to be done before it."""
         return list(flatten(self.requires()))
@@ -361,10 +365,12 @@ class FreshTask(luigi.Task):
                 if not stale:
                     logger.info("%s: unchanged, nothing built", self.label)
                     self.show_status("unchanged, nothing built")
+                    self.show_page()
                     return
                 inputs = self.take_inputs()
                 self.make(Receipt(self.code_version, self._declared(), inputs, {}))
                 digest_cache().save()
+                self.show_page()
         except OSError as error:
             raise PipelineError(
                 f"{self.label}: a file cannot be read or written: {error}.",
@@ -467,6 +473,20 @@ class FreshTask(luigi.Task):
         if self.set_status_message is not None:
             self.set_status_message(message)
 
+    def page_url(self) -> str | None:
+        """The address of its report; None if it has none, or if nobody serves the reports."""
+        base, page = settings().reports_url, self.page()
+        return f"{base}/{page}" if base and page else None
+
+    def show_page(self) -> None:
+        """Link the task to its report in the scheduler's pages.
+
+        To be done last: Luigi's call for it tells the scheduler that the task takes no resources.
+        """
+        url = self.page_url()
+        if url is not None and self.set_tracking_url is not None:
+            self.set_tracking_url(url)
+
     def on_failure(self, exception: BaseException) -> str:
         """What the scheduler's pages tell of a failure."""
         if isinstance(exception, PipelineError):
@@ -480,6 +500,21 @@ def _one_inquiry() -> Iterator[None]:
     with one_look():
         yield
     digest_cache().save()
+
+
+class Milestone(FreshTask):
+    """Done when all that it requires is; makes nothing of its own."""
+
+    def output(self) -> dict[str, FileTarget]:
+        """Nothing."""
+        return {}
+
+    def _own_reason(self) -> str | None:
+        return None
+
+    def run(self) -> None:
+        """Nothing to do."""
+        self.show_page()
 
 
 class Part(NamedTuple):

@@ -3,9 +3,10 @@
     take_home_data/*.csv
         CheckSources                 every file is there and has its columns
           CsvToParquet (7)           staging/NAME.parquet, audit, quarantine
+            AllStaged                nothing is loaded before
+              LoadDimension (4)      dim_... in the warehouse
             LogInstanceChains        staging/log_instance_chains.parquet
               EnrichedLogs           staging/enriched_logs/*.parquet
-            LoadDimension (4)        dim_... in the warehouse
             SourceRelations          staging/audit/relations.json
               LoadFactLogs           fact_logs in the warehouse
                 CheckWarehouse       reports/reconciliation.csv
@@ -44,6 +45,7 @@ from tasks.freshness import (
     Digested,
     FileTarget,
     FreshTask,
+    Milestone,
     Part,
     PartedTask,
     Receipt,
@@ -144,6 +146,10 @@ class CsvToParquet(PartedTask):
             self.table, 20
         )
 
+    def page(self) -> str:
+        """What became of the source's rows."""
+        return f"index.html#source-{self.table}"
+
     def requires(self) -> CheckSources:
         """All source files checked, so that nothing is touched if one of them is refused."""
         return CheckSources()
@@ -217,6 +223,18 @@ class CsvToParquet(PartedTask):
         self.show_status(f"{loaded}{rejected}")
 
 
+class AllStaged(Milestone):
+    """Every source is staged.
+
+    Nothing is loaded before: if a source cannot be staged, a warehouse that is part new and part
+    old would contradict itself.
+    """
+
+    def requires(self) -> list[CsvToParquet]:
+        """The staging of each source."""
+        return [staging(name) for name in SOURCES]
+
+
 def source_parts(name: str) -> list[source_files.SourcePart]:
     """The files of a source; if there is none, where one is expected."""
     data_dir = settings().data_dir
@@ -273,6 +291,10 @@ class LogInstanceChains(FreshTask):
 
     priority = 15
 
+    def page(self) -> str:
+        """What is lost on the way."""
+        return "index.html#trust"
+
     def requires(self) -> list[CsvToParquet]:
         """The sources that the chains run through, staged."""
         return [staging(name) for name in DESCRIBING]
@@ -307,6 +329,10 @@ class EnrichedLogs(PartedTask):
 
     code_version = 2
     priority = 15
+
+    def page(self) -> str:
+        """What was lost on the way."""
+        return "index.html#trust"
 
     def requires(self) -> list[FreshTask]:
         """The chains, and the log records, staged."""
@@ -443,6 +469,10 @@ class LoadTask(FreshTask):
         """The table that is loaded."""
         raise NotImplementedError
 
+    def page(self) -> str:
+        """The description of the table."""
+        return f"index.html#table-{self.table_name}"
+
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its rows."""
         raise NotImplementedError
@@ -500,12 +530,8 @@ class LoadDimension(LoadTask):
         return str(self.table)
 
     def requires(self) -> list[FreshTask]:
-        """All sources, staged, and the dimensions that it refers to.
-
-        If any source cannot be staged, nothing is loaded: a warehouse that is part new and part
-        old would contradict itself.
-        """
-        return [*(staging(name) for name in SOURCES), *self._own()]
+        """All sources, staged, and the dimensions that it refers to."""
+        return [AllStaged(), *self._own()]
 
     def depends_on(self) -> list[FreshTask]:
         """The staging of its own sources, and the dimensions that it refers to."""
@@ -612,9 +638,13 @@ def tables() -> dict[str, TableTarget]:
 class CheckWarehouse(FreshTask):
     """Every staged row is in the warehouse: counts by table, by kind and by unit are equal."""
 
-    def requires(self) -> list[LoadTask]:
-        """All loads."""
-        return [LoadFactLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
+    def page(self) -> str:
+        """The counts."""
+        return "reconciliation.csv"
+
+    def requires(self) -> LoadFactLogs:
+        """The facts, loaded, and all dimensions before them."""
+        return LoadFactLogs()
 
     def reads(self) -> Mapping[str, Digested]:
         """The warehouse, checked after each load, the audits and the enriched records."""
@@ -663,6 +693,10 @@ class SummaryReport(Report):
 
     level = luigi.ChoiceParameter(choices=SUMMARY_LEVELS)
 
+    def page(self) -> str:
+        """The summary."""
+        return f"index.html#summary-{self.level}"
+
     def reads(self) -> Mapping[str, Digested]:
         """The warehouse."""
         return tables()
@@ -706,6 +740,10 @@ class SourceRelations(FreshTask):
 class DataQualityReport(FreshTask):
     """Where every row went, what is unknown and why, and whether the assumptions hold."""
 
+    def page(self) -> str:
+        """The figures."""
+        return "index.html#trust"
+
     def requires(self) -> list[FreshTask]:
         """The warehouse, loaded and checked, and the relations of the sources."""
         return [CheckWarehouse(), SourceRelations()]
@@ -744,6 +782,10 @@ class DataQualityReport(FreshTask):
 class SchemaChangeReport(Report):
     """Which source columns changed, and how to add a column to the warehouse's large tables."""
 
+    def page(self) -> str:
+        """The report."""
+        return "schema_change.html"
+
     def reads(self) -> Mapping[str, Digested]:
         """The headers in the audits, and the warehouse, its catalog too."""
         return {**tables(), **audits(), "catalog": CatalogTarget()}
@@ -768,8 +810,12 @@ class SchemaChangeReport(Report):
         )
 
 
-class AllReports(FreshTask):
+class AllReports(Milestone):
     """Everything, from the CSV files to the reports; ends with a summary on the console."""
+
+    def page(self) -> str:
+        """All results."""
+        return "index.html"
 
     def requires(self) -> list[FreshTask]:
         """Every report."""
@@ -779,21 +825,11 @@ class AllReports(FreshTask):
             SchemaChangeReport(),
         ]
 
-    def output(self) -> dict[str, FileTarget]:
-        """Nothing of its own."""
-        return {}
-
     def complete(self) -> bool:
         """Whether nothing has to be done at all; this is what a run asks first."""
         paths = [part.path for name in SOURCES for part in source_parts(name)]
         digest_cache().prepare(path for path in paths if path.is_file())
         return super().complete()
-
-    def _own_reason(self) -> str | None:
-        return None
-
-    def run(self) -> None:
-        """Nothing: complete when all reports are."""
 
 
 class SampleData(luigi.Task):
