@@ -51,9 +51,11 @@ from tasks.freshness import (
     Receipt,
     digest_cache,
     digest_of,
+    walk,
 )
 from tasks.log_numbers import number_parts
 from tasks.memo import once
+from tasks.scheduler_pages import scheduler_url, show_done, warn_of_disabled
 from tasks.settings import settings, source
 
 if TYPE_CHECKING:
@@ -875,6 +877,33 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
         importlib.import_module("sqlalchemy.dialects.sqlite")
         importlib.import_module("numpy.ma")
         gc.freeze()  # What is never looked at by the collector stays shared between processes.
+
+
+_asked: set[str] = set()
+"""The scheduler, once it was asked what it will not run."""
+
+
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
+def warn_of_disabled_tasks(task: FreshTask, dependency: FreshTask) -> None:
+    """Warn of tasks that the scheduler will not run.
+
+    Called while the graph is scheduled, for the task that was asked for first of all.
+    """
+    if not _asked:
+        url = scheduler_url()
+        _asked.add(url or "")
+        if url is not None:
+            warn_of_disabled(url, task)
+
+
+@AllReports.event_handler(luigi.Event.SUCCESS)
+@AllReports.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def show_results_in_scheduler(task: AllReports) -> None:
+    """Have the central scheduler show the whole graph, also what was done before."""
+    url = scheduler_url()
+    if url is not None:
+        # Luigi tells of the task itself after this.
+        show_done(url, walk(task)[:-1])
 
 
 @AllReports.event_handler(luigi.Event.SUCCESS)
