@@ -21,6 +21,7 @@ nothing has to be done needs none of them.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import gc
@@ -51,11 +52,10 @@ from tasks.freshness import (
     Receipt,
     digest_cache,
     digest_of,
-    walk,
 )
 from tasks.log_numbers import number_parts
 from tasks.memo import once
-from tasks.scheduler_pages import scheduler_url, show_done, warn_of_disabled
+from tasks.scheduler_pages import SchedulerPages, scheduler_url
 from tasks.settings import settings, source
 
 if TYPE_CHECKING:
@@ -879,31 +879,25 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
         gc.freeze()  # What is never looked at by the collector stays shared between processes.
 
 
-_asked: set[str] = set()
-"""The scheduler, once it was asked what it will not run."""
+_shown_at: set[str] = set()
+"""The scheduler whose pages this run completes at its end, once it is known."""
 
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
-def warn_of_disabled_tasks(task: FreshTask, dependency: FreshTask) -> None:
-    """Warn of tasks that the scheduler will not run.
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_MISSING)
+def complete_scheduler_pages(task: FreshTask, dependency: FreshTask | None = None) -> None:
+    """Have the central scheduler's pages show the whole graph when the run ends, however it ends.
 
-    Called while the graph is scheduled, for the task that was asked for first of all.
+    The first call while the graph is scheduled is for the task that was asked for.
     """
-    if not _asked:
+    if not _shown_at:
         url = scheduler_url()
-        _asked.add(url or "")
+        _shown_at.add(url or "none")
         if url is not None:
-            warn_of_disabled(url, task)
-
-
-@AllReports.event_handler(luigi.Event.SUCCESS)
-@AllReports.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def show_results_in_scheduler(task: AllReports) -> None:
-    """Have the central scheduler show the whole graph, also what was done before."""
-    url = scheduler_url()
-    if url is not None:
-        # Luigi tells of the task itself after this.
-        show_done(url, walk(task)[:-1])
+            pages = SchedulerPages(url, task)
+            pages.warn_of_disabled()
+            atexit.register(pages.complete)
 
 
 @AllReports.event_handler(luigi.Event.SUCCESS)

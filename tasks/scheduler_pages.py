@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
 
 import luigi
 import luigi.interface
-from luigi.rpc import RemoteScheduler
+from luigi.configuration import get_config
+from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task import flatten
 from luigi.task_status import DISABLED, DONE, FAILED
 
+from tasks.errors import PipelineError
 from tasks.freshness import FreshTask, walk
+from tasks.memo import one_look
 
 logger = logging.getLogger("luigi-interface")
 
@@ -40,30 +42,68 @@ def page_of(url: str, **place: str) -> str:
     return f"{url.rstrip('/')}/static/visualiser/index.html{'#' if place else ''}{fragment}"
 
 
-def show_done(url: str, tasks: Iterable[FreshTask]) -> None:
-    """Tell the scheduler of tasks that are done, with what they require and their pages.
+class SchedulerPages:
+    """The pages of a scheduler, as a run finds and leaves them.
 
-    What it knows already is not told again.
+    Args:
+        url: Of the scheduler.
+        root: The task whose graph is run.
     """
-    scheduler = RemoteScheduler(url)
-    known = scheduler.graph()
-    worker = _latest_worker(scheduler)
-    for task in tasks:
-        required = [one.task_id for one in flatten(task.requires())]
-        told = known.get(task.task_id, {})
-        if (
-            told.get("status") == DONE
-            and set(told["deps"]) == set(required)
-            and told["tracking_url"] == task.page_url()
-        ):
-            continue
-        _tell(scheduler, worker, task, DONE, deps=required, tracking_url=task.page_url())
+
+    def __init__(self, url: str, root: FreshTask):
+        self._url = url
+        self._root = root
+        # The worker itself keeps asking a scheduler that does not answer; once is enough here.
+        get_config().set("core", "rpc-retry-attempts", "1")
+        self._found = RemoteScheduler(url).graph()
+
+    def warn_of_disabled(self) -> None:
+        """Warn of each task that the scheduler will not run."""
+        for task in walk(self._root):
+            if self._found.get(task.task_id, {}).get("status") == DISABLED:
+                logger.warning(
+                    "%s failed too often within an hour and is disabled in the scheduler: it does "
+                    "not run, nor what requires it.\nWhen the cause is mended, press Re-enable "
+                    "beside it at %s and run again.",
+                    task.label,
+                    page_of(self._url),
+                )
+
+    def complete(self) -> None:
+        """Tell the scheduler of each task that is done now, with what it requires and its page.
+
+        A link stands as it was found if the run does not know where the reports are served.
+        If the configuration cannot be used, that is told as the failure of the whole.
+        """
+        try:
+            self._complete(RemoteScheduler(self._url))
+        except RPCError as error:
+            logger.warning("The scheduler's pages are not complete: %s", error)
+
+    def _complete(self, scheduler: RemoteScheduler) -> None:
+        known = scheduler.graph()
+        worker = _latest_worker(scheduler)
+        try:
+            done = _done(self._root)
+        except PipelineError as error:
+            _tell(scheduler, worker, self._root, FAILED, expl=json.dumps(str(error)))
+            return
+        for task in done:
+            required = [one.task_id for one in flatten(task.requires())]
+            link = task.page_url() or self._found.get(task.task_id, {}).get("tracking_url")
+            told = known.get(task.task_id, {"status": None})
+            if (
+                told["status"] != DONE
+                or set(told["deps"]) != set(required)
+                or told["tracking_url"] != link
+            ):
+                _tell(scheduler, worker, task, DONE, deps=required, tracking_url=link)
 
 
-def show_failure(url: str, task: FreshTask, message: str) -> None:
-    """Tell the scheduler that a task failed, and why."""
-    scheduler = RemoteScheduler(url)
-    _tell(scheduler, _latest_worker(scheduler), task, FAILED, expl=json.dumps(message))
+def _done(root: FreshTask) -> list[FreshTask]:
+    asked: dict[str, str | None] = {}
+    with one_look():
+        return [task for task in walk(root) if task.why_stale(asked) is None]
 
 
 def _tell(
@@ -84,24 +124,6 @@ def _tell(
 
 
 def _latest_worker(scheduler: RemoteScheduler) -> str:
-    """The worker on whose behalf tasks are told of: that of the run that just took place."""
+    """The worker on whose behalf tasks are told of: that of the run itself."""
     workers = scheduler.worker_list(include_running=False)
-    return str(workers[0]["name"]) if workers else "no worker: these tasks were done before"
-
-
-def warn_of_disabled(url: str, task: FreshTask) -> None:
-    """Warn of each task in the graph of a task that the scheduler will not run."""
-    for label in _disabled(RemoteScheduler(url), task):
-        logger.warning(
-            "%s failed too often within an hour and is disabled in the scheduler: it does not run, "
-            "nor what requires it.\n"
-            'When the cause is mended, press "Re-enable" beside it at %s and run again.',
-            label,
-            page_of(url, tab="tasks", statuses='["DISABLED"]'),
-        )
-
-
-def _disabled(scheduler: RemoteScheduler, task: FreshTask) -> Iterator[str]:
-    disabled = scheduler.task_list(status=DISABLED)
-    if disabled:
-        yield from (one.label for one in walk(task) if one.task_id in disabled)
+    return str(workers[0]["name"]) if workers else "no worker: done before"

@@ -21,6 +21,9 @@ from tasks.reports_server import ADDRESS, serve_files
 from tasks.scheduler_pages import page_of
 from tasks.settings import settings
 
+SCHEDULER_PORT, REPORTS_PORT = 8082, 8083
+"""The first is luigi's own default."""
+
 _SCHEDULER_STARTS_S = 30
 _CHILD_ENDS_S = 15
 _POLL_S = 0.1
@@ -68,7 +71,7 @@ def show_ui(port: int, reports_port: int, workers: int | None, run: bool) -> int
             status = _run(arguments, reports, luigid, stopped)
         if not stopped.is_set():
             print_lines(_addresses(scheduler, reports))
-            print_lines(_what_next(status, port, reports))
+            print_lines(_what_next(status, port))
         while not stopped.wait(_POLL_S):
             _refuse_end(luigid)
     return status
@@ -82,12 +85,13 @@ def _addresses(scheduler: str, reports: str) -> Iterator[str]:
     yield f"reports    {reports}/index.html"
 
 
-def _what_next(status: int, port: int, reports: str) -> Iterator[str]:
+def _what_next(status: int, port: int) -> Iterator[str]:
     yield ""
     if status != 0:
-        yield f"The run failed (exit status {status}); the task list tells of each failure."
-    again = f"luigi --module tasks AllReports --scheduler-port {port}"
-    yield f"Run again, in another terminal: PIPELINE_REPORTS_URL={reports} {again}"
+        yield f"Not all is done (exit status {status}): the task list shows what failed, and why."
+    again = "luigi --module tasks AllReports"
+    option = "" if port == SCHEDULER_PORT else f" --scheduler-port {port}"
+    yield f"To run again, in another terminal: {again}{option}"
     yield "Ctrl-C ends everything."
 
 

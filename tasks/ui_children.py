@@ -18,17 +18,11 @@ from collections.abc import Sequence
 
 import tornado.web
 from luigi.cmdline import luigi_run
-from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import get_config
 from luigi.scheduler import Scheduler
 from luigi.task_status import PENDING, RUNNING
 
-from tasks.errors import PipelineError
-from tasks.freshness import walk
-from tasks.graph import AllReports
-from tasks.memo import one_look
 from tasks.reports_server import ADDRESS
-from tasks.scheduler_pages import scheduler_url, show_done, show_failure
 from tasks.settings import settings
 
 INTERRUPTED = 130
@@ -43,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         if what == "scheduler":
             serve_scheduler(int(rest[0]))
             return 0
-        return run_pipeline(rest)
+        luigi_run(rest)  # Exits by itself.
     return INTERRUPTED
 
 
@@ -58,6 +52,7 @@ def serve_scheduler(port: int) -> None:
     from luigi import db_task_history, server
 
     logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)  # Browsers ask for an icon.
     history = sa.URL.create("sqlite", database=str(settings().staging_dir / "luigid_history.db"))
     config = get_config()
     config.set("scheduler", "state_path", _literal(settings().staging_dir / "luigid.state"))
@@ -101,27 +96,6 @@ class _NothingFromElsewhere(tornado.web.OutputTransform):
         """Add the header."""
         headers["Content-Security-Policy"] = self.POLICY
         return status_code, headers, chunk
-
-
-def run_pipeline(arguments: list[str]) -> int:
-    """Run `luigi` with some arguments, then have the scheduler know all that is done."""
-    try:
-        luigi_run(arguments)
-        status = 0
-    except SystemExit as end:
-        status = int(end.code or 0)
-    with CmdlineParser.global_instance(arguments):
-        url = scheduler_url()
-    assert url is not None, "there is a scheduler to be told"
-    root = AllReports()
-    try:
-        with one_look():
-            asked: dict[str, str | None] = {}
-            done = [task for task in walk(root) if task.why_stale(asked) is None]
-        show_done(url, done)
-    except PipelineError as error:  # Which also kept tasks from being scheduled.
-        show_failure(url, root, str(error))
-    return status
 
 
 if __name__ == "__main__":
