@@ -18,6 +18,7 @@ import logging
 import os
 import shutil
 import tempfile
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -490,7 +491,7 @@ class FreshTask(luigi.Task):
     def on_failure(self, exception: BaseException) -> str:
         """What the scheduler's pages tell of a failure."""
         if isinstance(exception, PipelineError):
-            return str(exception)
+            return "\n".join(_fold(line) for line in str(exception).splitlines())
         return str(super().on_failure(exception))
 
 
@@ -699,6 +700,24 @@ def walk(task: FreshTask) -> list[FreshTask]:
 
     visit(task)
     return list(found.values())
+
+
+_PAGE_COLUMNS = 72
+"""Characters side by side where the scheduler's pages show an error."""
+
+
+def _fold(line: str) -> str:
+    """A line as lines that can be read there, set in as the line is."""
+    start = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line,
+        _PAGE_COLUMNS,
+        subsequent_indent=f"{start}  ",
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _settle(path: Path) -> None:
