@@ -702,7 +702,7 @@ def walk(task: FreshTask) -> list[FreshTask]:
     return list(found.values())
 
 
-_PAGE_COLUMNS = 72
+_PAGE_COLUMNS = 68
 """Characters side by side where the scheduler's pages show an error."""
 
 

@@ -24,7 +24,7 @@ from luigi.task import flatten
 
 from tasks.errors import PipelineError
 from tasks.freshness import walk
-from tasks.graph import AllReports, CsvToParquet
+from tasks.graph import AllReports, CsvToParquet, LoadFactLogs
 from tasks.reports_server import find_file, serve_files
 from tests import browser
 from tests.conftest import Project, Result
@@ -354,14 +354,17 @@ def test_nothing_is_left_behind(
 def test_a_run_that_is_stopped_ends_with_the_command_and_starts_again(
     ran: Project, unused_port: Callable[[], int], number: signal.Signals
 ) -> None:
-    ran.edit("POINT.csv", "1007,105", "1007,104")
-    lock = FileLock(ran.staging / ".receipts" / "CsvToParquet-POINT.lock")
+    ran.edit("LOG_RCD_F.csv", "1e2", "1e3")
+    lock = FileLock(ran.staging / ".receipts" / "LoadFactLogs.lock")
     with lock, started(ran, unused_port) as ui:
         ui.wait_for(lambda: "another run is at this task" in ui.told)
+        (warehouse,) = ui.ask("resource_list")
+        assert (warehouse["num_used"], warehouse["num_total"]) == (1, 1)
+        assert list(warehouse["running"]) == [LoadFactLogs().task_id]
         ui.end(number)
         ui.wait_for(lambda: ui.processes() == [])
     with started(ran, unused_port) as ui:
-        ui.wait_for(lambda: "Loaded POINT" in ui.told)
+        ui.wait_for(lambda: "Loaded fact_logs" in ui.told)
 
 
 @pytest.mark.parametrize("option", ["--port", "--reports-port"])
