@@ -1,17 +1,23 @@
-# make run: everything, from the CSV files to the reports.  make test: every check.
+# make run: everything, from the CSV files to the reports.  make ui: the same in the central scheduler.
+# make test: every check.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: run test setup bench bench-environment trials lock clean
+.PHONY: run ui sources test setup bench bench-environment trials lock clean
 
-run: setup
+run: sources
+	$(BIN)/luigi --module tasks AllReports --local-scheduler
+	@$(BIN)/python -m tasks where
+
+ui: sources # in the central scheduler, with its pages; ends with Ctrl-C
+	@exec $(BIN)/python -m tasks ui
+
+sources: setup # made up, if there is none
 	@if ! $(BIN)/python -m tasks sources >/dev/null; then \
 	    echo "take_home_data/ holds none of the seven CSV files: making sample data"; \
 	    $(BIN)/luigi --module tasks SampleData --local-scheduler; fi
-	$(BIN)/luigi --module tasks AllReports --local-scheduler
-	@$(BIN)/python -m tasks where
 
 test: setup
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ supply_defaults()
 from tasks.graph import (  # noqa: E402
     ActivityReport,
     AllReports,
+    AllStaged,
     CheckSources,
     CheckWarehouse,
     CsvToParquet,
@@ -28,6 +29,7 @@ from tasks.graph import (  # noqa: E402
 __all__ = [
     "ActivityReport",
     "AllReports",
+    "AllStaged",
     "CheckSources",
     "CheckWarehouse",
     "CsvToParquet",

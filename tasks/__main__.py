@@ -1,4 +1,4 @@
-"""Commands beside luigi's: `python -m tasks status | forget | sources | where`."""
+"""Commands beside luigi's: `python -m tasks status | forget | sources | ui | where`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     forget.add_argument("--downstream", action="store_true", help="and all that depends on it")
     forget.add_argument("--all", action="store_true", help="every task")
     commands.add_parser("sources", help="list the source files; exit status 1 if there is none")
+    ui = commands.add_parser(
+        "ui", help="run everything in the central scheduler and keep its pages up until Ctrl-C"
+    )
+    ui.add_argument("--port", type=_port, default=8082, help="of the scheduler's pages")
+    ui.add_argument("--reports-port", type=_port, default=8083, help="of the reports")
+    ui.add_argument("--workers", type=int, help="tasks at the same time")
+    ui.add_argument("--no-run", action="store_true", help="only show what there is")
     commands.add_parser("where", help="tell where the reports and the warehouse are")
     options = parser.parse_args(arguments)
     try:
@@ -38,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if (options.task is None) != options.all:
                     parser.error("forget: name one task, or give --all")
                 return forget_tasks(options.task, downstream=options.downstream)
+            case "ui":
+                from tasks.ui import show_ui
+
+                return show_ui(
+                    options.port, options.reports_port, options.workers, run=not options.no_run
+                )
             case "where":
                 print_lines(show_places(settings()))
                 return 0
@@ -46,6 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65_536:
+        raise ValueError
+    return port
 
 
 def status() -> int:

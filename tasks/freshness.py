@@ -18,6 +18,7 @@ import logging
 import os
 import shutil
 import tempfile
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -280,6 +281,10 @@ class FreshTask(luigi.Task):
         """Make the outputs at the given temporary paths."""
         raise NotImplementedError
 
+    def page(self) -> str | None:
+        """Where its report is, below `reports_url` of the settings; None if it has none."""
+        return None
+
     def depends_on(self) -> list[FreshTask]:
         """The required tasks that make this one stale; others are only to be done before it."""
         return list(flatten(self.requires()))
@@ -376,6 +381,7 @@ class FreshTask(luigi.Task):
                     self.built = True
                     digest_cache().save()
                 self.progress.finish()
+                self.show_page()
         except OSError as error:
             raise PipelineError(
                 f"{self.label}: a file cannot be read or written: {error}.",
@@ -473,10 +479,24 @@ class FreshTask(luigi.Task):
         finally:
             lock.release()
 
+    def page_url(self) -> str | None:
+        """The address of its report; None if it has none, or if nobody serves the reports."""
+        base, page = settings().reports_url, self.page()
+        return f"{base}/{page}" if base and page else None
+
+    def show_page(self) -> None:
+        """Link the task to its report in the scheduler's pages.
+
+        To be done last: Luigi's call for it tells the scheduler that the task takes no resources.
+        """
+        url = self.page_url()
+        if url is not None and self.set_tracking_url is not None:
+            self.set_tracking_url(url)
+
     def on_failure(self, exception: BaseException) -> str:
         """What the scheduler's pages tell of a failure."""
         if isinstance(exception, PipelineError):
-            return str(exception)
+            return "\n".join(_fold(line) for line in str(exception).splitlines())
         return str(super().on_failure(exception))
 
 
@@ -486,6 +506,21 @@ def _one_inquiry() -> Iterator[None]:
     with one_look():
         yield
     digest_cache().save()
+
+
+class Milestone(FreshTask):
+    """Done when all that it requires is; makes nothing of its own."""
+
+    def output(self) -> dict[str, FileTarget]:
+        """Nothing."""
+        return {}
+
+    def _own_reason(self) -> str | None:
+        return None
+
+    def run(self) -> None:
+        """Nothing to do."""
+        self.show_page()
 
 
 class Part(NamedTuple):
@@ -682,6 +717,24 @@ def walk(task: FreshTask) -> list[FreshTask]:
 
     visit(task)
     return list(found.values())
+
+
+_PAGE_COLUMNS = 68
+"""Characters side by side where the scheduler's pages show an error."""
+
+
+def _fold(line: str) -> str:
+    """A line as lines that can be read there, set in as the line is."""
+    start = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line,
+        _PAGE_COLUMNS,
+        subsequent_indent=f"{start}  ",
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _settle(path: Path) -> None:

@@ -3,9 +3,10 @@
     take_home_data/*.csv
         CheckSources                 every file is there and has its columns
           CsvToParquet (7)           staging/NAME.parquet, audit, quarantine
+            AllStaged                nothing is loaded before
+              LoadDimension (4)      dim_... in the warehouse
             LogInstanceChains        staging/log_instance_chains.parquet
               EnrichedLogs           staging/enriched_logs/*.parquet
-            LoadDimension (4)        dim_... in the warehouse
             SourceRelations          staging/audit/relations.json
             SourceProfiles           staging/profiles/
               ProfileReport          reports/profile.json, profile.csv
@@ -24,6 +25,7 @@ nothing has to be done needs none of them.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import gc
@@ -49,6 +51,7 @@ from tasks.freshness import (
     Digested,
     FileTarget,
     FreshTask,
+    Milestone,
     Part,
     PartedTask,
     Receipt,
@@ -60,6 +63,7 @@ from tasks.log_numbers import number_parts
 from tasks.memo import once
 from tasks.progress import Progress
 from tasks.run_record import current_run, note_task, read_notes
+from tasks.scheduler_pages import SchedulerPages, scheduler_url
 from tasks.settings import settings, source
 
 if TYPE_CHECKING:
@@ -155,6 +159,10 @@ class CsvToParquet(PartedTask):
             self.table, 20
         )
 
+    def page(self) -> str:
+        """What became of the source's rows."""
+        return f"index.html#source-{self.table}"
+
     def requires(self) -> CheckSources:
         """All source files checked, so that nothing is touched if one of them is refused."""
         return CheckSources()
@@ -237,6 +245,18 @@ class CsvToParquet(PartedTask):
         self.progress.result = f"{audit.staged:,} rows staged, {audit.rejected:,} rejected"
 
 
+class AllStaged(Milestone):
+    """Every source is staged.
+
+    Nothing is loaded before: if a source cannot be staged, a warehouse that is part new and part
+    old would contradict itself.
+    """
+
+    def requires(self) -> list[CsvToParquet]:
+        """The staging of each source."""
+        return [staging(name) for name in SOURCES]
+
+
 def source_parts(name: str) -> list[source_files.SourcePart]:
     """The files of a source; if there is none, where one is expected."""
     data_dir = settings().data_dir
@@ -293,6 +313,10 @@ class LogInstanceChains(FreshTask):
 
     priority = 15
 
+    def page(self) -> str:
+        """What is lost on the way."""
+        return "index.html#trust"
+
     def requires(self) -> list[CsvToParquet]:
         """The sources that the chains run through, staged."""
         return [staging(name) for name in DESCRIBING]
@@ -328,6 +352,10 @@ class EnrichedLogs(PartedTask):
     code_version = 2
     phase = "enriching"
     priority = 15
+
+    def page(self) -> str:
+        """What was lost on the way."""
+        return "index.html#trust"
 
     def requires(self) -> list[FreshTask]:
         """The chains, and the log records, staged."""
@@ -462,6 +490,10 @@ class LogActivity(PartedTask):
 class ActivityReport(FreshTask):
     """Records over time, units by day, and the gaps of each log instance."""
 
+    def page(self) -> str:
+        """Its part of the page."""
+        return "index.html#time"
+
     def requires(self) -> list[FreshTask]:
         """The activity, and the units of the log instances."""
         return [LogActivity(), LogInstanceChains()]
@@ -560,6 +592,10 @@ def _primary_key(part: str) -> str | None:
 
 class ProfileReport(FreshTask):
     """Each column of each source: type, values, how they are spread."""
+
+    def page(self) -> str:
+        """Its part of the page."""
+        return "index.html#profile"
 
     def requires(self) -> list[FreshTask]:
         """The profiles, and the audits of all sources."""
@@ -678,6 +714,10 @@ class LoadTask(FreshTask):
         """The table that is loaded."""
         raise NotImplementedError
 
+    def page(self) -> str:
+        """The description of the table."""
+        return f"index.html#table-{self.table_name}"
+
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its rows; the progress is told how many there are."""
         raise NotImplementedError
@@ -736,12 +776,8 @@ class LoadDimension(LoadTask):
         return str(self.table)
 
     def requires(self) -> list[FreshTask]:
-        """All sources, staged, and the dimensions that it refers to.
-
-        If any source cannot be staged, nothing is loaded: a warehouse that is part new and part
-        old would contradict itself.
-        """
-        return [*(staging(name) for name in SOURCES), *self._own()]
+        """All sources, staged, and the dimensions that it refers to."""
+        return [AllStaged(), *self._own()]
 
     def depends_on(self) -> list[FreshTask]:
         """The staging of its own sources, and the dimensions that it refers to."""
@@ -850,9 +886,13 @@ def tables() -> dict[str, TableTarget]:
 class CheckWarehouse(FreshTask):
     """Every staged row is in the warehouse: counts by table, by kind and by unit are equal."""
 
-    def requires(self) -> list[LoadTask]:
-        """All loads."""
-        return [LoadFactLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
+    def page(self) -> str:
+        """The counts."""
+        return "reconciliation.csv"
+
+    def requires(self) -> LoadFactLogs:
+        """The facts, loaded, and all dimensions before them."""
+        return LoadFactLogs()
 
     def reads(self) -> Mapping[str, Digested]:
         """The warehouse, checked after each load, the audits and the enriched records."""
@@ -904,6 +944,10 @@ class SummaryReport(Report):
 
     level = luigi.ChoiceParameter(choices=SUMMARY_LEVELS)
 
+    def page(self) -> str:
+        """The summary."""
+        return f"index.html#summary-{self.level}"
+
     def reads(self) -> Mapping[str, Digested]:
         """The warehouse."""
         return tables()
@@ -947,6 +991,10 @@ class SourceRelations(FreshTask):
 class DataQualityReport(FreshTask):
     """Where every row went, what is unknown and why, and whether the assumptions hold."""
 
+    def page(self) -> str:
+        """The figures."""
+        return "index.html#trust"
+
     def requires(self) -> list[FreshTask]:
         """The warehouse, loaded and checked, and the relations of the sources."""
         return [CheckWarehouse(), SourceRelations()]
@@ -985,6 +1033,10 @@ class DataQualityReport(FreshTask):
 class SchemaChangeReport(Report):
     """Which source columns changed, and how to add a column to the warehouse's large tables."""
 
+    def page(self) -> str:
+        """The report."""
+        return "schema_change.html"
+
     def reads(self) -> Mapping[str, Digested]:
         """The headers in the audits, and the warehouse, its catalog too."""
         return {**tables(), **audits(), "catalog": CatalogTarget()}
@@ -1016,6 +1068,10 @@ class SchemaChangeReport(Report):
 
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
+
+    def page(self) -> str:
+        """The page itself."""
+        return "index.html"
 
     def requires(self) -> list[FreshTask]:
         """Every other report."""
@@ -1095,28 +1151,22 @@ def _made_by(task: FreshTask) -> str:
     return ""
 
 
-class AllReports(FreshTask):
+class AllReports(Milestone):
     """Everything, from the CSV files to the reports; ends with a summary on the console."""
+
+    def page(self) -> str:
+        """All results."""
+        return "index.html"
 
     def requires(self) -> list[FreshTask]:
         """The page, which requires every other report."""
         return [ReportPage()]
-
-    def output(self) -> dict[str, FileTarget]:
-        """Nothing of its own."""
-        return {}
 
     def complete(self) -> bool:
         """Whether nothing has to be done at all; this is what a run asks first."""
         paths = [part.path for name in SOURCES for part in source_parts(name)]
         digest_cache().prepare(path for path in paths if path.is_file())
         return super().complete()
-
-    def _own_reason(self) -> str | None:
-        return None
-
-    def run(self) -> None:
-        """Nothing: complete when all reports are."""
 
 
 class SampleData(luigi.Task):
@@ -1186,6 +1236,27 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
         importlib.import_module("sqlalchemy.dialects.sqlite")
         importlib.import_module("numpy.ma")
         gc.freeze()  # What is never looked at by the collector stays shared between processes.
+
+
+_shown_at: set[str] = set()
+"""The scheduler whose pages this run completes at its end, once it is known."""
+
+
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_MISSING)
+def complete_scheduler_pages(task: FreshTask, dependency: FreshTask | None = None) -> None:
+    """Have the central scheduler's pages show the whole graph when the run ends, however it ends.
+
+    The first call while the graph is scheduled is for the task that was asked for.
+    """
+    if not _shown_at:
+        url = scheduler_url()
+        _shown_at.add(url or "none")
+        if url is not None:
+            pages = SchedulerPages(url, task)
+            pages.warn_of_disabled()
+            atexit.register(pages.complete)
 
 
 @AllReports.event_handler(luigi.Event.SUCCESS)

@@ -34,7 +34,7 @@ class TaskShown:
 
     Attributes:
         label: Its name.
-        makes: What it makes, first of all; a file or a table.
+        makes: What it makes, first of all; a file or a table, or nothing.
         comes_from: The tasks whose results it is made of.
         reads: The source files that it reads, by name in the data folder, with their SHA-256.
     """
@@ -98,6 +98,7 @@ def collect_overview(
         "lineage": [
             {"task": task.label, "makes": task.makes, "comes_from": list(task.comes_from)}
             for task in graph
+            if task.makes
         ],
     }
     overview["advice"] = list(_advise(overview))

@@ -388,8 +388,6 @@ def _lineage(overview: Json) -> Markup:
         name = task["task"]
         family, _, of = name.partition(":")
         if not task["comes_from"]:
-            if of not in overview["sources"]:
-                continue  # It makes nothing of anything.
             boxes[of] = Box(of, overview["sources"][of]["file"], {}, "file")
             parents[of] = []
         parents[name] = list(task["comes_from"]) or [of]

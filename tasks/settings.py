@@ -68,6 +68,7 @@ class Settings:
         warehouse_url: SQLAlchemy URL of the warehouse.
         source_timezone: IANA zone of times that name none.
         max_rejected: Share of a file's rows that may be quarantined, 0 to 1.
+        reports_url: Address of the reports, to which the scheduler's pages link; "" if none.
     """
 
     data_dir: Path = Path("take_home_data")
@@ -77,6 +78,7 @@ class Settings:
     warehouse_url: str = "sqlite:///data_warehouse.db"
     source_timezone: str = "UTC"
     max_rejected: float = 0.01
+    reports_url: str = ""
 
 
 def settings() -> Settings:
@@ -106,6 +108,7 @@ def _settings() -> Settings:
         warehouse_url=given.get("warehouse_url", defaults.warehouse_url),
         source_timezone=_zone("pipeline", given.get("source_timezone", defaults.source_timezone)),
         max_rejected=_share("pipeline", given.get("max_rejected", defaults.max_rejected)),
+        reports_url=_web_address(given.get("reports_url", defaults.reports_url)),
     )
 
 
@@ -214,6 +217,15 @@ def _time_format(section: str, text: str | None) -> str | None:
             remedy="Use %z for offsets such as +0200; or cut the name off and set source_timezone.",
         )
     return text
+
+
+def _web_address(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise PipelineError(
+            f"luigi.cfg: section [pipeline]: reports_url = {text} is no address of a web server.",
+            remedy="Give one such as http://127.0.0.1:8083, or none.",
+        )
+    return text.rstrip("/")
 
 
 def _share(section: str, text: str | float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tasks.freshness import walk
+from tasks.freshness import Milestone, walk
 from tasks.graph import AllReports
 from tests.code_versions import CODE, RECORDED, present
 
@@ -23,4 +23,5 @@ def test_code_that_changed_has_a_new_version_or_was_recorded_as_making_no_differ
 
 
 def test_every_task_that_builds_something_is_watched() -> None:
-    assert {type(task) for task in walk(AllReports())} - {AllReports} == set(CODE)
+    building = {type(task) for task in walk(AllReports()) if not isinstance(task, Milestone)}
+    assert building == set(CODE)

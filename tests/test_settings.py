@@ -57,7 +57,7 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "x",
             "luigi.cfg: section [pipeline] has lines that mean nothing:\n  data_dri = x\nKnown "
             "there: data_dir, staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, "
-            "max_rejected.",
+            "max_rejected, reports_url.",
         ),
         (
             "POINT",
