@@ -227,3 +227,20 @@ def unused_port() -> Callable[[], int]:
         return port
 
     return find
+
+
+@pytest.fixture(scope="session")
+def _hostile_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    from tests.hostile import make_hostile
+
+    project = make_project(tmp_path_factory.mktemp("hostile") / "project")
+    make_hostile(project)
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    return project
+
+
+@pytest.fixture
+def hostile(_hostile_once: Project) -> Project:
+    """A project with hostile values that has been run; not to be changed."""
+    return _hostile_once

@@ -17,7 +17,7 @@ from config.warehouse import SUMMARY_LEVELS, TABLES
 from tasks.overview import read_json
 from tasks.page import write_page
 from tests.conftest import ROOT, Project, make_project
-from tests.hostile import NAMES, make_hostile
+from tests.hostile import NAMES
 from tests.html_page import Page
 
 SECTIONS = [
@@ -36,21 +36,6 @@ PAGES = ("index.html", "schema_change.html")
 @pytest.fixture
 def page(ran: Project) -> Page:
     return Page(ran.reports / "index.html")
-
-
-@pytest.fixture(scope="session")
-def _hostile_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = make_project(tmp_path_factory.mktemp("hostile") / "project")
-    make_hostile(project)
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
-    return project
-
-
-@pytest.fixture
-def hostile(_hostile_once: Project) -> Project:
-    """A project with hostile values that has been run; not to be changed."""
-    return _hostile_once
 
 
 @pytest.fixture

@@ -1,0 +1,311 @@
+"""The report page as people use it, in a real browser, opened from its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from tests import browser
+from tests.conftest import Project
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+
+class Opened:
+    """A page in the browser, and what it said and asked for.
+
+    Attributes:
+        page: Playwright's page.
+        said: Messages on its console, errors, dialogs.
+        asked: Addresses that it asked for, aside from itself.
+    """
+
+    def __init__(
+        self, chromium: Browser, path: Path, color_scheme: Literal["light", "dark"] = "light"
+    ):
+        context = chromium.new_context(
+            viewport={"width": 1200, "height": 900}, color_scheme=color_scheme
+        )
+        context.set_default_timeout(browser.LONGEST_WAIT_MS)
+        self.page: Page = context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+        assert self.asked.pop(0) == path.as_uri()
+
+    def column(self, table: str, place: int) -> list[str]:
+        """The texts of a column of a table, of the rows that are shown."""
+        cells = self.page.locator(f"#{table} tbody tr:not([hidden]) td:nth-child({place})")
+        return [text.strip() for text in cells.all_inner_texts()]
+
+    def colour(self, of: str = "background-color") -> str:
+        found: str = self.page.evaluate(f"getComputedStyle(document.body)['{of}']")
+        return found
+
+    def is_wider_than_the_window(self) -> bool:
+        """Whether one has to scroll sideways."""
+        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+@pytest.fixture
+def opened(chromium: Browser, ran: Project) -> Iterator[Opened]:
+    """The page of the miniature; fails at the end if it complained or asked for anything."""
+    opened = Opened(chromium, ran.reports / "index.html")
+    yield opened
+    opened.page.context.close()
+    assert opened.said == []
+    assert opened.asked == []
+
+
+def test_it_opens_and_the_first_screen_says_what_matters(opened: Opened) -> None:
+    page = opened.page
+    assert page.title() == "Controller logs: what the run found"
+    heading = page.get_by_role("heading", level=1)
+    assert heading.inner_text().startswith("13 log records of 8 log instances are loaded")
+    for name in ("rows-in", "facts", "quarantined", "unknown-unit", "checks", "assumptions"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] < 900, name
+    assert not opened.is_wider_than_the_window()
+
+
+def test_a_table_is_sorted_by_a_click_and_by_the_keyboard(opened: Opened) -> None:
+    table = opened.page.locator("#table-unit_id")
+    head = table.get_by_role("columnheader", name="record_count")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert opened.column("table-unit_id", 4) == ["1", "3", "4", "5"]
+    assert opened.column("table-unit_id", 1) == ["9", "8", "-1", "7"]
+    head.get_by_role("button").focus()
+    opened.page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert opened.column("table-unit_id", 4) == ["5", "4", "3", "1"]
+    other = table.get_by_role("columnheader", name="unit_name")
+    other.get_by_role("button").click()
+    assert opened.column("table-unit_id", 2) == ["Unit 7", "Unit 8", "Unit 9", "Unknown"]
+    assert head.get_attribute("aria-sort") is None
+
+
+def test_numbers_are_sorted_as_numbers_and_what_is_empty_stands_last(opened: Opened) -> None:
+    head = opened.page.locator("#table-gaps").get_by_role("columnheader", name="log_interval")
+    head.get_by_role("button").click()
+    assert opened.column("table-gaps", 5)[0] == "60"
+    assert opened.column("table-gaps", 5)[-1] == "5400"
+    share = opened.page.locator("#table-gaps").get_by_role("columnheader", name="first_recorded_at")
+    for _ in range(2):
+        share.get_by_role("button").click()
+        texts = opened.column("table-gaps", 9)
+        assert "" not in texts[: len([text for text in texts if text])]
+
+
+def test_a_table_is_searched(opened: Opened) -> None:
+    find = opened.page.locator('input[data-table="table-app_type_id"]')
+    told = opened.page.locator('output[data-table="table-app_type_id"]')
+    assert told.inner_text() == "4 of 4 rows"
+    find.fill("fan COND")
+    assert opened.column("table-app_type_id", 2) == ["Fan, Condenser"]
+    assert told.inner_text() == "1 of 4 rows"
+    find.fill("nothing like that")
+    assert opened.column("table-app_type_id", 2) == []
+    find.fill("")
+    assert told.inner_text() == "4 of 4 rows"
+
+
+def test_light_and_dark(chromium: Browser, ran: Project) -> None:
+    path = ran.reports / "index.html"
+    light, dark = Opened(chromium, path, "light"), Opened(chromium, path, "dark")
+    assert light.colour() == "rgb(255, 255, 255)"
+    assert dark.colour() == "rgb(18, 23, 29)"
+    toggle = light.page.get_by_role("button", name="Dark")
+    toggle.click()
+    assert light.colour() == dark.colour()
+    assert light.colour("color") == dark.colour("color")
+    light.page.get_by_role("button", name="Light").click()
+    assert light.colour() == "rgb(255, 255, 255)"
+    for opened in (light, dark):
+        opened.page.context.close()
+        assert opened.said == opened.asked == []
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast of two colours as WCAG defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_enough_contrast(
+    chromium: Browser, ran: Project, scheme: Literal["light", "dark"]
+) -> None:
+    opened = Opened(chromium, ran.reports / "index.html", scheme)
+    papers = [opened.colour()]
+    papers.append(
+        opened.page.locator(".figures li").first.evaluate(
+            "e => getComputedStyle(e).backgroundColor"
+        )
+    )
+    inks = [
+        opened.page.locator(where).first.evaluate(f"e => getComputedStyle(e)['{of}']")
+        for where, of in (
+            ("h1", "color"),
+            (".muted", "color"),
+            (".good", "color"),
+            (".bad", "color"),
+            ("main a", "color"),
+            (".chart .axis text", "fill"),
+        )
+    ]
+    for paper in papers:
+        for ink in inks:
+            assert contrast(ink, paper) >= 4.5, (ink, paper)
+    opened.page.context.close()
+
+
+def test_it_is_printed_in_full_and_on_paper(opened: Opened, tmp_path: Path) -> None:
+    opened.page.emulate_media(media="print", color_scheme="dark")
+    assert opened.colour() == "rgb(255, 255, 255)"
+    for name in (".top", ".find"):
+        assert not opened.page.locator(name).first.is_visible()
+    heights = opened.page.locator(".scroll.tall").evaluate_all(
+        "all => all.map(e => [e.scrollHeight, e.clientHeight, getComputedStyle(e).overflowY])"
+    )
+    assert heights
+    assert all(overflow == "visible" for _, _, overflow in heights)
+    printed = opened.page.pdf(path=tmp_path / "page.pdf", format="A4")
+    assert printed.startswith(b"%PDF")
+
+
+def test_on_a_phone_only_tables_and_charts_are_scrolled_sideways(
+    chromium: Browser, ran: Project
+) -> None:
+    opened = Opened(chromium, ran.reports / "index.html")
+    opened.page.set_viewport_size({"width": 360, "height": 700})
+    assert not opened.is_wider_than_the_window()
+    opened.page.goto((ran.reports / "schema_change.html").as_uri())
+    assert not opened.is_wider_than_the_window()
+    opened.page.context.close()
+
+
+def test_everything_can_be_reached_by_keyboard_and_has_a_name(opened: Opened) -> None:
+    opened.page.keyboard.press("Tab")
+    skip = opened.page.evaluate("document.activeElement.className")
+    assert skip == "skip"
+    nameless = opened.page.evaluate(
+        """() => [...document.querySelectorAll('button, a[href], input, svg, [role=region]')]
+            .filter(e => !(e.getAttribute('aria-label') || e.textContent.trim()
+                           || e.closest('label')?.textContent.trim()))
+            .map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []
+    unreachable = opened.page.evaluate(
+        """() => [...document.querySelectorAll('.scroll')].filter(e => e.tabIndex < 0).length"""
+    )
+    assert unreachable == 0
+    levels = opened.page.evaluate(
+        "() => [...document.querySelectorAll('h1,h2,h3,h4')].map(e => Number(e.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_nothing_on_the_page_overlaps(opened: Opened) -> None:
+    """Labels of one axis stand beside each other, boxes of a diagram too."""
+    overlapping = opened.page.evaluate(
+        """() => {
+          const found = [];
+          const boxes = (all) => [...all].map(e => [e, e.getBoundingClientRect()]);
+          const check = (all) => {
+            const list = boxes(all);
+            list.forEach(([a, r], i) => list.slice(i + 1).forEach(([b, s]) => {
+              const apart = r.right <= s.left + 1 || s.right <= r.left + 1
+                || r.bottom <= s.top + 2 || s.bottom <= r.top + 2;
+              if (!apart) found.push(a.textContent + ' / ' + b.textContent);
+            }));
+          };
+          for (const axis of document.querySelectorAll('.chart .axis')) {
+            check([...axis.querySelectorAll('text')].filter(t => !t.hasAttribute('transform')));
+          }
+          for (const diagram of document.querySelectorAll('.diagram')) {
+            check(diagram.querySelectorAll('.box rect'));
+          }
+          check(document.querySelectorAll('main > section'));
+          return found;
+        }"""
+    )
+    assert overlapping == []
+
+
+def test_no_text_of_a_diagram_leaves_its_box(opened: Opened) -> None:
+    outside = opened.page.evaluate(
+        """() => [...document.querySelectorAll('.diagram .box')].flatMap(box => {
+          const frame = box.querySelector('rect').getBoundingClientRect();
+          return [...box.querySelectorAll('text')]
+            .filter(t => t.getBoundingClientRect().right > frame.right)
+            .map(t => t.textContent);
+        })"""
+    )
+    assert outside == []
+
+
+def test_a_link_to_a_part_shows_it(opened: Opened) -> None:
+    opened.page.get_by_role("navigation").get_by_role("link", name="Trust").click()
+    assert opened.page.evaluate("location.hash") == "#trust"
+    top = opened.page.locator("#trust").evaluate("e => e.getBoundingClientRect().top")
+    assert -5 < top < 200
+
+
+@pytest.mark.parametrize("name", ["index.html", "schema_change.html"])
+@pytest.mark.parametrize("width", [1200, 360])
+def test_hostile_values_run_nothing_and_break_nothing(
+    chromium: Browser, hostile: Project, name: str, width: int
+) -> None:
+    opened = Opened(chromium, hostile.reports / name)
+    page = opened.page
+    page.set_viewport_size({"width": width, "height": 900})
+    for details in page.locator("details").all():
+        details.evaluate("e => { e.open = true }")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("script").count() == 1
+    assert page.locator("main img").count() == 0
+    assert page.locator("main h1").count() == 1
+    assert not opened.is_wider_than_the_window()
+    widest = page.locator("td").evaluate_all("all => Math.max(0, ...all.map(e => e.offsetWidth))")
+    assert widest < 900
+    if name == "index.html":
+        page.locator('input[data-table="table-app_type_id"]').fill("<script>window")
+        (shown,) = opened.column("table-app_type_id", 2)
+        assert shown.startswith("<script>window.hacked = true</script>")
+    page.context.close()
+    assert opened.said == []
+    assert opened.asked == []
+
+
+def test_a_script_that_got_into_a_page_would_not_run(
+    chromium: Browser, ran: Project, tmp_path: Path
+) -> None:
+    """The page's policy, beside the escaping."""
+    text = (ran.reports / "index.html").read_text(encoding="utf-8")
+    broken = tmp_path / "broken.html"
+    inserted = (
+        "<main><script>window.hacked = true</script><img src='x.png' onerror='window.hacked = 1'>"
+        "<img src='http://127.0.0.1:9/x.png'>"
+    )
+    broken.write_text(text.replace("<main>", inserted, 1), encoding="utf-8")
+    opened = Opened(chromium, broken)
+    assert opened.page.evaluate("window.hacked") is None
+    assert any("Content Security Policy" in message for message in opened.said)
+    opened.page.context.close()
