@@ -1033,6 +1033,8 @@ class DataQualityReport(FreshTask):
 class SchemaChangeReport(Report):
     """Which source columns changed, and how to add a column to the warehouse's large tables."""
 
+    code_version = 2
+
     def page(self) -> str:
         """The report."""
         return "schema_change.html"

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 RECORDED = Path(__file__).with_suffix(".json")
 
 _STAGED = ("csv_text.py", "parsing.py", "source_files.py", "staging.py")
+_PAGES = ("templates/__init__.py", "templates/page.css", "templates/page.js")
 _LOADED = ("star.py", "star_schema.py", "warehouse.py")
 
 CODE: dict[type[FreshTask], tuple[str, ...]] = {
@@ -35,7 +36,21 @@ CODE: dict[type[FreshTask], tuple[str, ...]] = {
     graph.CheckWarehouse: ("reconciliation.py",),
     graph.SummaryReport: ("spreadsheet.py", "summaries.py"),
     graph.DataQualityReport: ("quality.py", "templates/data_quality.md.j2"),
-    graph.SchemaChangeReport: ("schema_change.py", "templates/schema_change.md.j2"),
+    graph.SchemaChangeReport: (
+        "schema_change.py",
+        "templates/schema_change.md.j2",
+        "templates/article.html.j2",
+        *_PAGES,
+    ),
+    graph.ReportPage: (
+        "charts.py",
+        "diagrams.py",
+        "overview.py",
+        "page.py",
+        "page_text.py",
+        "templates/page.html.j2",
+        *_PAGES,
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -22,6 +23,15 @@ ROOT = Path(__file__).parent.parent
 MINIATURE = Path(__file__).parent / "miniature"
 MILESTONES = {"AllReports", "AllStaged"}
 """The tasks that make nothing."""
+
+
+OF_THE_RUN = (
+    "index.html",
+    "run.json",
+    "schema_change.html",
+    "schema_change.json",
+    "schema_change.md",
+)
 
 
 @dataclass
@@ -149,14 +159,17 @@ class Project:
         return self.query("SELECT * FROM fact_logs ORDER BY log_id")
 
     def outputs(self) -> dict[str, object]:
-        """Everything that has to be the same however the project got there."""
+        """Everything that has to be the same however the project got there.
+
+        Reports that tell of times and of the run before are left out, but for the figures.
+        """
         files = {
             str(path.relative_to(self.folder)): path.read_bytes()
             for folder in (self.staging, self.reports)
             for path in sorted(folder.rglob("*"))
             if path.is_file()
             and ".receipts" not in path.parts
-            and path.name not in ("schema_change.md", "header_history.json", ".gitkeep")
+            and path.name not in (*OF_THE_RUN, "header_history.json", ".gitkeep")
             and not path.name.startswith("luigid")
         }
         tables = [
@@ -170,8 +183,18 @@ class Project:
         ]
         return {
             **files,
+            "figures": self.figures(),
             **{name: self.query(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables},
         }
+
+    def figures(self) -> dict[str, object] | None:
+        """What the page tells of the data, if there is one; not of the run."""
+        path = self.reports / "run.json"
+        if not path.exists():
+            return None
+        figures: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        told = ("run", "made_at", "since", "tasks", "schema_change")
+        return {name: figure for name, figure in figures.items() if name not in told}
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace a text in a source file; it must be there once."""
