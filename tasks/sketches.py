@@ -27,6 +27,7 @@ COUNTED = 4096
 """Different values whose frequency is counted at a time."""
 
 MOST_BINS = 32
+_NARROWEST = -40  # 10^-12
 
 
 # --- hashes ----------------------------------------------------------------------------------
@@ -323,20 +324,17 @@ class Bins:
         ]
 
 
-_SMALLEST = -1000
-"""Exponent of the width of bins that hold nothing but zero: any other one is larger."""
-
-
 def _fitting(low: int | float, high: int | float) -> int:
     """The smallest exponent at which values from low to high need few enough bins.
 
-    Not smaller than 0 for whole numbers, or than a millionth of the largest value for others.
+    Not smaller than 0 for whole numbers; for others, not than _NARROWEST, nor such that bins are
+    narrower than a millionth of the largest value.
     """
     if isinstance(low, int):
         exponent = max(0, (int(high) - low).bit_length() - 6)
     else:
         largest = max(abs(low), abs(high))
-        exponent = max(math.frexp(largest)[1] - 20, _SMALLEST) if largest else _SMALLEST
+        exponent = max(math.frexp(largest)[1] - 20, _NARROWEST) if largest else _NARROWEST
         span = high / 2 - low / 2  # Halves, lest it overflow.
         if span:
             exponent = max(exponent, math.frexp(span)[1] - 5)

@@ -23,7 +23,10 @@ from tasks.sketches import (
     mix,
 )
 
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+FLOATS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, 1e-300, -1e-300, 5e-324, 1e-12, 1.7e308]),
+)
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 
 HASHES = [0, 3535115536797807965, 619753545068324009]
