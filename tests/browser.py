@@ -66,4 +66,4 @@ def page(chromium: Browser) -> Iterator[Page]:
     context.on("requestfailed", note)
     yield context.new_page()
     context.close()
-    assert asked == []
+    assert asked == [], f"asked elsewhere: {asked}"
