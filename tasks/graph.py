@@ -1086,15 +1086,21 @@ class ReportPage(FreshTask):
         ]
 
     def reads(self) -> Mapping[str, Digested]:
-        """The other reports, what was quarantined, and the warehouse."""
-        reports = [*self.requires(), CheckWarehouse()]
-        made = {f"{task.label} {n}": item for task in reports for n, item in task.output().items()}
+        """What the other reports tell, what was quarantined, and the warehouse."""
+        told = {
+            "counts": CheckWarehouse().output()["counts"],
+            "quality": DataQualityReport().output()["figures"],
+            "profile": ProfileReport().output()["figures"],
+            "schema change": SchemaChangeReport().output()["figures"],
+            **ActivityReport().output(),
+            **{level: SummaryReport(level=level).output()["csv"] for level in SUMMARY_LEVELS},
+        }
         quarantined = {
             f"quarantine {part}": staging(name).part_output(part)["quarantine"]
             for name in SOURCES
             for part, _ in source_parts(name)
         }
-        return {**tables(), **made, **quarantined}
+        return {**tables(), **told, **quarantined}
 
     def output(self) -> dict[str, FileTarget]:
         """For people, and the figures for programs."""

@@ -353,8 +353,10 @@ def _small_histogram(histogram: Json | None, kind: str) -> Markup:
 
 def _star(tables: Sequence[Json]) -> Markup:
     """The tables with their keys, drawn from the live schema."""
+    names = {table["name"] for table in tables}
     parents = {
-        table["name"]: {target.partition(".")[0] for target in table["references"].values()}
+        # A table that someone has put in the place of one may refer to anything.
+        table["name"]: {target.partition(".")[0] for target in table["references"].values()} & names
         for table in tables
     }
     places = rank([table["name"] for table in tables], parents)
@@ -370,7 +372,8 @@ def _star(tables: Sequence[Json]) -> Markup:
         columns[places[name]].append(Box(name, f"{name} ({table['rows']:,})", rows, kind))
         for column, target in table["references"].items():
             parent, _, key = target.partition(".")
-            lines.append(Line(parent, name, key, column))
+            if parent in parents[name]:
+                lines.append(Line(parent, name, key, column))
     return draw_boxes(columns, lines, label="The tables of the warehouse and their keys")
 
 

@@ -31,7 +31,9 @@ from tasks.graph import (
 from tests.conftest import MILESTONES, Project, make_project
 
 ALL = {task.label for task in walk(AllReports())} - MILESTONES
-REPORTS = {label for label in ALL if label.endswith("Report") or "Report:" in label}
+REPORTS = {label for label in ALL if label.endswith("Report") or "Report:" in label} | {
+    "ReportPage"
+}
 
 
 def run_here(project: Project, monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -134,7 +136,7 @@ def test_a_column_that_nobody_reads_does_not_reload_the_facts(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran.edit("POINT.csv", "01.01", "09.09")
-    profiled = {"SourceProfiles", "ProfileReport"}
+    profiled = {"SourceProfiles", "ProfileReport", "ReportPage"}
     assert run_here(ran, monkeypatch) == {"CsvToParquet:POINT"} | profiled
 
 
@@ -216,7 +218,9 @@ def test_an_output_that_is_gone_or_changed_is_made_again(
         case "truncated":
             path.write_bytes(content[: len(content) // 2])
     built = run_here(ran, monkeypatch)
-    assert len(built) == 1
+    # The page tells when the columns were last looked at.
+    assert len(built - {"ReportPage"}) == 1
+    assert ("ReportPage" in built) == ("SchemaChangeReport" in built)
     assert path.exists()
     assert ran.outputs() == before
 
@@ -283,7 +287,7 @@ def test_the_schema_change_report_follows_the_catalog(
 ) -> None:
     ran.change("ALTER TABLE fact_logs ADD COLUMN note TEXT")
     ran.change("CREATE INDEX my_index ON fact_logs (point_id)")
-    assert run_here(ran, monkeypatch) == {"SchemaChangeReport"}
+    assert run_here(ran, monkeypatch) == {"SchemaChangeReport", "ReportPage"}
     text = (ran.reports / "schema_change.md").read_text()
     assert "my_index" in text
     assert "log_kind, note FROM fact_logs" in text
