@@ -57,6 +57,6 @@ lock: # needs uv; writes requirements.lock anew from pyproject.toml
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements-bench.lock
 
 clean: # what the pipeline and the checks made; the CSV files and the environment stay
-	rm -rf reports data_warehouse.db data_warehouse.db-wal data_warehouse.db-shm
+	rm -rf reports logs data_warehouse.db data_warehouse.db-wal data_warehouse.db-shm
 	find staging -mindepth 1 ! -name .gitkeep -delete
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

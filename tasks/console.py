@@ -169,6 +169,7 @@ def show_places(settings: Settings) -> Iterator[str]:
     more = len(quarantined) - _SHOWN_FILES
     yield f"  quarantine  {folder}/ ({files}{f', {more:,} more' if more > 0 else ''})"
     yield f"  staging     {settings.staging_dir}/"
+    yield f"  logs        {settings.logs_dir}/"
 
 
 def _without_password(url: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import filelock
 from luigi.setup_logging import DaemonLogging
@@ -41,20 +42,19 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, and no control characters but line breaks."""
-        lines = [self.formatMessage(self._prepared(record))]
-        if record.exc_info:
-            lines.append(self.formatException(record.exc_info))
-        return cleaned("\n".join(lines))
-
-    def _prepared(self, record: logging.LogRecord) -> logging.LogRecord:
         record.message = record.getMessage()
         record.asctime = self.formatTime(record, self.datefmt)
-        return record
+        lines = [self.formatMessage(record)]
+        if record.exc_info and record.exc_info[1] is not None:
+            lines.append(describe_error(record.exc_info[1]))
+        return cleaned("\n".join(lines))
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's name)
-        """The message of a PipelineError; of anything else its name too."""
-        kind, error, _ = ei
-        return str(error) if isinstance(error, PipelineError) else f"{kind.__name__}: {error}"
+
+def describe_error(error: BaseException) -> str:
+    """An error without its traceback: the message of a PipelineError, of others the name too."""
+    if isinstance(error, PipelineError):
+        return str(error)
+    return "".join(traceback.format_exception_only(error)).rstrip()
 
 
 class ConsoleHandler(logging.StreamHandler[TextIO]):

@@ -9,11 +9,11 @@ last the failures, each in full.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import logging
 import os
 import re
-import secrets
 import signal
 import sys
 import tempfile
@@ -58,12 +58,13 @@ class Outcome:
         show_results: Callable[[], None],
         log_path: Callable[[], Path | None],
     ):
+        self._process = os.getpid()
         self._finish = finish
         self._show_results = show_results
         self._log_path = log_path
         self._statuses: dict[str, list[str]] = {}
         # Made by the first who has something to note.
-        name = f"pipeline-{os.getpid()}-{secrets.token_hex(8)}.jsonl"
+        name = f"pipeline-{os.getpid()}-{os.urandom(8).hex()}.jsonl"
         self._path = Path(tempfile.gettempdir()) / name
         os.environ[_VARIABLE] = str(self._path)
         atexit.register(self.tell)
@@ -89,6 +90,8 @@ class Outcome:
 
     def tell(self) -> None:
         """Tell of the run, the last thing that it does."""
+        if os.getpid() != self._process:
+            return
         os.environ.pop(_VARIABLE, None)
         self._finish()
         notes = self._take_notes()
@@ -109,7 +112,11 @@ class Outcome:
         except FileNotFoundError:
             return []
         self._path.unlink()
-        return [json.loads(line) for line in text.splitlines()]
+        notes = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):  # Its process was killed in the middle of it.
+                notes.append(json.loads(line))
+        return notes
 
     def _tell_of_end(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         """Tell of an exception that ends the process, once nothing else is being written."""
@@ -196,12 +203,15 @@ def note(**content: object) -> bool:
     if path is None:
         return False
     line = json.dumps(content) + "\n"
-    # Appended in one piece: others note things too.
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(handle, line.encode())
-    finally:
-        os.close(handle)
+        # Appended in one piece: others note things too.
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+    except OSError as error:  # Then it is told here and now.
+        logger.warning("Nothing can be noted in %s (%s): %s", path, error, line.rstrip())
     return True
 
 

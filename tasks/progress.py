@@ -43,7 +43,7 @@ class Progress:
         self._phase = ""
         self._done = 0
         self._total: int | None = None
-        self._told_at = self._shown_at = time.monotonic()
+        self._started_at = self._told_at = self._shown_at = time.monotonic()
         self.result = "done"
         self.rows = 0
 
@@ -56,11 +56,16 @@ class Progress:
 
         Args:
             phase: What is done in it, such as "loading".
-            total: What there is to do, in the unit of `advance`; None if that is not known.
+            total: What there is to do, in the unit of `advance`; None if the phase before it is
+                gone on with, whose total holds for both.
         """
         with self._lock:
-            self._phase, self._done, self._total = phase, 0, total
+            self._phase = phase
+            if total is not None:
+                self._done, self._total = 0, total
             self._shown_at = 0.0
+            if time.monotonic() - self._started_at > _INTERVAL_S:
+                self._told_at = 0.0  # Told at once; it may last until something advances.
         self.advance(0, 0)
 
     def advance(self, amount: int, rows: int) -> None:

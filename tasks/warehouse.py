@@ -52,6 +52,9 @@ _PAGE_BYTES = 16_384
 _REINDEXED_SHARE = 4
 """Indexes are made anew if more than one row in so many changes."""
 
+_ROW_COST = 3
+"""How much longer it takes to add a row than to put it into an index, about."""
+
 _EVENTS = ("INSERT", "UPDATE", "DELETE")
 
 _BOOKKEEPING = """
@@ -378,8 +381,7 @@ def replace_rows(
     with _loading(url, table, receipt, before_commit) as load:
         load.empty()
         load.ingest((_as_stored(batch) for batch in batches), progress.advance)
-        progress.begin("indexing")
-        load.finish()
+        load.finish(progress)
         load.rows = load.count()
     return load.rows
 
@@ -424,13 +426,13 @@ def replace_parts(
         else:
             load.empty()
         tallies = {part.number: _Tally() for part in stale}
-        progress.begin("loading", sum(part.row_count() for part in stale))
+        rows = sum(part.row_count() for part in stale)
+        progress.begin("loading", rows * (_ROW_COST + len(load.missing_indexes())))
         load.ingest(
             (tallies[part.number].count(batch) for part in stale for batch in part.batches()),
-            progress.advance,
+            lambda amount, added: progress.advance(_ROW_COST * amount, added),
         )
-        progress.begin("indexing")
-        load.finish()
+        load.finish(progress, rows)
         for part in stale:
             load.mark_part(part, receipt.outputs.get("load", ""), tallies[part.number])
         load.rows = sum(kept.values()) + sum(tally.rows for tally in tallies.values())
@@ -865,15 +867,26 @@ class _Load:
         ((rows,),) = self.query(f"SELECT count(*) - {kept} FROM {name}")
         return int(rows)
 
-    def finish(self) -> None:
-        """Put back what is still referred to, index, check."""
+    def missing_indexes(self) -> dict[str, str]:
+        """The indexes that the table is to have and has not, by name."""
+        there = {name for (name,) in self.query("SELECT name FROM sqlite_schema")}
+        return {name: sql for name, sql in self.create_indexes.items() if name not in there}
+
+    def finish(self, progress: Progress, index_cost: int = 0) -> None:
+        """Put back what is still referred to, index, check.
+
+        Args:
+            progress: Told of each index that is made.
+            index_cost: How much that is.
+        """
         name = self.table.name
         if self.former:
             self._retain()
         self._drop_retained()
-        for index, statement in self.create_indexes.items():
-            if not self.query(f"SELECT 1 FROM sqlite_schema WHERE name = '{index}'"):
-                self.run(statement)
+        progress.begin("indexing" if self.create_indexes else "checking")
+        for statement in self.missing_indexes().values():
+            self.run(statement)
+            progress.advance(index_cost, 0)
         if any(self._lacking(column) for column in self.referred):
             violations = self.query(f"PRAGMA foreign_key_check({name})")
             raise PipelineError(

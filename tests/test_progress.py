@@ -60,6 +60,21 @@ def test_no_percentage_is_above_99_before_the_end(monkeypatch: pytest.MonkeyPatc
     assert [note for note in told if isinstance(note, int)] == [0, 50, 99, 99]
 
 
+def test_a_phase_that_may_last_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("tasks.progress.time.monotonic", lambda: now)
+    task = Told()
+    told = task.told()
+    progress = Progress(task)
+    progress.begin("loading", 400)
+    for _ in range(3):
+        now += 0.9
+        progress.advance(100, 100)
+    now += 0.1
+    progress.begin("indexing")
+    assert told == ["loading, 200 rows", 50, "indexing, 300 rows", 75]
+
+
 def test_a_scheduler_that_is_gone_stops_no_work() -> None:
     def fail(told: object) -> None:
         raise RPCError("gone")
