@@ -317,6 +317,8 @@ class Activity:
             `first_us` and `last_us` are 0 where no record has a time.
         steps: Log instance, length of a step in whole seconds, number of such steps, as three
             arrays; each log instance and length once, in order.
+        lasting: Kind of log record -> log instances with a record of it that has a time, and the
+            first and last of these times, as three arrays.
         span_us: The first and last time of all, microseconds since 1970; None if there is none.
     """
 
@@ -325,6 +327,7 @@ class Activity:
     untimed: dict[str, int]
     instances: dict[str, np.ndarray]
     steps: tuple[np.ndarray, ...]
+    lasting: dict[str, tuple[np.ndarray, ...]]
     span_us: tuple[int, int] | None
 
 
@@ -340,7 +343,7 @@ def merge_activity(parts: Sequence[PartActivity], chains: pa.Table) -> Activity:
     daily = {kind: _PairCounts() for kind in LOG_KINDS}
     hourly: dict[str, Counter[int]] | None = {kind: Counter() for kind in LOG_KINDS}
     untimed = dict.fromkeys(LOG_KINDS, 0)
-    instances = [INSTANCES_SCHEMA.empty_table()]
+    instances = {kind: [INSTANCES_SCHEMA.empty_table()] for kind in LOG_KINDS}
     for part in parts:
         with pq.ParquetFile(part.days) as file:
             for batch in file.iter_batches():
@@ -353,8 +356,10 @@ def merge_activity(parts: Sequence[PartActivity], chains: pa.Table) -> Activity:
             hourly = None
         elif hourly is not None:
             hourly[part.log_kind].update(dict(content["hours"]))
-        instances.append(read_parquet(part.instances))
-    of, steps = _merge_instances(pa.concat_tables(instances))
+        instances[part.log_kind].append(read_parquet(part.instances))
+    of_kinds = {kind: pa.concat_tables(tables) for kind, tables in instances.items()}
+    of, steps = _merge_instances(pa.concat_tables(of_kinds.values()))
+    lasting = {kind: _lasting(table) for kind, table in of_kinds.items()}
     timed = of["records"] > of["untimed"]
     span = None
     if timed.any():
@@ -362,7 +367,17 @@ def merge_activity(parts: Sequence[PartActivity], chains: pa.Table) -> Activity:
         if span[1] - span[0] > _HOURLY_DAYS * DAY_US:
             hourly = None
     counted = {kind: counts.columns() for kind, counts in daily.items()}
-    return Activity(counted, hourly, untimed, of, steps, span)
+    return Activity(counted, hourly, untimed, of, steps, lasting, span)
+
+
+def _lasting(parts: pa.Table) -> tuple[np.ndarray, ...]:
+    """Each log instance with a time, and its first and last one."""
+    timed = parts.filter(pc.greater(parts["records"], parts["untimed"]))
+    found = timed.group_by("point_log_inst_id", use_threads=False).aggregate(
+        [("first_us", "min"), ("last_us", "max")]
+    )
+    columns = ("point_log_inst_id", "first_us_min", "last_us_max")
+    return tuple(found[name].to_numpy() for name in columns)
 
 
 def _units(keys: pa.Array, chains: pa.Table) -> np.ndarray:

@@ -140,9 +140,9 @@ def gaps(activity: Activity, chains: pa.Table) -> list[dict[str, Any]]:
     whole seconds; a step back in time counts as one forward, for files with the newest first.
 
     `expected` are the records at that step from the log instance's first record to the end of the
-    whole log, so that one that went silent shows. Where the log begins and ends, a hundredth of the
-    log instances, whose clocks may have been wrong, is left out of account. `missing` are those
-    beyond `actual`.
+    log of its kind (digital or float), so that one that went silent shows, and one whose file was
+    cut off does not. Where a log begins and ends, a hundredth of the log instances, whose clocks
+    may have been wrong, is left out of account. `missing` are those beyond `actual`.
 
     Sorted: the most missing first, then by key; then those without any record; then those that
     cannot be judged.
@@ -150,14 +150,15 @@ def gaps(activity: Activity, chains: pa.Table) -> list[dict[str, Any]]:
     of = activity.instances
     place = {key: row for row, key in enumerate(of["point_log_inst_id"].tolist())}
     columns = [name for name in GAP_COLUMNS if name in chains.column_names]
-    log_span = _log_span(of)
+    spans = _log_spans(activity)
     rows = []
     for chain in chains.select(columns).to_pylist():
         row = {**dict.fromkeys(GAP_COLUMNS), **chain, "basis": "none", "actual": 0}
         at = place.get(chain["point_log_inst_id"])
         if at is not None:
             seen = {name: int(values[at]) for name, values in of.items()}
-            row.update(_compare(seen, _steps_of(activity, chain), chain["log_interval"], log_span))
+            span = spans.get(chain["point_log_inst_id"], (0, 0))
+            row.update(_compare(seen, _steps_of(activity, chain), chain["log_interval"], span))
         rows.append(row)
     return sorted(rows, key=_worst_first)
 
@@ -169,14 +170,23 @@ def _worst_first(row: Mapping[str, Any]) -> tuple[int, int, int]:
     return group, -(row["missing"] or 0), row["point_log_inst_id"]
 
 
-def _log_span(of: Mapping[str, np.ndarray]) -> tuple[int, int]:
-    """When the log began and ended, microseconds since 1970, whatever a few clocks said."""
-    timed = of["records"] > of["untimed"]
-    firsts, lasts = np.sort(of["first_us"][timed]), np.sort(of["last_us"][timed])
-    if len(firsts) == 0:
-        return 0, 0
-    outlying = int(len(firsts) * _OUTLYING)
-    return int(firsts[outlying]), int(lasts[len(lasts) - 1 - outlying])
+def _log_spans(activity: Activity) -> dict[int, tuple[int, int]]:
+    """Log instance -> when the log of its kind began and ended, microseconds since 1970.
+
+    If it has records of both kinds, that of both together.
+    """
+    spans: dict[int, tuple[int, int]] = {}
+    for keys, firsts, lasts in activity.lasting.values():
+        if len(keys) == 0:
+            continue
+        # Whatever a few clocks said.
+        outlying = int(len(keys) * _OUTLYING)
+        begin = int(np.sort(firsts)[outlying])
+        end = int(np.sort(lasts)[len(keys) - 1 - outlying])
+        for key in keys.tolist():
+            before = spans.get(key, (begin, end))
+            spans[key] = (min(begin, before[0]), max(end, before[1]))
+    return spans
 
 
 def _steps_of(activity: Activity, chain: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -191,7 +201,7 @@ def _compare(
     seen: Mapping[str, int],
     steps: tuple[np.ndarray, np.ndarray],
     interval: int | None,
-    log_span: tuple[int, int],
+    span: tuple[int, int],
 ) -> dict[str, Any]:
     """What `gaps` tells of a log instance with a record, beside its keys."""
     found: dict[str, Any] = {"actual": seen["records"]}
@@ -212,7 +222,7 @@ def _compare(
             if near >= _MOST * seen["steps"] >= _MOST * _FEWEST_STEPS:
                 step, found["basis"] = interval, "interval"
     if step is not None:
-        start, end = max(seen["first_us"], log_span[0]), log_span[1]
+        start, end = max(seen["first_us"], span[0]), span[1]
         expected = max(0, (end - start) // (step * 1_000_000) + 1)
         missing = max(0, expected - seen["records"])
         share = missing / expected if expected else 0.0

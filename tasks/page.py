@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,28 @@ def _link(folder: Path, reports: Path) -> str:
         return folder.absolute().as_uri()
 
 
+def _table_body(rows: Iterable[Mapping[str, str]]) -> Markup:
+    """Rows of a CSV file as those of a table. There are too many for a template."""
+    return Markup("\n").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(_cell(name, row[name]) for name in row))
+        for row in rows
+    )
+
+
+def _cell(column: str, text: str) -> Markup:
+    if column.endswith(("_count", "expected", "actual", "missing")):
+        return _NUMBER.format(f"{int(text):,}" if text else "")
+    if column.endswith(("_id", "_interval", "_step_s")):
+        return _NUMBER.format(text)
+    if column.endswith("_share") or column.startswith("share_"):
+        return _NUMBER.format(f"{float(text):.1%}" if text else "")
+    return _TEXT.format(readable(text))
+
+
+_NUMBER = Markup('<td class="n">{}</td>')
+_TEXT = Markup("<td>{}</td>")
+
+
 # --- summaries -------------------------------------------------------------------------------
 
 
@@ -103,7 +125,8 @@ def _level(reports: Path, level: str, overview: Json) -> dict[str, Any]:
         "csv": summary["csv"],
         "total": len(rows),
         "header": list(rows[0]) if rows else [],
-        "rows": shown,
+        "shown": len(shown),
+        "body": _table_body(shown),
         "bars": bars,
         "bars_chart": draw_bars(
             bars, unit="log records", label=f"The {plural} with the most log records"
@@ -281,7 +304,8 @@ def _gaps(reports: Path) -> dict[str, Any]:
         if row["missing"] and int(row["missing"])
     ]
     return {
-        "rows": rows,
+        "shown": len(rows),
+        "body": _table_body(rows),
         "total": total,
         "header": header,
         "worst": worst,

@@ -19,5 +19,7 @@ def readable(value: object, letters: int = _LONGEST) -> str:
     """
     # Long before any cell's width: no need to look at the rest.
     text = " ".join(str(value)[: 4 * letters].split())
-    shown = "".join("?" if unicodedata.category(char) in _INVISIBLE else char for char in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join("?" if unicodedata.category(char) in _INVISIBLE else char for char in text)
     return shown if len(shown) <= letters else shown[: letters - 1] + "…"

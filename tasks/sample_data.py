@@ -283,9 +283,10 @@ class _Sample:
         mine = mine if len(mine) else logs
         turns = np.arange(rows) // len(mine)
         instances = mine[np.arange(rows) % len(mine)]
-        # One instance in twenty was off for a day after its hundredth record.
-        off = ((instances % 20 == 0) & (turns > 100)) * _DAY_SECONDS
-        moments = _START + (turns * 180 + off + instances % 60).astype("timedelta64[s]")
+        # One instance in twenty began a day before the others and was off for that day after its
+        # hundredth record.
+        early = ((instances % 20 == 0) & (turns <= 100)) * _DAY_SECONDS
+        moments = _START + (turns * 180 - early + instances % 60).astype("timedelta64[s]")
         order = np.argsort(moments, kind="stable")
         instances, moments = instances[order], moments[order]
         orphans = self.random.random(rows) < 0.002

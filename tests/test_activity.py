@@ -353,10 +353,19 @@ def test_one_that_went_silent_is_measured_up_to_the_end_of_the_log(measure: Meas
     assert gap(rows, 2)["expected"] == 298
 
 
+def test_one_whose_file_was_cut_off_is_measured_up_to_the_end_of_that_file(
+    measure: Measure,
+) -> None:
+    rows = gaps(measure(("F", series(1, 180, 100)), ("B", series(2, 60, 600))), CHAINS)
+    assert [(row["point_log_inst_id"], row["missing"]) for row in rows[:2]] == [(1, 0), (2, 0)]
+    both = (("F", series(1, 180, 100)), ("B", series(1, 180, 20, 90) + series(2, 60, 600)))
+    assert gap(gaps(measure(*both), CHAINS), 1)["expected"] == 599 * 60 // 180 + 1
+
+
 def test_an_interval_that_the_records_do_not_bear_out_gives_way_to_the_typical_step(
     measure: Measure,
 ) -> None:
-    rows = gaps(measure(("F", series(2, 300, 50)), ("B", series(3, 20, 60))), CHAINS)
+    rows = gaps(measure(("F", series(2, 300, 50)), ("F", series(3, 20, 60))), CHAINS)
     for key, step in ((2, 300), (3, 20)):
         row = gap(rows, key)
         assert (row["basis"], row["typical_step_s"]) == ("typical step", step)
