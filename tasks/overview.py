@@ -6,8 +6,9 @@ Everything is read from what the other tasks have made; `docs/run.schema.json` d
 from __future__ import annotations
 
 import csv
+import itertools
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ from tasks.schema_change import describe_tables
 FORMAT = 1
 """Version of `run.json`'s shape."""
 
+LARGEST = 12
+"""How many of the largest are told of by name."""
+
+_CLASSES = 14
 _LONGEST_ROW = 2_000
 _SHOWN_GAPS = 5
 
@@ -71,7 +76,7 @@ def collect_overview(
     quality = read_json(reports / "data_quality.json")
     counts = list(read_rows(reports / "reconciliation.csv"))
     schema = read_json(reports / "schema_change.json")
-    summaries = {level: _summary_totals(reports, level) for level in SUMMARY_LEVELS}
+    summaries = {level: _summary(reports, level) for level in SUMMARY_LEVELS}
     tables = _tables(warehouse_url)
     totals = _totals(quality, counts, summaries, tables)
     gaps = _gap_totals(read_rows(reports / "gaps.csv"))
@@ -123,24 +128,73 @@ def read_rows(path: Path) -> Iterable[dict[str, str]]:
 # --- the parts -------------------------------------------------------------------------------
 
 
-def _summary_totals(reports: Path, level: str) -> Json:
-    """What a summary adds up to, and what of it is unknown."""
+def _summary(reports: Path, level: str) -> Json:
+    """What a summary adds up to, what of it is unknown, and how the others are spread."""
     name = f"summary_by_{level}.csv"
     totals: Counter[str] = Counter()
     unknown = {"log_count": 0, "record_count": 0}
+    members = []
     for row in read_rows(reports / name):
         numbers = {column: int(row[column]) for column in unknown}
         totals.update(numbers)
         totals["rows"] += 1
         if int(row[level]) == UNKNOWN:
             unknown = numbers
+        else:
+            members.append((numbers["record_count"], int(row[level]), _named(row, level)))
+    members.sort(key=lambda member: (-member[0], member[1]))
+    others = classify([count for count, _, _ in members[LARGEST:]])
     return {
         "csv": name,
         "rows": totals["rows"],
         "log_count": totals["log_count"],
         "record_count": totals["record_count"],
         "unknown": unknown,
+        "largest": [
+            {"key": key, "name": name, "record_count": count}
+            for count, key, name in members[:LARGEST]
+        ],
+        "others": [{"record_count": name, "members": count} for name, count in others],
     }
+
+
+def _named(row: Mapping[str, str], level: str) -> str:
+    """A key with the name that belongs to it."""
+    match level:
+        case "unit_id":
+            return row["unit_name"]
+        case "app_type_id":
+            return f"{row['app_type_description']} ({row['app_type_id']})"
+    return f"{row['app_instance_id']} {row['app_type_description']}"
+
+
+def classify(values: Sequence[int]) -> list[tuple[str, int]]:
+    """How many values lie in which class; classes of one round width side by side.
+
+    >>> classify([3, 4, 12])
+    [('3', 1), ('4', 1), ('5', 0), ('6', 0), ('7', 0), ('8', 0), ('9', 0), ('10', 0), ('11', 0), \
+('12', 1)]
+    >>> classify([0, 1999])
+    [('0 to 199', 1), ('200 to 399', 0), ('400 to 599', 0), ('600 to 799', 0), ('800 to 999', 0), \
+('1,000 to 1,199', 0), ('1,200 to 1,399', 0), ('1,400 to 1,599', 0), ('1,600 to 1,799', 0), \
+('1,800 to 1,999', 1)]
+    """
+    if not values:
+        return []
+    span = max(values) - min(values) + 1
+    widths = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
+    width = next(width for width in widths if width * _CLASSES >= span)
+    counts: dict[int, int] = defaultdict(int)
+    for value in values:
+        counts[value // width] += 1
+    return [
+        (_class_name(at * width, width), counts.get(at, 0))
+        for at in range(min(counts), max(counts) + 1)
+    ]
+
+
+def _class_name(first: int, width: int) -> str:
+    return f"{first:,}" if width == 1 else f"{first:,} to {first + width - 1:,}"
 
 
 def _totals(

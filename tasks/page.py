@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -25,12 +22,9 @@ from tasks.charts import (
     draw_waterfall,
 )
 from tasks.diagrams import Box, Line, draw_boxes, rank, without_detours
-from tasks.overview import Json, read_json, read_rows
-from tasks.page_text import readable
+from tasks.overview import LARGEST, Json, read_json, read_rows
+from tasks.page_text import link_to, readable
 from tasks.templates import render_page
-
-LARGEST = 12
-"""Bars in the chart of the largest."""
 
 SHOWN_ROWS = 2_000
 """Rows of a table on the page; the CSV file beside it has all."""
@@ -38,7 +32,6 @@ SHOWN_ROWS = 2_000
 SHOWN_UNITS = 150
 """Rows of the heat map."""
 
-_CLASSES = 14
 _LEVELS = {
     "unit_id": ("By unit (controller)", "units"),
     "app_instance_id": ("By application instance", "application instances"),
@@ -67,20 +60,12 @@ def write_page(overview: Json, reports: Path, quarantine: Path, into: Path) -> N
         profiles=_profiles(reports, overview["sources"]),
         star=_star(overview["tables"]),
         lineage=_lineage(overview),
-        quarantine=_link(quarantine, reports),
+        quarantine=link_to(quarantine, reports),
         readable=readable,
         shades=SHADES,
     )
     # Names of files may hold anything.
     into.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-
-
-def _link(folder: Path, reports: Path) -> str:
-    """Where a folder is, as the page links to it."""
-    try:
-        return quote(Path(os.path.relpath(folder, reports)).as_posix())
-    except ValueError:  # Another drive.
-        return folder.absolute().as_uri()
 
 
 def _table_body(rows: Iterable[Mapping[str, str]]) -> Markup:
@@ -112,12 +97,11 @@ def _level(reports: Path, level: str, overview: Json) -> dict[str, Any]:
     summary = overview["summaries"][level]
     rows = list(read_rows(reports / summary["csv"]))
     title, plural = _LEVELS[level]
-    by_size = sorted(rows, key=lambda row: (-int(row["record_count"]), int(row[level])))
-    known = [row for row in by_size if int(row[level]) != UNKNOWN]
-    largest, rest = known[:LARGEST], known[LARGEST:]
-    bars = [Bar(_named(row, level), int(row["record_count"])) for row in largest]
-    classes = classify([int(row["record_count"]) for row in rest])
-    shown = rows if len(rows) <= SHOWN_ROWS else by_size[:SHOWN_ROWS]
+    bars = [Bar(item["name"], item["record_count"]) for item in summary["largest"]]
+    classes = [(item["record_count"], item["members"]) for item in summary["others"]]
+    shown = rows
+    if len(rows) > SHOWN_ROWS:
+        shown = sorted(rows, key=lambda row: -int(row["record_count"]))[:SHOWN_ROWS]
     return {
         "level": level,
         "title": title,
@@ -131,7 +115,7 @@ def _level(reports: Path, level: str, overview: Json) -> dict[str, Any]:
         "bars_chart": draw_bars(
             bars, unit="log records", label=f"The {plural} with the most log records"
         ),
-        "rest": len(rest),
+        "rest": sum(members for _, members in classes),
         "classes": classes,
         "classes_chart": draw_columns(
             [name.partition(" ")[0] for name, _ in classes],
@@ -142,45 +126,6 @@ def _level(reports: Path, level: str, overview: Json) -> dict[str, Any]:
             stacked=False,
         ),
     }
-
-
-def _named(row: Mapping[str, str], level: str) -> str:
-    """A key with the name that belongs to it."""
-    match level:
-        case "unit_id":
-            return row["unit_name"]
-        case "app_type_id":
-            return f"{row['app_type_description']} ({row['app_type_id']})"
-    return f"{row['app_instance_id']} {row['app_type_description']}"
-
-
-def classify(values: Sequence[int]) -> list[tuple[str, int]]:
-    """How many values lie in which class; classes of one round width side by side.
-
-    >>> classify([3, 4, 12])
-    [('3', 1), ('4', 1), ('5', 0), ('6', 0), ('7', 0), ('8', 0), ('9', 0), ('10', 0), ('11', 0), \
-('12', 1)]
-    >>> classify([0, 1999])
-    [('0 to 199', 1), ('200 to 399', 0), ('400 to 599', 0), ('600 to 799', 0), ('800 to 999', 0), \
-('1,000 to 1,199', 0), ('1,200 to 1,399', 0), ('1,400 to 1,599', 0), ('1,600 to 1,799', 0), \
-('1,800 to 1,999', 1)]
-    """
-    if not values:
-        return []
-    span = max(values) - min(values) + 1
-    widths = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
-    width = next(width for width in widths if width * _CLASSES >= span)
-    counts: dict[int, int] = defaultdict(int)
-    for value in values:
-        counts[value // width] += 1
-    return [
-        (_class_name(at * width, width), counts.get(at, 0))
-        for at in range(min(counts), max(counts) + 1)
-    ]
-
-
-def _class_name(first: int, width: int) -> str:
-    return f"{first:,}" if width == 1 else f"{first:,} to {first + width - 1:,}"
 
 
 # --- time ------------------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from pathlib import Path
+from urllib.parse import quote
 
 _LONGEST = 200
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -23,3 +26,11 @@ def readable(value: object, letters: int = _LONGEST) -> str:
     if not text.isprintable():
         shown = "".join("?" if unicodedata.category(char) in _INVISIBLE else char for char in text)
     return shown if len(shown) <= letters else shown[: letters - 1] + "…"
+
+
+def link_to(folder: Path, reports: Path) -> str:
+    """Where a folder is, as a page in the folder of the reports links to it."""
+    try:
+        return quote(Path(os.path.relpath(folder, reports)).as_posix())
+    except ValueError:  # Another drive.
+        return folder.absolute().as_uri()

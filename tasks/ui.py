@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote, urljoin
 
 from tasks.console import print_lines
 from tasks.errors import PipelineError
 from tasks.graph import AllReports
+from tasks.page_text import link_to
 from tasks.reports_server import ADDRESS, serve_files
 from tasks.scheduler_pages import page_of
 from tasks.settings import settings
@@ -51,10 +53,12 @@ def show_ui(port: int, reports_port: int, workers: int | None, run: bool) -> int
         PipelineError: The pages cannot be served.
     """
     settings().staging_dir.mkdir(parents=True, exist_ok=True)
+    quarantine = settings().staging_dir / "quarantine"
     folders = {
         "/": settings().reports_dir,
-        "/quarantine/": settings().staging_dir / "quarantine",
-        "/logs/": Path("logs"),
+        "/quarantine/": quarantine,
+        _as_linked(quarantine): quarantine,
+        "/logs/": settings().logs_dir,
     }
     scheduler, reports = f"http://{ADDRESS}:{port}", f"http://{ADDRESS}:{reports_port}"
     with ExitStack() as stack:
@@ -75,6 +79,12 @@ def show_ui(port: int, reports_port: int, workers: int | None, run: bool) -> int
         while not stopped.wait(_POLL_S):
             _refuse_end(luigid)
     return status
+
+
+def _as_linked(quarantine: Path) -> str:
+    """Where a browser looks for a file of the quarantine to which the report page links."""
+    # A way up from the topmost folder leads nowhere.
+    return unquote(urljoin("/", f"{link_to(quarantine, settings().reports_dir)}/"))
 
 
 def _addresses(scheduler: str, reports: str) -> Iterator[str]:
