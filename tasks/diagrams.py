@@ -14,7 +14,7 @@ from tasks.page_text import readable
 _ROW = 17
 _HEAD = 24
 _GAP = 14
-_BETWEEN = 36
+_BETWEEN = 26
 _LETTER = 6.0
 _BOLD_LETTER = 6.9
 _PADDING = 8
