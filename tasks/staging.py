@@ -340,9 +340,9 @@ def _read_any(job: _Job) -> Iterator[_Read]:
     for columns in text.batches():
         observed = _observe_types(columns, job.layout) if observe else None
         observe = False
-        batch = read_batch(columns, job.source, job.layout)
-        yield _Read(batch, {}, observed, text.file_bytes - before)
-        before = text.file_bytes
+        read_bytes, before = text.file_bytes - before, text.file_bytes
+        # No name for the batch: it would stay in memory while the next one is read.
+        yield _Read(read_batch(columns, job.source, job.layout), {}, observed, read_bytes)
     schema = arrow_schema(job.source, job.layout)
     none = Batch(schema.empty_table(), {}, pa.nulls(0, pa.string()))
     yield _Read(none, text.malformed, None, 0)  # They are all known at the end only.

@@ -545,21 +545,21 @@ class _Tally:
         return list(zip(*columns, strict=True))
 
 
-def _ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same batches, each made while the one before is being loaded."""
+def _ahead(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
+    """The same batches, each made while the one before is being loaded.
+
+    Args:
+        batches: The batches.
+        advance: Told the rows of each when the next one is asked for. Here, since another generator
+            around this one would keep another batch in memory.
+    """
     source = iter(batches)
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(next, source, None)
         while (batch := following.result()) is not None:
             following = pool.submit(next, source, None)
             yield batch
-
-
-def _telling(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
-    """The same batches; the rows of each are told when the next one is asked for."""
-    for batch in batches:
-        yield batch
-        advance(len(batch), len(batch))
+            advance(len(batch), len(batch))
 
 
 def _as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -836,7 +836,7 @@ class _Load:
         import adbc_driver_manager
         import pyarrow as pa
 
-        batches = _telling(_ahead(self._noting(stored)), advance)
+        batches = _ahead(self._noting(stored), advance)
         first = next(batches, None)
         if first is None:
             return
