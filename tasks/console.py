@@ -161,7 +161,7 @@ def _wrapped(paragraphs: Sequence[str]) -> Iterator[str]:
 def show_places(settings: Settings) -> Iterator[str]:
     """Lines that tell where the reports, the warehouse and the rest are."""
     yield "Where everything is"
-    yield f"  reports     {settings.reports_dir}/ (schema_change.md, data_quality.md, summaries)"
+    yield f"  reports     {settings.reports_dir}/index.html, and beside it all that it shows"
     yield f"  warehouse   {_without_password(settings.warehouse_url)}"
     folder = settings.staging_dir / "quarantine"
     quarantined = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.csv"))]
