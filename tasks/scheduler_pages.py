@@ -12,7 +12,6 @@ import logging
 
 import luigi
 import luigi.interface
-from luigi.configuration import get_config
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task import flatten
 from luigi.task_status import DISABLED, DONE, FAILED
@@ -42,6 +41,14 @@ def page_of(url: str, **place: str) -> str:
     return f"{url.rstrip('/')}/static/visualiser/index.html{'#' if place else ''}{fragment}"
 
 
+class _AskedOnce(RemoteScheduler):
+    """A scheduler that is not asked again if it does not answer: the worker itself does that."""
+
+    def __init__(self, url: str):
+        super().__init__(url)
+        self._rpc_retry_attempts = 1
+
+
 class SchedulerPages:
     """The pages of a scheduler, as a run finds and leaves them.
 
@@ -53,9 +60,7 @@ class SchedulerPages:
     def __init__(self, url: str, root: FreshTask):
         self._url = url
         self._root = root
-        # The worker itself keeps asking a scheduler that does not answer; once is enough here.
-        get_config().set("core", "rpc-retry-attempts", "1")
-        self._found = RemoteScheduler(url).graph()
+        self._found = _AskedOnce(url).graph()
 
     def warn_of_disabled(self) -> None:
         """Warn of each task that the scheduler will not run."""
@@ -76,7 +81,7 @@ class SchedulerPages:
         If the configuration cannot be used, that is told as the failure of the whole.
         """
         try:
-            self._complete(RemoteScheduler(self._url))
+            self._complete(_AskedOnce(self._url))
         except RPCError as error:
             logger.warning("The scheduler's pages are not complete: %s", error)
 
