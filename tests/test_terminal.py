@@ -402,8 +402,8 @@ def test_two_runs_at_once_write_whole_lines(project: Project) -> None:
     shown = [run.communicate(timeout=120)[1].decode() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], shown
     for err in shown:
-        told = err.splitlines()[-1].split(" INFO ")[1]
-        assert re.match(r"\d+ tasks: |Everything is up to date", told)
+        summary = err.splitlines()[-1].split(" INFO ")[1]
+        assert re.match(r"\d+ tasks: |Everything is up to date", summary)
     lines = project.log_file.read_text().splitlines()
     assert sum("Done scheduling tasks" in line for line in lines) == 2
     told = [line for line in lines if line and not line.startswith(("*", "    ", "=", "This "))]
