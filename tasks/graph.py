@@ -1138,6 +1138,8 @@ def _tasks_shown(page: ReportPage) -> list[TaskShown]:
 
     shown = []
     for task in walk(page):
+        if isinstance(task, Milestone):
+            continue
         reads = {}
         if isinstance(task, CsvToParquet):
             receipt = task.load_receipt()

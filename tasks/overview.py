@@ -17,8 +17,10 @@ from typing import Any
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS
 from config.warehouse import SUMMARY_LEVELS, TABLES
+from tasks.page_text import count_of
 from tasks.run_record import TaskNote
 from tasks.schema_change import describe_tables
+from tasks.spreadsheet import plain_text
 
 FORMAT = 1
 """Version of `run.json`'s shape."""
@@ -78,8 +80,8 @@ def collect_overview(
     schema = read_json(reports / "schema_change.json")
     summaries = {level: _summary(reports, level) for level in SUMMARY_LEVELS}
     tables = _tables(warehouse_url)
-    totals = _totals(quality, counts, summaries, tables)
     gaps = _gap_totals(read_rows(reports / "gaps.csv"))
+    totals = _totals(quality, counts, summaries, tables, gaps)
     files = {name: digest for task in graph for name, digest in sorted(task.reads.items())}
     overview: Json = {
         "format": FORMAT,
@@ -119,10 +121,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(path: Path) -> Iterable[dict[str, str]]:
-    """The rows of a CSV file, streamed."""
+    """The rows of a CSV file, streamed; texts as they were before they were made safe."""
     csv.field_size_limit(2**31 - 1)  # A quarantined row may be as long as its file.
     with path.open(encoding="utf-8", newline="") as stream:
-        yield from csv.DictReader(stream)
+        for row in csv.DictReader(stream):
+            yield {name: plain_text(text or "") for name, text in row.items()}
 
 
 # --- the parts -------------------------------------------------------------------------------
@@ -198,7 +201,11 @@ def _class_name(first: int, width: int) -> str:
 
 
 def _totals(
-    quality: Json, counts: Sequence[Mapping[str, str]], summaries: Json, tables: Sequence[Json]
+    quality: Json,
+    counts: Sequence[Mapping[str, str]],
+    summaries: Json,
+    tables: Sequence[Json],
+    gaps: Json,
 ) -> Json:
     sources = quality["sources"].values()
     agree = sum(row["expected"] == row["found"] for row in counts)
@@ -218,6 +225,7 @@ def _totals(
             "app_type_id": summaries["app_type_id"]["unknown"]["record_count"],
             "point_log_inst_id": sum(first["records"].values()),
         },
+        "records_missing": gaps["missing"],
         "checks": {"passed": agree, "failed": len(counts) - agree},
         "assumptions": {"hold": hold, "fail": len(quality["assumptions"]) - hold},
     }
@@ -227,10 +235,12 @@ def _since(former: Path, totals: Json, files: Mapping[str, str]) -> Json | None:
     """What is different from the run before; None if there is none on record."""
     try:
         before = read_json(former)
-        old_files, old_totals = before["files"], before["totals"]
+        old_files, old_totals = before["files"], _flat(before["totals"])
+        if before["format"] != FORMAT or not all(type(n) is int for n in old_totals.values()):
+            return None
         return {
-            "run": before["run"],
-            "made_at": before["made_at"],
+            "run": str(before["run"]),
+            "made_at": str(before["made_at"]),
             "new": sorted(files.keys() - old_files.keys()),
             "gone": sorted(old_files.keys() - files.keys()),
             "changed": sorted(
@@ -238,12 +248,27 @@ def _since(former: Path, totals: Json, files: Mapping[str, str]) -> Json | None:
             ),
             "totals": {
                 name: {"before": old_totals[name], "now": now}
-                for name, now in totals.items()
-                if isinstance(now, int) and old_totals[name] != now
+                for name, now in _flat(totals).items()
+                if old_totals[name] != now
             },
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _flat(totals: Json) -> dict[str, int]:
+    """Totals without levels.
+
+    >>> _flat({"facts": 3, "checks": {"failed": 0}})
+    {'facts': 3, 'checks failed': 0}
+    """
+    flat = {}
+    for name, total in totals.items():
+        if isinstance(total, dict):
+            flat.update({f"{name} {part}": count for part, count in total.items()})
+        else:
+            flat[name] = total
+    return flat
 
 
 def _tasks(graph: Sequence[TaskShown], notes: Mapping[str, TaskNote], run: str) -> list[Json]:
@@ -291,9 +316,10 @@ def _rejected(sources: Json, quarantine: Path) -> list[Json]:
     for name, source in sources.items():
         left = dict(source["quarantined"])
         files = [quarantine / f"{name}.csv", *sorted((quarantine / name).glob("*.csv"))]
+        files = [path for path in files if path.is_file()]
         for path in files:
-            if not left or not path.is_file():
-                continue
+            if not left:
+                break
             for row in read_rows(path):
                 kind = next((k for k in left if (row["reason"] or "").startswith(k)), None)
                 if kind is None:
@@ -308,6 +334,7 @@ def _rejected(sources: Json, quarantine: Path) -> list[Json]:
                         "reason": row["reason"][:_LONGEST_ROW],
                         "row": (row["row"] or "")[:_LONGEST_ROW],
                         "quarantine": path.relative_to(quarantine).as_posix(),
+                        "other_files": len(files) - 1,
                     }
                 )
                 if not left:
@@ -369,7 +396,7 @@ def _advise(overview: Json) -> Iterable[str]:
         lost = sum(hop["records"].values())
         if lost and hop["parent"] not in capped:
             yield (
-                f"{lost:,} log records lead to rows that {hop['parent']} does not have (such as "
+                f"{hop['parent']} lacks rows that {count_of(lost, 'log record')} need (such as "
                 f"{hop['key']} {_listed([str(key) for key in hop['examples'][:3]])}): find out "
                 "whether the export left them out."
             )
@@ -379,19 +406,21 @@ def _advise(overview: Json) -> Iterable[str]:
             f"meant, name it in luigi.cfg: {item['line']}"
         )
     if overview["totals"]["rows_quarantined"]:
-        yield (
-            f"Look at the {overview['totals']['rows_quarantined']:,} quarantined rows; a mended "
-            "file is taken up by the next run."
-        )
+        rows = count_of(overview["totals"]["rows_quarantined"], "row")
+        yield f"Look at what was quarantined ({rows}); a mended file is taken up by the next run."
     gaps = overview["gaps"]
+    cut_off = any(name in LOG_KINDS.values() for name in capped)
     if gaps["missing"]:
         yield (
-            f"{gaps['with_gaps']:,} log instances have fewer records than their step lets expect "
+            f"{count_of(gaps['with_gaps'], 'log instance')} with fewer records than expected "
             f"({gaps['missing']:,} are missing); the worst: "
             f"{_listed([str(key) for key in gaps['worst']])}."
         )
     if gaps["silent"]:
-        yield f"{gaps['silent']:,} log instances have no record at all: are they switched off?"
+        yield (
+            f"{count_of(gaps['silent'], 'log instance')} without any record: switched off"
+            f"{', or lost where the export was cut off' if cut_off else ''}?"
+        )
     for assumption in overview["assumptions"]:
         if not assumption["holds"]:
             yield f"An assumption does not hold: {assumption['assumption']}"

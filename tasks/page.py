@@ -138,7 +138,7 @@ def _over_time(reports: Path) -> dict[str, Any]:
     }
     untimed = rows.pop("", None)
     bucket = next((of for _, _, of in rows.values()), "day")
-    starts = fill_buckets(sorted(rows), bucket)
+    starts, uneven = fill_buckets(sorted(rows), bucket)
     counts = [rows.get(start, (0, 0))[:2] for start in starts]
     labels = [_bucket_name(start, bucket) for start in starts]
     table = [(start, *count) for start, count in zip(starts, counts, strict=True)]
@@ -147,6 +147,7 @@ def _over_time(reports: Path) -> dict[str, Any]:
     return {
         "bucket": bucket,
         "table": table,
+        "uneven": uneven,
         "untimed": 0 if untimed is None else sum(untimed[:2]),
         "chart": draw_columns(
             labels,
@@ -162,22 +163,22 @@ def _over_time(reports: Path) -> dict[str, Any]:
     }
 
 
-def fill_buckets(starts: Sequence[str], bucket: str) -> list[str]:
+def fill_buckets(starts: Sequence[str], bucket: str) -> tuple[list[str], bool]:
     """The starts of buckets, with those between them in which nothing was recorded.
 
-    As they are, if far too many lie between: then one clock was wrong.
+    As they are and True, if far too many lie between: then one clock was wrong.
 
     >>> fill_buckets(["2024-01-01 00:00:00", "2024-03-01 00:00:00"], "month")
-    ['2024-01-01 00:00:00', '2024-02-01 00:00:00', '2024-03-01 00:00:00']
+    (['2024-01-01 00:00:00', '2024-02-01 00:00:00', '2024-03-01 00:00:00'], False)
     """
     filled: list[str] = []
     for start in starts:
         while filled and (following := _following(filled[-1], bucket)) < start:
             filled.append(following)
             if len(filled) > _MOST_BUCKETS:
-                return list(starts)
+                return list(starts), True
         filled.append(start)
-    return filled
+    return filled, False
 
 
 _MOST_BUCKETS = 500
@@ -207,7 +208,7 @@ def _heat(reports: Path) -> dict[str, Any]:
         counts[int(row["unit_id"])][row["bucket_start"]] = int(row["record_count"])
         starts.add(row["bucket_start"])
         bucket = row["bucket"]
-    columns = fill_buckets(sorted(starts), bucket)
+    columns, uneven = fill_buckets(sorted(starts), bucket)
     largest = sorted(counts, key=lambda unit: -sum(counts[unit].values()))[:SHOWN_UNITS]
     units = sorted(largest)
     values = [[counts[unit].get(start, 0) for start in columns] for unit in units]
@@ -223,6 +224,7 @@ def _heat(reports: Path) -> dict[str, Any]:
         "columns": labels,
         "table": [(name, *of_unit) for name, of_unit in zip(names, values, strict=True)],
         "most": most,
+        "uneven": uneven,
         "chart": draw_heat_map(
             names,
             labels,

@@ -28,6 +28,15 @@ def readable(value: object, letters: int = _LONGEST) -> str:
     return shown if len(shown) <= letters else shown[: letters - 1] + "…"
 
 
+def count_of(count: int, thing: str) -> str:
+    """How many there are of a thing.
+
+    >>> count_of(1, "row"), count_of(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def link_to(folder: Path, reports: Path) -> str:
     """Where a folder is, as a page in the folder of the reports links to it."""
     try:

@@ -92,8 +92,8 @@ class _FilesHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # noqa: N802 (http.server's name)
         """Send a file, or the list of a folder's files."""
-        found = find_file(self.served, self.path)
-        if found is None and self.path.partition("?")[0] == "/index.html":
+        found = find_file(self.served, self.path) if self._is_meant() else None
+        if found is None and self._is_meant() and self.path.partition("?")[0] == "/index.html":
             found = self.served["/"]  # Before a first run has made it.
         if found is None or (found.is_dir() and not self._at_folder()):
             self.send_error(HTTPStatus.NOT_FOUND)
@@ -104,6 +104,11 @@ class _FilesHandler(BaseHTTPRequestHandler):
             self._send_file(found / "index.html" if found.is_dir() else found)
 
     do_HEAD = do_GET  # noqa: N815 (http.server's name)
+
+    def _is_meant(self) -> bool:
+        """Whether the address was that of this machine: pages of others may not read here."""
+        host = self.headers.get("Host", ADDRESS).partition(":")[0]
+        return host in (ADDRESS, "localhost")
 
     def _at_folder(self) -> bool:
         """Whether links relative to the folder work from this address."""

@@ -21,9 +21,20 @@ def spreadsheet_text(value: object) -> object:
     >>> spreadsheet_text(-1)
     -1
     """
-    if isinstance(value, str) and value.startswith(_STARTS):
+    if isinstance(value, str) and value.lstrip("'").startswith(_STARTS):
         return f"'{value}"
     return value
+
+
+def plain_text(text: str) -> str:
+    """The text for which `spreadsheet_text` gives this one.
+
+    >>> [plain_text(str(spreadsheet_text(text))) for text in ("=1+1", "'=1", "'tis", "Fan")]
+    ['=1+1', "'=1", "'tis", 'Fan']
+    """
+    if text.startswith("'") and text.lstrip("'").startswith(_STARTS):
+        return text[1:]
+    return text
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import posixpath
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote, urljoin
+from urllib.parse import unquote
 
 from tasks.console import print_lines
 from tasks.errors import PipelineError
@@ -53,17 +54,10 @@ def show_ui(port: int, reports_port: int, workers: int | None, run: bool) -> int
         PipelineError: The pages cannot be served.
     """
     settings().staging_dir.mkdir(parents=True, exist_ok=True)
-    quarantine = settings().staging_dir / "quarantine"
-    folders = {
-        "/": settings().reports_dir,
-        "/quarantine/": quarantine,
-        _as_linked(quarantine): quarantine,
-        "/logs/": settings().logs_dir,
-    }
     scheduler, reports = f"http://{ADDRESS}:{port}", f"http://{ADDRESS}:{reports_port}"
     with ExitStack() as stack:
         stopped = stack.enter_context(_stopped_by_signal())
-        stack.enter_context(serve_files(folders, reports_port))
+        stack.enter_context(serve_files(served_folders(), reports_port))
         _refuse_port_in_use(port)
         luigid = stack.enter_context(_child(["scheduler", str(port)], signal.SIGTERM))
         _wait_for_scheduler(luigid, port, stopped)
@@ -81,10 +75,17 @@ def show_ui(port: int, reports_port: int, workers: int | None, run: bool) -> int
     return status
 
 
-def _as_linked(quarantine: Path) -> str:
-    """Where a browser looks for a file of the quarantine to which the report page links."""
-    # A way up from the topmost folder leads nowhere.
-    return unquote(urljoin("/", f"{link_to(quarantine, settings().reports_dir)}/"))
+def served_folders() -> dict[str, Path]:
+    """Beginning of an address -> the folder that is served below it."""
+    quarantine = settings().staging_dir / "quarantine"
+    # Where a browser looks for what the report page links to: no way leads up from the top.
+    linked = posixpath.normpath(f"/{unquote(link_to(quarantine, settings().reports_dir))}")
+    return {
+        "/": settings().reports_dir,
+        "/quarantine/": quarantine,
+        f"{linked}/": quarantine,
+        "/logs/": settings().logs_dir,
+    }
 
 
 def _addresses(scheduler: str, reports: str) -> Iterator[str]:

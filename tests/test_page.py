@@ -9,6 +9,7 @@ import json
 import re
 import time
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import jsonschema
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from config.warehouse import SUMMARY_LEVELS, TABLES
 from tasks.overview import read_json
 from tasks.page import write_page
+from tasks.reports_server import find_file
+from tasks.ui import served_folders
 from tests.conftest import ROOT, Project, make_project
 from tests.hostile import NAMES
 from tests.html_page import Page
@@ -197,7 +200,7 @@ def test_run_json_has_the_documented_shape(ran: Project, hostile: Project) -> No
 def test_the_page_tells_what_changed_since_the_run_before(ran: Project) -> None:
     before = read_json(ran.reports / "run.json")
     assert before["since"] is None
-    assert {task["done"] for task in before["tasks"]} <= {"built", "unchanged", "under way"}
+    assert {task["done"] for task in before["tasks"]} == {"built", "under way"}
     with (ran.data / "LOG_RCD_B.csv").open("a", encoding="utf-8") as stream:
         stream.write("6,3,2024-06-01 00:03:00,1,OK\n7,broken\n")
     with (ran.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
@@ -226,6 +229,14 @@ def test_the_page_tells_what_changed_since_the_run_before(ran: Project) -> None:
     assert (ran.reports / link).read_text(encoding="utf-8").count("\n") == 2
 
 
+def test_the_page_tells_of_more_that_is_unknown_than_before(ran: Project) -> None:
+    ran.edit("APP_TYPE_REF.csv", "12,4,8", "99,4,8")
+    assert ran.luigi("AllReports").status == 0
+    totals = read_json(ran.reports / "run.json")["since"]["totals"]
+    assert totals["facts_unknown unit_id"] == {"before": 4, "now": 7}
+    assert "facts unknown unit id: 4 before, 7 now" in (ran.reports / "index.html").read_text()
+
+
 def test_every_task_that_ran_tells_how_long_it_took(page: Page, figures: dict) -> None:
     shown = {row["task"]: row for row in page.rows("tasks")}
     assert {task["task"] for task in figures["tasks"]} == set(shown)
@@ -248,7 +259,9 @@ def test_a_page_that_was_deleted_or_edited_is_made_again(ran: Project) -> None:
 
 
 def test_a_damaged_record_of_the_run_before_does_no_harm(ran: Project) -> None:
-    for content in ("{", "[]", '{"files": 3}', ""):
+    odd = read_json(ran.reports / "run.json")
+    odd["totals"]["facts"] = "many"
+    for content in ("{", "[]", '{"files": 3}', "", json.dumps(odd)):
         (ran.reports / "run.json").write_text(content)
         assert ran.luigi("AllReports").status == 0
         assert read_json(ran.reports / "run.json")["since"] is None
@@ -274,9 +287,26 @@ def test_hostile_values_are_shown_as_they_are(hostile: Project) -> None:
     page = Page(hostile.reports / "index.html")
     names = {row["app_type_description"] for row in page.rows("table-app_type_id")}
     assert NAMES[0] in names
-    assert "{{ 7 * 7 }}{% raw %}" in names
+    assert {"{{ 7 * 7 }}{% raw %}", "=1+1", "@SUM(1)"} <= names
+    told = read_json(hostile.reports / "run.json")["summaries"]["app_type_id"]["largest"]
+    assert "=1+1 (2)" in {item["name"] for item in told}
     assert all(len(name) <= 200 for name in names)
     assert any("<script>" in row["the row as it came"] for row in page.rows("rejected"))
+
+
+def test_links_to_the_quarantine_lead_there_over_http_too(
+    hostile: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(hostile.reports / "index.html")
+    links = {v for t, n, v in page.attributes if (t, n) == ("a", "href") and "quarantine" in v}
+    assert links
+    monkeypatch.chdir(hostile.folder)
+    for link in links:
+        assert (hostile.reports / link).is_file()
+        asked = urlsplit(urljoin("http://127.0.0.1/index.html", link)).path
+        # Browsers lead no way up from the top.
+        found = find_file(served_folders(), "/" + asked.lstrip("/.").removeprefix("./"))
+        assert found == (hostile.reports / link).resolve()
 
 
 def test_a_spreadsheet_runs_no_value_as_a_formula(hostile: Project) -> None:

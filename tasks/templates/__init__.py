@@ -10,6 +10,8 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
+from tasks.page_text import count_of
+
 _MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|])")
 
 
@@ -66,6 +68,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["of"] = count_of
     return environment
 
 

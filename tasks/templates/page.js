@@ -82,6 +82,17 @@
     find();
   }
 
+  // Only what has to be scrolled needs to be reached by the keyboard.
+  const reach = () => {
+    for (const part of document.querySelectorAll(".scroll")) {
+      const scrolled = part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight;
+      part.tabIndex = scrolled ? 0 : -1;
+    }
+  };
+  addEventListener("resize", reach);
+  addEventListener("toggle", reach, true);
+  reach();
+
   // A link to something within a closed part opens it.
   const open = () => {
     let target = null;
