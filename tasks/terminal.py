@@ -306,7 +306,6 @@ def _make_console(encoding: str) -> rich.console.Console:
             file=_drawing(encoding),
             force_terminal=True,
             force_interactive=True,
-            color_system=None if os.environ.get("NO_COLOR") else "auto",
             legacy_windows=False,
             markup=False,
             emoji=False,

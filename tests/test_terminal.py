@@ -190,19 +190,23 @@ def test_where_no_cursor_can_be_moved_lines_are_plain(
 
 
 def test_lines_of_several_processes_are_not_torn(project: Project) -> None:
+    # Far longer than what a system writes to a pipe in one piece.
     chatter = (
-        "[logger.warning('%s begin %s end', mark, 'xyz' * 300)"
-        " for turn in range(40) for mark in ['%d.%d' % (os.getpid(), turn)]]"
+        "[logger.warning('%s', chr(10).join(f'{mark} line {line} ' + 'xyz' * 100"
+        " for line in range(40))) for turn in range(10) for mark in [f'{self.table}.{turn}']]"
     )
     command = slowly(project, f"time.sleep(1.2); {chatter}; time.sleep(0.5)")
     script = project.folder / "slow.py"
     script.write_text(script.read_text().replace('if self.table == "POINT"', "if True"))
-    seen = on_terminal(project, [*command, "--workers", "4"], columns=1000)
+    seen = on_terminal(project, [*command, "--workers", "4"], columns=400)
     assert seen.status == 0
-    lines = [line for line in seen.lines if "begin" in line or "end" in line or "xyz" in line]
-    pattern = rf"\d\d:\d\d:\d\d WARNING (\d+\.\d+) begin {'xyz' * 300} end"
-    marks = [match[1] for line in lines if (match := re.fullmatch(pattern, line))]
-    assert len(lines) == len(marks) == len(set(marks)) == 7 * 40
+    told = [line for line in seen.lines if "xyz" in line]
+    pattern = re.compile(rf"(?:\d\d:\d\d:\d\d WARNING )?(\w+\.\d+) line (\d+) {'xyz' * 100}")
+    found = [match.groups() for line in told if (match := pattern.fullmatch(line))]
+    assert len(found) == len(told) == 7 * 10 * 40
+    for first in range(0, len(found), 40):  # The lines of each text stand together.
+        mark = found[first][0]
+        assert found[first : first + 40] == [(mark, str(line)) for line in range(40)]
 
 
 def test_what_a_task_writes_itself_stands_above_the_bars(project: Project) -> None:
@@ -211,11 +215,14 @@ def test_what_a_task_writes_itself_stands_above_the_bars(project: Project) -> No
     assert "my own line" in seen.lines
 
 
-def test_an_interruption_leaves_the_terminal_as_it_was(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interruption_leaves_the_terminal_as_it_was(
+    project: Project, tmp_path: Path, workers: str
+) -> None:
     (tmp_path / "tmp").mkdir()
     seen = on_terminal(
         project,
-        slowly(project, "time.sleep(60)"),
+        [*slowly(project, "time.sleep(60)"), "--workers", workers],
         {"TMPDIR": str(tmp_path / "tmp")},
         interrupt_at="staging, 4 rows",
     )
@@ -227,6 +234,22 @@ def test_an_interruption_leaves_the_terminal_as_it_was(project: Project, tmp_pat
     assert not seen.cursor_is_hidden
     assert list((tmp_path / "tmp").glob("pipeline-*")) == []
     assert project.luigi("AllReports").status == 0
+
+
+def test_the_process_of_a_task_says_nothing_of_an_interruption(project: Project) -> None:
+    (project.folder / "interrupted.py").write_text(
+        "import multiprocessing, sys, types\n"
+        "from tasks.terminal import RunningTask\n"
+        "def work():\n"
+        "    with RunningTask(types.SimpleNamespace(task='POINT')):\n"
+        "        raise KeyboardInterrupt\n"
+        "process = multiprocessing.get_context('fork').Process(target=work)\n"
+        "process.start()\n"
+        "process.join()\n"
+        "sys.exit(process.exitcode)\n"
+    )
+    result = project.run(sys.executable, "interrupted.py")
+    assert (result.status, result.err) == (130, "")
 
 
 # --- failures --------------------------------------------------------------------------------
@@ -277,6 +300,7 @@ def test_an_unexpected_error_is_told_in_a_line_and_its_traceback_is_in_the_log(
         "CsvToParquet:POINT\nZeroDivisionError: division by zero\n"
         "The traceback is in logs/pipeline.log.\n"
     )
+    assert result.err.count("division by zero") == 1
     assert "Traceback" not in result.err
     assert 'slow.py", line 12, in build_part\n    1 / 0\n' in result.log
 
@@ -391,7 +415,7 @@ def test_the_log_has_luigis_lines_and_ours(project: Project) -> None:
 def test_two_runs_at_once_write_whole_lines(project: Project) -> None:
     runs = [
         subprocess.Popen(
-            ["luigi", *RUN],
+            ["luigi", "--module", "tasks", "EnrichedLogs", "--local-scheduler"],
             cwd=project.folder,
             env=project.environment(),
             stdout=subprocess.DEVNULL,
