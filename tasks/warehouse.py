@@ -581,7 +581,8 @@ def _column_as_stored(column: pa.Array) -> pa.Array:
 
 def _prepare(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _writing(path) as connection:
+    # Another run may be loading for the first time: then even a look has to wait.
+    with _writing(path, _WAIT_MS / 1000) as connection:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # Of a file that is new.
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
         if not names >= _KEPT_BESIDE:
@@ -598,14 +599,19 @@ def _prepare(path: Path) -> None:
 def _keep_readers_apart(path: Path) -> None:
     """From now on readers see the former rows while a load is under way."""
     with _writing(path) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            # Somebody else is at the database. Their load, or the next one, sees to it.
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[sqlite3.Connection]:
+def _writing(path: Path, wait_s: float = _SHORT_WAIT_S) -> Iterator[sqlite3.Connection]:
     """A connection of Python's SQLite that writes a little, and commits."""
     try:
-        with closing(sqlite3.connect(path, timeout=_SHORT_WAIT_S)) as connection, connection:
+        with closing(sqlite3.connect(path, timeout=wait_s)) as connection, connection:
             yield connection
     except sqlite3.Error as error:
         raise PipelineError(
