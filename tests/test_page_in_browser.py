@@ -185,6 +185,12 @@ def test_it_is_printed_on_white_with_nothing_to_scroll(opened: Opened, tmp_path:
     )
     assert heights
     assert all(overflow == "visible" for _, _, overflow in heights)
+    opened.page.set_viewport_size({"width": 700, "height": 1000})  # A4, less its margins.
+    cut = opened.page.evaluate(
+        "() => [...document.querySelectorAll('table, svg, p, li, pre')]"
+        ".filter(e => e.getBoundingClientRect().right > 701).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert cut == []
     printed = opened.page.pdf(path=tmp_path / "page.pdf", format="A4")
     assert printed.startswith(b"%PDF")
 
