@@ -194,6 +194,23 @@ def test_run_json_has_the_documented_shape(ran: Project, hostile: Project) -> No
         jsonschema.validate(read_json(project.reports / "run.json"), schema)
 
 
+def check_profiles(project: Project) -> None:
+    """The page says of each column what `profile.json` has."""
+    page = Page(project.reports / "index.html")
+    for name, source in read_json(project.reports / "profile.json").items():
+        for row, column in zip(page.rows(f"columns-{name}"), source["columns"], strict=True):
+            assert row["column"].startswith(column["name"])
+            about = "" if column["distinct_is_exact"] else "about "
+            assert row["distinct"] == f"{about}{column['distinct']:,}"
+            unique = column["distinct"] == column["rows"] - column["nulls"] > 0
+            told = "none stands twice" in row["most frequent (rows)"]
+            assert told == (unique and column["distinct_is_exact"]), (name, column["name"])
+
+
+def test_profiles_are_those_of_the_file(ran: Project) -> None:
+    check_profiles(ran)
+
+
 # --- from run to run -------------------------------------------------------------------------
 
 
@@ -345,3 +362,4 @@ def test_at_the_samples_size_a_page_is_small_and_quickly_made(tmp_path: Path) ->
     assert time.process_time() - began < 1
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
     assert page.stat().st_size < 2_000_000
+    check_profiles(project)
