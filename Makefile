@@ -9,7 +9,6 @@ READY := $(VENV)/.installed
 
 run: sources
 	$(BIN)/luigi --module tasks AllReports --local-scheduler
-	@$(BIN)/python -m tasks where
 
 ui: sources # in the central scheduler, with its pages; ends with Ctrl-C
 	@exec $(BIN)/python -m tasks ui
