@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from config.declarations import UNKNOWN, Type
@@ -287,12 +288,28 @@ def _profiles(reports: Path, sources: Json) -> list[dict[str, Any]]:
             "audit": audit,
             "grain": profiles[name]["grain"],
             "columns": [
-                {**column, "chart": _small_histogram(column["histogram"], column["type"])}
+                {
+                    **column,
+                    "chart": _small_histogram(column["histogram"], column["type"]),
+                    "classes": _classes(column["histogram"], column["type"]),
+                }
                 for column in profiles[name]["columns"]
             ],
         }
         for name, audit in sources.items()
     ]
+
+
+def _classes(histogram: Json | None, kind: str) -> list[tuple[object, int]]:
+    """Where each class of a histogram begins, and the rows in it."""
+    if histogram is None:
+        return []
+    starts: list[object] = histogram["edges"][:-1]
+    if kind == Type.TIMESTAMP:
+        # Any year: a class may begin before the first one that Python knows.
+        moments = (np.datetime64(int(edge * 1_000_000), "us") for edge in histogram["edges"][:-1])
+        starts = [str(moment).replace("T", " ").removesuffix(".000000") for moment in moments]
+    return list(zip(starts, histogram["counts"], strict=True))
 
 
 def _small_histogram(histogram: Json | None, kind: str) -> Markup:

@@ -26,7 +26,7 @@ class Page(HTMLParser):
         self.attributes: list[tuple[str, str, str]] = []
         self.scripts: list[str] = []
         self._open: list[tuple[str, str | None]] = []
-        self._table: list[list[str]] | None = None
+        self._within: list[list[list[str]]] = []  # Tables, and those in their cells.
         self.feed(self.text)
         self.close()
         assert not self._open, f"not closed: {self._open}"
@@ -40,11 +40,12 @@ class Page(HTMLParser):
             assert given["id"] not in self.texts, f"id {given['id']} stands twice"
             self.texts[given["id"]] = ""
         if tag == "table":
-            self._table = self.tables.setdefault(given.get("id", f"#{len(self.tables)}"), [])
-        elif tag == "tr" and self._table is not None:
-            self._table.append([])
-        elif tag in ("td", "th") and self._table is not None:
-            self._table[-1].append("")
+            name = given.get("id", f"#{len(self.tables)}")
+            self._within.append(self.tables.setdefault(name, []))
+        elif tag == "tr":
+            self._within[-1].append([])
+        elif tag in ("td", "th"):
+            self._within[-1][-1].append("")
         elif tag == "script":
             self.scripts.append("")
 
@@ -57,7 +58,7 @@ class Page(HTMLParser):
         opened, _ = self._open.pop()
         assert opened == tag, f"<{opened}> is closed by </{tag}>"
         if tag == "table":
-            self._table = None
+            self._within.pop()
 
     def handle_data(self, data: str) -> None:
         for tag, name in self._open:
@@ -66,8 +67,8 @@ class Page(HTMLParser):
             if tag == "script":
                 self.scripts[-1] += data
         inside = {tag for tag, _ in self._open}
-        if self._table and inside & {"td", "th"} and "svg" not in inside:
-            self._table[-1][-1] += data
+        if inside & {"td", "th"} and "svg" not in inside and self._within[-1]:
+            self._within[-1][-1][-1] += data
 
     def rows(self, table: str) -> list[dict[str, str]]:
         """The rows of a table by its header."""

@@ -205,6 +205,14 @@ def check_profiles(project: Project) -> None:
             unique = column["distinct"] == column["rows"] - column["nulls"] > 0
             told = "none stands twice" in row["most frequent (rows)"]
             assert told == (unique and column["distinct_is_exact"]), (name, column["name"])
+            if column["histogram"] is not None:
+                (classes,) = re.findall(
+                    rf"<caption>{name}.{column['name']}, rows by class</caption>.*?</table>",
+                    page.text,
+                    flags=re.DOTALL,
+                )
+                counts = re.findall(r'<td class="n">([\d,]+)</td>', classes)
+                assert [int(n.replace(",", "")) for n in counts] == column["histogram"]["counts"]
 
 
 def test_profiles_are_those_of_the_file(ran: Project) -> None:
