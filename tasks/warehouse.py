@@ -669,6 +669,8 @@ class _Load:
         """Take the write lock, by a first statement that writes; wait if another run has it."""
         from adbc_driver_manager import Error
 
+        # What looks at the catalog, as this does, waits for another run's first load.
+        self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
         self.query(f"PRAGMA cache_size = -{_SORT_KIB}")
         self.query("PRAGMA threads = 2")
         # A first statement that writes takes the lock.
