@@ -684,6 +684,8 @@ class _Load:
             logger.warning("%s: another program writes to the warehouse; waiting", self.table.name)
             self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
             self.run(first)
+        # The commit waits for readers.
+        self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
         mine = f"FROM load_receipt WHERE table_name = '{self.table.name}'"
         self.former_bytes = self.query(f"SELECT size_bytes {mine} AND size_bytes IS NOT NULL")
         self.run(f"DELETE {mine}")
