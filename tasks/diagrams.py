@@ -47,10 +47,10 @@ class Line(NamedTuple):
 
 
 def rank(names: Sequence[str], parents: Mapping[str, Collection[str]]) -> dict[str, int]:
-    """The column of each box: behind all that it comes from.
+    """The column of each box: behind all that it comes from, as far as they go round in no ring.
 
     Args:
-        names: Of the boxes; nothing may come from itself.
+        names: Of the boxes.
         parents: Box -> the boxes that it comes from.
 
     >>> rank(["a", "b", "c"], {"c": ["a", "b"], "b": ["a"]})
@@ -60,6 +60,7 @@ def rank(names: Sequence[str], parents: Mapping[str, Collection[str]]) -> dict[s
 
     def find(name: str) -> int:
         if name not in ranks:
+            ranks[name] = 0  # Where a ring comes back to it.
             ranks[name] = 1 + max((find(parent) for parent in parents.get(name, ())), default=-1)
         return ranks[name]
 

@@ -121,11 +121,15 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(path: Path) -> Iterable[dict[str, str]]:
-    """The rows of a CSV file, streamed; texts as they were before they were made safe."""
+    """The rows of a report's CSV file, streamed; texts as they were before they were made safe."""
+    for row in _read_raw_rows(path):
+        yield {name: plain_text(text) for name, text in row.items()}
+
+
+def _read_raw_rows(path: Path) -> Iterable[dict[str, str]]:
     csv.field_size_limit(2**31 - 1)  # A quarantined row may be as long as its file.
     with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            yield {name: plain_text(text or "") for name, text in row.items()}
+        yield from csv.DictReader(stream)
 
 
 # --- the parts -------------------------------------------------------------------------------
@@ -320,8 +324,8 @@ def _rejected(sources: Json, quarantine: Path) -> list[Json]:
         for path in files:
             if not left:
                 break
-            for row in read_rows(path):
-                kind = next((k for k in left if (row["reason"] or "").startswith(k)), None)
+            for row in _read_raw_rows(path):
+                kind = next((k for k in left if row["reason"].startswith(k)), None)
                 if kind is None:
                     continue
                 found.append(
@@ -332,7 +336,7 @@ def _rejected(sources: Json, quarantine: Path) -> list[Json]:
                         "file": row["file"],
                         "line": int(row["line"]),
                         "reason": row["reason"][:_LONGEST_ROW],
-                        "row": (row["row"] or "")[:_LONGEST_ROW],
+                        "row": row["row"][:_LONGEST_ROW],
                         "quarantine": path.relative_to(quarantine).as_posix(),
                         "other_files": len(files) - 1,
                     }

@@ -193,7 +193,7 @@ def _following(start: str, bucket: str) -> str:
         moment += {"hour": timedelta(hours=1), "week": timedelta(weeks=1)}.get(
             bucket, timedelta(days=1)
         )
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+    return moment.isoformat(" ")
 
 
 def _bucket_name(start: str, bucket: str) -> str:
@@ -343,7 +343,7 @@ def _star(tables: Sequence[Json]) -> Markup:
     """The tables with their keys, drawn from the live schema."""
     names = {table["name"] for table in tables}
     parents = {
-        # A table that someone has put in the place of one may refer to anything.
+        # A column that someone has added may refer to anything.
         table["name"]: {target.partition(".")[0] for target in table["references"].values()} & names
         for table in tables
     }
@@ -360,7 +360,7 @@ def _star(tables: Sequence[Json]) -> Markup:
         columns[places[name]].append(Box(name, f"{name} ({table['rows']:,})", rows, kind))
         for column, target in table["references"].items():
             parent, _, key = target.partition(".")
-            if parent in parents[name]:
+            if parent in parents[name] and parent != name:
                 lines.append(Line(parent, name, key, column))
     return draw_boxes(columns, lines, label="The tables of the warehouse and their keys")
 

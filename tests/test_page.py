@@ -160,6 +160,15 @@ def test_the_diagram_has_every_column_and_every_key(ran: Project, page: Page) ->
             assert f"<title>{parent}.{key} to {table.name}.{name}</title>" in star
 
 
+def test_a_column_that_someone_added_stands_in_the_diagram_wherever_it_points(ran: Project) -> None:
+    ran.change("ALTER TABLE dim_unit ADD COLUMN above INTEGER REFERENCES dim_unit (unit_id)")
+    result = ran.luigi("AllReports")
+    assert result.status == 0, result.log
+    page = Page(ran.reports / "index.html")
+    assert ">FK above</text>" in page.text
+    assert "not declared" in page.texts["table-dim_unit"]
+
+
 def test_the_lineage_leads_from_every_source_file_to_the_reports(page: Page) -> None:
     lineage = re.findall(r'<svg class="diagram".*?</svg>', page.text, flags=re.DOTALL)[1]
     for line in (
