@@ -61,13 +61,17 @@ class DigestCache:
     """SHA-256 of files, remembered by path, size, modification time and inode.
 
     Args:
-        path: JSON file in which it is kept between runs; lost entries only cost time.
+        path: File in which it is kept between runs and told to other processes: a JSON list a
+            line, the last one on a file counts. Lost lines only cost time.
     """
 
     def __init__(self, path: Path):
         self._path = path
-        self._known: dict[str, dict[str, Any]] | None = None
-        self._changed = False
+        self._known: dict[str, _Found] = {}
+        self._new: dict[str, _Found] = {}
+        self._read_inode = 0
+        self._read_bytes = 0
+        self._read_lines = 0
         self.read_only = False
 
     def digest(self, path: Path) -> str | None:
@@ -82,6 +86,8 @@ class DigestCache:
             what: The name of that thing.
             find: Finds it; asked again only if the file may have changed.
         """
+        if not looking():
+            self.load()
         try:
             found = self._remember(path, what, find)
         except OSError:
@@ -92,51 +98,112 @@ class DigestCache:
 
     def prepare(self, paths: Iterable[Path]) -> None:
         """Hash files side by side, those that have to be."""
-        with ThreadPoolExecutor(THREADS) as pool, contextlib.suppress(OSError):
-            list(pool.map(lambda path: self._remember(path, "sha256", _sha256), paths))
+        self.load()
+        unknown = []
+        for path in paths:
+            with contextlib.suppress(OSError):  # Told where the file is read.
+                if self._recall(path, path.stat(), "sha256") is None:
+                    unknown.append(path)
+        if unknown:
+            with ThreadPoolExecutor(THREADS) as pool, contextlib.suppress(OSError):
+                list(pool.map(lambda path: self._remember(path, "sha256", _sha256), unknown))
 
     def _remember(self, path: Path, what: str, find: Callable[[Path], str | None]) -> str | None:
         before = path.stat()
-        stat = [before.st_size, before.st_mtime_ns, before.st_ino]
-        # Relative or not: the inode tells which file it is.
-        key = f"{what} {os.fspath(path)}"
-        known = self._load().get(key)
-        racy_ns = _FINE_RACY_NS if before.st_mtime_ns % 1_000_000_000 else _RACY_NS
-        if (
-            known is not None
-            and known["stat"] == stat
-            and before.st_mtime_ns + racy_ns < known["found_ns"]
-        ):
-            found: str = known["found"]
-            return found
+        known = self._recall(path, before, what)
+        if known is not None:
+            return known
         found_ns = time.time_ns()
-        new = find(path)
-        if new is not None:
-            self._load()[key] = {"stat": stat, "found": new, "found_ns": found_ns}
-            self._changed = True
-        return new
+        content = find(path)
+        if content is not None:
+            found = _Found(before.st_size, before.st_mtime_ns, before.st_ino, found_ns, content)
+            self._known[_key(path, what)] = self._new[_key(path, what)] = found
+        return content
+
+    def _recall(self, path: Path, now: os.stat_result, what: str) -> str | None:
+        """What is known of a file; None if it may have changed since."""
+        known = self._known.get(_key(path, what))
+        if known is None or known[:3] != (now.st_size, now.st_mtime_ns, now.st_ino):
+            return None
+        racy_ns = _FINE_RACY_NS if now.st_mtime_ns % 1_000_000_000 else _RACY_NS
+        return known.content if now.st_mtime_ns + racy_ns < known.found_ns else None
+
+    def load(self) -> None:
+        """Take up what was kept since the last time, by whatever process."""
+        try:
+            with self._path.open("rb") as stream:
+                now = os.fstat(stream.fileno())
+                if now.st_ino != self._read_inode or now.st_size < self._read_bytes:
+                    self._read_inode, self._read_bytes, self._read_lines = now.st_ino, 0, 0
+                if now.st_size > self._read_bytes:
+                    stream.seek(self._read_bytes)
+                    lines = stream.read().splitlines()
+                    self._read_bytes = stream.tell()
+                    self._read_lines += len(lines)
+                    self._known |= dict(_found_in(lines))
+        except OSError:
+            return
 
     def save(self) -> None:
-        """Keep what was found for the next run."""
-        if self._changed and not self.read_only:
-            with contextlib.suppress(OSError):  # What is not kept is found again.
-                # Other processes have found things too.
-                self._known = {**self._read(), **self._load()}
-                write_atomically(self._path, json.dumps(self._known))
-                self._changed = False
+        """Keep what was found for other processes and the next run."""
+        if not self._new or self.read_only:
+            return
+        with contextlib.suppress(OSError):  # What is not kept is found again.
+            if self._read_lines > 2 * len(self._known) + _SPARE_LINES:
+                self.load()
+                write_atomically(self._path, _kept_lines(self._known))
+            else:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("a", encoding="utf-8") as stream:
+                    # A line that was cut short when its writer was killed ends here.
+                    stream.write("\n" + _kept_lines(self._new))
+            self._new = {}
 
-    def _load(self) -> dict[str, dict[str, Any]]:
-        if self._known is None:
-            self._known = self._read()
-        return self._known
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            known: dict[str, dict[str, Any]] = json.loads(self._path.read_text())
-            whole = all({"stat", "found", "found_ns"} == set(item) for item in known.values())
-            return known if whole else {}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
+_SPARE_LINES = 1_000
+"""So many more lines than twice what is known, and the file is written anew."""
+
+
+class _Found(NamedTuple):
+    """What was found of a file: when it looked how, and when (nanoseconds since 1970)."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    found_ns: int
+    content: str
+
+
+def _kept_lines(known: Mapping[str, _Found]) -> str:
+    return "".join(json.dumps([key, *found]) + "\n" for key, found in known.items())
+
+
+def _found_in(lines: Iterable[bytes]) -> Iterator[tuple[str, _Found]]:
+    """What lines that were kept tell; those that are damaged tell nothing."""
+    for item in _parse(lines):
+        with contextlib.suppress(ValueError, TypeError):
+            key, size, mtime_ns, inode, found_ns, content = item
+            whole = all(isinstance(n, int) for n in (size, mtime_ns, inode, found_ns))
+            if whole and isinstance(key, str) and isinstance(content, str):
+                yield key, _Found(size, mtime_ns, inode, found_ns, content)
+
+
+def _parse(lines: Iterable[bytes]) -> list[Any]:
+    """The JSON in lines, that in damaged ones left out."""
+    whole = [line for line in lines if line]
+    try:
+        parsed: list[Any] = json.loads(b"[" + b",".join(whole) + b"]")  # Faster than one by one.
+    except ValueError:
+        parsed = []
+        for line in whole:
+            with contextlib.suppress(ValueError):
+                parsed.append(json.loads(line))
+    return parsed
+
+
+def _key(path: Path, what: str) -> str:
+    """Under which it is kept; by a relative path too, as the inode tells which file it is."""
+    return f"{what} {os.fspath(path)}"
 
 
 def _sha256(path: Path) -> str:
@@ -153,7 +220,7 @@ def digest_cache() -> DigestCache:
 
 
 def _digest_cache() -> DigestCache:
-    path = (settings().staging_dir / ".receipts" / "digests.json").absolute()
+    path = (settings().staging_dir / ".receipts" / "digests.jsonl").absolute()
     return _caches.setdefault(path, DigestCache(path))
 
 
@@ -210,6 +277,12 @@ class FileTarget(luigi.LocalTarget):
         return "absent" if found is None and self.optional else found
 
 
+@functools.lru_cache(maxsize=1 << 16)
+def file_target(folder: Path, name: str = "", optional: bool = False) -> FileTarget:
+    """The file of that name in a folder: one object for each, as every look asks for thousands."""
+    return FileTarget(folder / name, optional)
+
+
 # --- receipts --------------------------------------------------------------------------------
 
 
@@ -245,6 +318,21 @@ class Receipt:
         maps = (receipt.declarations, receipt.inputs, receipt.outputs)
         whole = receipt.format == FORMAT and all(isinstance(item, dict) for item in maps)
         return receipt if whole else None
+
+
+def _read_receipt(path: Path) -> Receipt | None:
+    """The receipt in a file; None if there is none to be believed."""
+    try:
+        now = path.stat()
+        return _parsed_receipt(path, now.st_ino, now.st_mtime_ns, now.st_size)
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed_receipt(path: Path, *_seen: int) -> Receipt | None:
+    """Each state of a file is parsed once: receipts of many parts are long."""
+    return Receipt.from_json(path.read_text(encoding="utf-8"))
 
 
 class FreshTask(luigi.Task):
@@ -304,7 +392,7 @@ class FreshTask(luigi.Task):
         """
         asked = {} if asked is None else asked
         if self.label not in asked:
-            asked[self.label] = self._own_reason() or self._reason_upstream(asked)
+            asked[self.label] = self.own_reason() or self._reason_upstream(asked)
         return asked[self.label]
 
     def _reason_upstream(self, asked: dict[str, str | None]) -> str | None:
@@ -313,7 +401,7 @@ class FreshTask(luigi.Task):
                 return f"{task.label} has to run"
         return None
 
-    def _own_reason(self) -> str | None:
+    def own_reason(self) -> str | None:
         """Why the output does not match what is there now, leaving aside that this may change."""
         receipt = self.load_receipt()
         if receipt is None:
@@ -346,10 +434,7 @@ class FreshTask(luigi.Task):
 
     def load_receipt(self) -> Receipt | None:
         """The receipt of the last build; None if there is none to be believed."""
-        try:
-            return Receipt.from_json(self.receipt_path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError):
-            return None
+        return _read_receipt(self.receipt_path)
 
     def forget(self) -> None:
         """Remove the receipt, so that the task runs again. No data is touched."""
@@ -370,7 +455,7 @@ class FreshTask(luigi.Task):
             with settled(), self._alone():
                 with _one_inquiry():
                     self._refuse_missing()
-                    stale = self._own_reason() is not None
+                    stale = self.own_reason() is not None
                 if not stale:
                     logger.info("%s: unchanged, nothing built", self.label)
                     note(unchanged=self.label)
@@ -391,11 +476,10 @@ class FreshTask(luigi.Task):
     def _refuse_missing(self) -> None:
         """Raise PipelineError if something required is no longer as it was built.
 
-        Luigi could ask this too, but would go through the whole graph once for each requirement.
+        What that requires in turn is not asked here: it was before, and is after the run.
         """
-        asked: dict[str, str | None] = {}
         for task in self.depends_on():
-            reason = task.why_stale(asked)
+            reason = task.own_reason()
             if reason is not None:
                 raise PipelineError(
                     f"{self.label}: {task.label} was built and has to run again: {reason}.",
@@ -504,6 +588,7 @@ class FreshTask(luigi.Task):
 def _one_inquiry() -> Iterator[None]:
     """One look, in which the digests that are found are kept at its end."""
     with one_look():
+        digest_cache().load()
         yield
     digest_cache().save()
 
@@ -515,7 +600,8 @@ class Milestone(FreshTask):
         """Nothing."""
         return {}
 
-    def _own_reason(self) -> str | None:
+    def own_reason(self) -> str | None:
+        """None: there is no output."""
         return None
 
     def run(self) -> None:
@@ -654,11 +740,7 @@ class PartedTask(FreshTask):
             target.file.unlink(missing_ok=True)
 
     def _is_fresh(self, part: Part) -> bool:
-        try:
-            text = self._part_receipt_path(part.name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return False
-        receipt = Receipt.from_json(text)
+        receipt = _read_receipt(self._part_receipt_path(part.name))
         targets = self.part_output(part.name)
         return receipt is not None and receipt == Receipt(
             self.code_version,

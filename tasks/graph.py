@@ -57,10 +57,11 @@ from tasks.freshness import (
     Receipt,
     digest_cache,
     digest_of,
+    file_target,
     walk,
 )
 from tasks.log_numbers import number_parts
-from tasks.memo import once
+from tasks.memo import once, one_look
 from tasks.progress import Progress
 from tasks.run_record import current_run, note_task, read_notes
 from tasks.scheduler_pages import SchedulerPages, scheduler_url
@@ -73,6 +74,11 @@ if TYPE_CHECKING:
     from tasks.overview import TaskShown
 
 logger = logging.getLogger("pipeline")
+
+
+def staging_file(name: str, optional: bool = False) -> FileTarget:
+    """A file in the staging folder."""
+    return file_target(settings().staging_dir, name, optional)
 
 
 class HeaderTarget:
@@ -154,9 +160,9 @@ class CsvToParquet(PartedTask):
 
     @property
     def priority(self) -> int:
-        """The large files first, so that none is left alone at the end."""
-        return {"POINT": 50, "LOG_RCD_F": 40, "LOG_RCD_B": 40, "APP_INSTANCE": 30}.get(
-            self.table, 20
+        """The large files first, so that none is left alone at the end; all above AllStaged."""
+        return {"POINT": 90, "LOG_RCD_F": 80, "LOG_RCD_B": 80, "APP_INSTANCE": 70}.get(
+            self.table, 65
         )
 
     def page(self) -> str:
@@ -175,7 +181,7 @@ class CsvToParquet(PartedTask):
         """The CSV files."""
         declared = {self.table: source(self.table)}
         return [
-            Part(name, {_shown(path): FileTarget(path)}, declared)
+            Part(name, {_shown(path): file_target(path)}, declared)
             for name, path in source_parts(self.table)
         ]
 
@@ -195,14 +201,13 @@ class CsvToParquet(PartedTask):
 
     def part_output(self, part: str) -> dict[str, FileTarget]:
         """The staged rows, what became of each row, and the rows that could not be read."""
-        staging = settings().staging_dir
         files = {
-            "rows": FileTarget(staging / f"{part}.parquet"),
-            "audit": FileTarget(staging / "audit" / "parts" / f"{part}.json"),
-            "quarantine": FileTarget(staging / "quarantine" / f"{part}.csv", optional=True),
+            "rows": staging_file(f"{part}.parquet"),
+            "audit": staging_file(f"audit/parts/{part}.json"),
+            "quarantine": staging_file(f"quarantine/{part}.csv", optional=True),
         }
         if not SOURCES[self.table].in_parts:
-            files["keys"] = FileTarget(staging / "keys" / f"{part}.sha256")
+            files["keys"] = staging_file(f"keys/{part}.sha256")
         return files
 
     def whole_output(self) -> dict[str, FileTarget]:
@@ -252,6 +257,8 @@ class AllStaged(Milestone):
     old would contradict itself.
     """
 
+    priority = 60  # Loads wait for it. Luigi gives all that it requires at least the same.
+
     def requires(self) -> list[CsvToParquet]:
         """The staging of each source."""
         return [staging(name) for name in SOURCES]
@@ -277,7 +284,7 @@ def staging(name: str) -> CsvToParquet:
 
 def staged(part: str) -> FileTarget:
     """The staged rows of a part of a source, or of one that does not come in parts."""
-    return FileTarget(settings().staging_dir / f"{part}.parquet")
+    return staging_file(f"{part}.parquet")
 
 
 def staged_files() -> dict[str, Path]:
@@ -288,13 +295,12 @@ def staged_files() -> dict[str, Path]:
 
 def staged_keys(name: str) -> FileTarget:
     """What changes only if the staged keys of a source do."""
-    return FileTarget(settings().staging_dir / "keys" / f"{name}.sha256")
+    return staging_file(f"keys/{name}.sha256")
 
 
 def audits() -> dict[str, FileTarget]:
     """The audit of each source's staging."""
-    folder = settings().staging_dir / "audit"
-    return {name: FileTarget(folder / f"{name}.json") for name in SOURCES}
+    return {name: staging_file(f"audit/{name}.json") for name in SOURCES}
 
 
 def _read_staged(name: str, *columns: str) -> pa.Table:
@@ -328,7 +334,7 @@ class LogInstanceChains(FreshTask):
 
     def output(self) -> dict[str, FileTarget]:
         """A Parquet file."""
-        return {"chains": FileTarget(settings().staging_dir / "log_instance_chains.parquet")}
+        return {"chains": staging_file("log_instance_chains.parquet")}
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Resolve the chains."""
@@ -383,15 +389,14 @@ class EnrichedLogs(PartedTask):
 
     def part_output(self, part: str) -> dict[str, FileTarget]:
         """The enriched records, and what was lost on the way."""
-        staging_dir = settings().staging_dir
         return {
             "rows": enriched(part),
-            "losses": FileTarget(staging_dir / "audit" / "losses" / f"{part}.json"),
+            "losses": staging_file(f"audit/losses/{part}.json"),
         }
 
     def whole_output(self) -> dict[str, FileTarget]:
         """What was lost on the way, all records together."""
-        return {"hops": FileTarget(settings().staging_dir / "audit" / "hops.json")}
+        return {"hops": staging_file("audit/hops.json")}
 
     def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
         """Stream the log records past the chains."""
@@ -436,7 +441,7 @@ def _staged_rows(part: str) -> int:
 
 def enriched(part: str) -> FileTarget:
     """The enriched records of a part."""
-    return FileTarget(settings().staging_dir / "enriched_logs" / f"{part}.parquet")
+    return staging_file(f"enriched_logs/{part}.parquet")
 
 
 class LogActivity(PartedTask):
@@ -463,11 +468,10 @@ class LogActivity(PartedTask):
 
     def part_output(self, part: str) -> dict[str, FileTarget]:
         """Records by day, by hour, and what is known of each log instance."""
-        folder = settings().staging_dir / "activity"
         return {
-            "days": FileTarget(folder / "days" / f"{part}.parquet"),
-            "instances": FileTarget(folder / "instances" / f"{part}.parquet"),
-            "hours": FileTarget(folder / "hours" / f"{part}.json"),
+            "days": staging_file(f"activity/days/{part}.parquet"),
+            "instances": staging_file(f"activity/instances/{part}.parquet"),
+            "hours": staging_file(f"activity/hours/{part}.json"),
         }
 
     def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
@@ -567,7 +571,7 @@ class SourceProfiles(PartedTask):
 
     def part_output(self, part: str) -> dict[str, FileTarget]:
         """A profile that can be added to others."""
-        return {"profile": FileTarget(settings().staging_dir / "profiles" / f"{part}.json")}
+        return {"profile": staging_file(f"profiles/{part}.json")}
 
     def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
         """Profile a file."""
@@ -886,6 +890,8 @@ def tables() -> dict[str, TableTarget]:
 class CheckWarehouse(FreshTask):
     """Every staged row is in the warehouse: counts by table, by kind and by unit are equal."""
 
+    priority = 10
+
     def page(self) -> str:
         """The counts."""
         return "reconciliation.csv"
@@ -909,7 +915,7 @@ class CheckWarehouse(FreshTask):
         """The counts that were compared, and those of each part, so as not to count it again."""
         return {
             "counts": FileTarget(settings().reports_dir / "reconciliation.csv"),
-            "parts": FileTarget(settings().staging_dir / ".receipts" / "checked_parts.json"),
+            "parts": staging_file(".receipts/checked_parts.json"),
         }
 
     def build(self, out: Mapping[str, Path]) -> None:
@@ -977,7 +983,7 @@ class SourceRelations(FreshTask):
 
     def output(self) -> dict[str, FileTarget]:
         """The figures."""
-        return {"relations": FileTarget(settings().staging_dir / "audit" / "relations.json")}
+        return {"relations": staging_file("audit/relations.json")}
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Measure."""
@@ -1050,7 +1056,7 @@ class SchemaChangeReport(Report):
             "markdown": FileTarget(reports / "schema_change.md"),
             "page": FileTarget(reports / "schema_change.html"),
             "figures": FileTarget(reports / "schema_change.json"),
-            "headers": FileTarget(settings().staging_dir / "audit" / "header_history.json"),
+            "headers": staging_file("audit/header_history.json"),
         }
 
     def build(self, out: Mapping[str, Path]) -> None:
@@ -1115,7 +1121,8 @@ class ReportPage(FreshTask):
         from tasks.overview import collect_overview
         from tasks.page import write_page
 
-        graph = _tasks_shown(self)
+        with one_look():
+            graph = _tasks_shown(self)
         quarantine = settings().staging_dir / "quarantine"
         overview = collect_overview(
             reports=settings().reports_dir,
@@ -1240,12 +1247,14 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
     Called while the graph is scheduled, if a task has to be run.
     """
     if luigi.interface.core().workers > 1 and "tasks.staging" not in sys.modules:
+        gc.disable()  # All that is made now stays.
         for name in _PRELOADED:
             importlib.import_module(f"tasks.{name}")
         importlib.import_module("adbc_driver_sqlite")
         importlib.import_module("sqlalchemy.dialects.sqlite")
         importlib.import_module("numpy.ma")
         gc.freeze()  # What is never looked at by the collector stays shared between processes.
+        gc.enable()
 
 
 _shown_at: set[str] = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import signal
@@ -42,7 +41,7 @@ def run_here(project: Project, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     pending = [task for task in walk(AllReports()) if not task.complete()]
     built = set()
     for task in pending:
-        if task._own_reason() is not None:
+        if task.own_reason() is not None:
             built.add(task.label)
         task.run()
         assert task.complete(), f"{task.label}: {task.why_stale()}"
@@ -631,7 +630,7 @@ def test_forget_refuses_what_it_does_not_know(ran: Project) -> None:
 def test_a_file_changed_just_before_it_was_hashed_is_hashed_again(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("one")
-    cache = DigestCache(tmp_path / "digests.json")
+    cache = DigestCache(tmp_path / "digests.jsonl")
     first = cache.digest(path)
     stat = path.stat()
     path.write_text("two")
@@ -647,7 +646,7 @@ def test_a_file_is_trusted_the_later_the_coarser_its_times_are(
     path.write_text("one")
     a_second_ago = (time.time_ns() // 1_000_000_000 - 1) * 1_000_000_000 + fraction
     os.utime(path, ns=(a_second_ago, a_second_ago))
-    cache = DigestCache(tmp_path / "digests.json")
+    cache = DigestCache(tmp_path / "digests.jsonl")
     cache.digest(path)
     real = hashlib.file_digest
     hashed = Mock(side_effect=real)
@@ -659,11 +658,14 @@ def test_a_file_is_trusted_the_later_the_coarser_its_times_are(
 def test_what_two_processes_found_is_kept(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_text(name)
-    first, second = (DigestCache(tmp_path / "digests.json") for _ in range(2))
-    assert first._load() == second._load() == {}  # Before either has found anything.
+    first, second = (DigestCache(tmp_path / "digests.jsonl") for _ in range(2))
+    first.load()
+    second.load()  # Before either has found anything.
     first.digest(tmp_path / "one")
     second.digest(tmp_path / "two")
-    assert len(json.loads((tmp_path / "digests.json").read_text())) == 2
+    third = DigestCache(tmp_path / "digests.jsonl")
+    third.load()
+    assert len(third._known) == 2
 
 
 def test_a_file_at_rest_is_not_hashed_again(
@@ -672,13 +674,49 @@ def test_a_file_at_rest_is_not_hashed_again(
     path = tmp_path / "file"
     path.write_text("one")
     os.utime(path, (1, 1))
-    digest = DigestCache(tmp_path / "digests.json").digest(path)
+    digest = DigestCache(tmp_path / "digests.jsonl").digest(path)
     monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
-    assert DigestCache(tmp_path / "digests.json").digest(path) == digest
+    assert DigestCache(tmp_path / "digests.jsonl").digest(path) == digest
 
 
-def test_a_damaged_digest_cache_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "digests.json").write_text("{")
-    (tmp_path / "file").write_text("one")
-    digest = DigestCache(tmp_path / "digests.json").digest(tmp_path / "file")
-    assert digest == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+def test_damaged_lines_of_the_digest_cache_cost_nothing_but_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "digests.jsonl"
+    kept.write_text('["sha256 file", 1]\n{\n["cut sh')
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (1, 1))
+    expected = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+    assert DigestCache(kept).digest(tmp_path / "one") == expected
+    DigestCache(kept).digest(tmp_path / "two")
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
+    assert DigestCache(kept).digest(tmp_path / "one") == expected
+    assert DigestCache(kept).digest(tmp_path / "two") is not None
+
+
+def test_the_digest_cache_does_not_grow_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.freshness._SPARE_LINES", 10)
+    path, kept = tmp_path / "file", tmp_path / "digests.jsonl"
+    cache = DigestCache(kept)
+    for turn in range(100):
+        path.write_text(str(turn))
+        cache.digest(path)
+        assert len(kept.read_text().split()) > 0
+        assert len(kept.read_text().splitlines()) < 40
+    assert DigestCache(kept).digest(path) == hashlib.sha256(b"99").hexdigest()
+
+
+def test_another_process_is_told_of_what_was_found_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("one")
+    os.utime(path, (1, 1))
+    first, second = (DigestCache(tmp_path / "digests.jsonl") for _ in range(2))
+    second.load()
+    found = first.digest(path)
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
+    assert second.digest(path) == found
