@@ -346,7 +346,7 @@ def merge_activity(parts: Sequence[PartActivity], chains: pa.Table) -> Activity:
     instances = {kind: [INSTANCES_SCHEMA.empty_table()] for kind in LOG_KINDS}
     for part in parts:
         with pq.ParquetFile(part.days) as file:
-            for batch in file.iter_batches():
+            for batch in file.iter_batches(use_threads=False):
                 units = _units(batch["point_log_inst_id"], chains)
                 days = batch["day"].view(pa.int32()).to_numpy().astype(np.int64)
                 daily[part.log_kind].add(units, days, batch["records"].to_numpy())

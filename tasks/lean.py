@@ -11,6 +11,8 @@ from types import ModuleType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+_FEW_ROWS = 10_000
+
 
 class _NoPandas(MetaPathFinder):
     """Says of pandas that it is not there."""
@@ -48,4 +50,6 @@ def keep_pandas_out() -> None:
 def read_parquet(path: Path, *columns: str) -> pa.Table:
     """Some columns of a Parquet file, all if none is named; without the machinery of data sets."""
     with pq.ParquetFile(path) as file:
-        return file.read(list(columns) or None)
+        # Threads cost more than they bring where there is next to nothing to read.
+        several = file.metadata.num_rows > _FEW_ROWS
+        return file.read(list(columns) or None, use_threads=several)

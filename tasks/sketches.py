@@ -114,6 +114,9 @@ class DistinctSketch:
         """Take up the hashes of some values, in any order, repeated or not."""
         if len(self.hashes) == DISTINCT_KEPT:
             hashes = hashes[hashes < self.hashes[-1]]
+        if len(self.hashes):  # Mostly all are known.
+            places = np.searchsorted(self.hashes, hashes).clip(max=len(self.hashes) - 1)
+            hashes = hashes[self.hashes[places] != hashes]
         if len(hashes):
             merged = np.unique(np.concatenate([self.hashes, hashes]))
             self.hashes = merged[:DISTINCT_KEPT].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -30,14 +31,18 @@ class Measured:
 
 
 def measure(command: Sequence[str], folder: Path, log: Path | None = None) -> Measured:
-    """Run a command in a folder.
+    """Run a command in a folder. Python keeps what it compiled, as it does by default.
 
     Raises:
         subprocess.CalledProcessError: It did not exit with 0.
     """
+    environment = {**os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with (log or Path("/dev/null")).open("ab") as output:
         start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=output, env=environment
+        )
         sampler = _Sampler(process.pid)
         sampler.start()
         cpu_before = _children_cpu()
