@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -270,24 +270,36 @@ class _Measured:
     def by_instance(self) -> pa.Table:
         """What is known of each log instance."""
         known = len(self._numbers)
-        number, seconds, counts = _most(self._steps.columns(), _KEPT_STEPS)
-        offsets = pa.array(np.searchsorted(number, np.arange(known + 1)).astype(np.int32))
-        of = {name: values[:known] for name, values in self._of.items() if name != "latest_us"}
-        untimed = of["records"] == of["untimed"]
         keys = np.array(list(self._numbers), np.int64)
-        table = pa.table(
+        of = {name: values[:known] for name, values in self._of.items() if name != "latest_us"}
+        order = np.argsort(keys)
+        number, seconds, counts = _most(self._steps.columns(), _KEPT_STEPS)
+        steps = add_up(keys[number], seconds, counts)
+        return _instances_table(
+            {"point_log_inst_id": keys[order], **{name: of[name][order] for name in of}}, steps
+        )
+
+
+def _instances_table(of: Mapping[str, np.ndarray], steps: tuple[np.ndarray, ...]) -> pa.Table:
+    """Rows of INSTANCES_SCHEMA, from its columns but for the lists, and the steps, both by key."""
+    keys, seconds, counts = steps
+    ends = np.searchsorted(keys, of["point_log_inst_id"], "right")
+    offsets = pa.array(np.append(0, ends).astype(np.int32))
+    untimed = of["records"] == of["untimed"]
+    return (
+        pa.table(
             {
-                "point_log_inst_id": keys,
                 **{
                     name: pa.array(values, mask=untimed if name.endswith("_us") else None)
                     for name, values in of.items()
                 },
                 "step_s": pa.ListArray.from_arrays(offsets, pa.array(seconds)),
                 "step_counts": pa.ListArray.from_arrays(offsets, pa.array(counts)),
-            },
-            schema=INSTANCES_SCHEMA,
+            }
         )
-        return table.take(pa.array(np.argsort(keys)))
+        .select(INSTANCES_SCHEMA.names)
+        .cast(INSTANCES_SCHEMA)
+    )
 
 
 def _count_pairs(
@@ -297,6 +309,55 @@ def _count_pairs(
     lowest = values.min(initial=_LONGEST_STEP)
     pairs, counts = np.unique((local << 41) + (values - lowest), return_counts=True)
     return numbers[pairs >> 41], (pairs & (2**41 - 1)) + lowest, counts
+
+
+# --- several parts ---------------------------------------------------------------------------
+
+
+def add_parts(parts: Sequence[PartActivity], days: Path, instances: Path, hours: Path) -> None:
+    """Write what was measured of several parts of one kind as if it had been measured of one.
+
+    But for the steps, as in `merge_activity`, of which the most frequent ones of each log instance
+    are kept.
+
+    Args:
+        parts: What was measured.
+        days: Parquet file to write, as `measure_activity` does.
+        instances: Likewise.
+        hours: JSON file to write, likewise.
+    """
+    counted = _PairCounts()
+    kept = [json.loads(part.hours.read_text(encoding="utf-8")) for part in parts]
+    for part in parts:
+        table = read_parquet(part.days)
+        counted.add(
+            table["point_log_inst_id"].to_numpy(),
+            table["day"].cast(pa.int32()).to_numpy().astype(np.int64),
+            table["records"].to_numpy(),
+        )
+    keys, day, counts = counted.columns()
+    dates = pa.array(day.astype(np.int32)).cast(pa.date32())
+    pq.write_table(pa.table([keys, dates, counts], schema=DAYS_SCHEMA), days, **PARQUET)
+    of, steps = _merge_instances(pa.concat_tables([read_parquet(part.instances) for part in parts]))
+    pq.write_table(_instances_table(of, steps), instances, **PARQUET)
+    hourly = _add_hours(content["hours"] for content in kept)
+    content = {
+        "records": sum(content["records"] for content in kept),
+        "untimed": sum(content["untimed"] for content in kept),
+        "hours": None if hourly is None else sorted(hourly.items()),
+    }
+    hours.write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
+
+
+def _add_hours(parts: Iterable[Sequence[tuple[int, int]] | None]) -> Counter[int] | None:
+    """Records by hour; None if they span more than a week."""
+    hourly: Counter[int] = Counter()
+    for part in parts:
+        if part is None:
+            return None
+        hourly.update(dict(part))
+    lasts = max(hourly) - min(hourly) if hourly else 0
+    return None if lasts > _HOURLY_DAYS * 24 else hourly
 
 
 # --- all parts -------------------------------------------------------------------------------

@@ -335,6 +335,41 @@ def _parsed_receipt(path: Path, *_seen: int) -> Receipt | None:
     return Receipt.from_json(path.read_text(encoding="utf-8"))
 
 
+class _Scheduling:
+    """The inquiry that belongs to a run while it is scheduled.
+
+    Luigi asks the task that was called for, announces what that requires, asks each of these, and
+    so on; every answer goes down to the source files. All of it is one inquiry, in which no task
+    is asked twice. Whatever was not announced, or was answered before, begins another one.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[str, str | None] = {}
+        self._announced: set[str] = set()
+        self._unanswered: set[str] = set()
+
+    def announce(self, label: str) -> None:
+        """Luigi is about to ask this task, unless it has."""
+        if label not in self._announced:
+            self._announced.add(label)
+            self._unanswered.add(label)
+
+    def answers(self, label: str) -> dict[str, str | None]:
+        """The answers so far of the inquiry that this question belongs to."""
+        if label not in self._unanswered:
+            self.end()
+            self._announced, self._asked = {label}, {}
+        self._unanswered.discard(label)
+        return self._asked
+
+    def end(self) -> None:
+        """A task runs: from now on every question is a new one."""
+        self._unanswered = set()
+
+
+_scheduling = _Scheduling()
+
+
 class FreshTask(luigi.Task):
     """A task that is complete only while its output matches its inputs, code and declarations.
 
@@ -382,7 +417,7 @@ class FreshTask(luigi.Task):
     def complete(self) -> bool:
         """Whether nothing has to be done for this task or anything it requires."""
         with _one_inquiry():
-            return self.why_stale() is None
+            return self.why_stale(_scheduling.answers(self.label)) is None
 
     def why_stale(self, asked: dict[str, str | None] | None = None) -> str | None:
         """Why the task has to run; None if it has not.
@@ -449,6 +484,7 @@ class FreshTask(luigi.Task):
             PipelineError: An input changed meanwhile, or a file cannot be read or written; the
                 former output then still stands.
         """
+        _scheduling.end()
         self.progress = Progress(self)
         self.progress.start()
         try:
@@ -584,6 +620,12 @@ class FreshTask(luigi.Task):
         return str(super().on_failure(exception))
 
 
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
+def _announce(_task: FreshTask, dependency: luigi.Task) -> None:
+    if isinstance(dependency, FreshTask):
+        _scheduling.announce(dependency.label)
+
+
 @contextmanager
 def _one_inquiry() -> Iterator[None]:
     """One look, in which the digests that are found are kept at its end."""
@@ -640,6 +682,9 @@ class PartedTask(FreshTask):
         """The parts that there are now, by name."""
         raise NotImplementedError
 
+    def _parts(self) -> list[Part]:
+        return once(("parts", self.label), self.parts)
+
     def part_size(self, part: Part) -> int:
         """How much a part is, in the unit in which `build_part()` tells its progress."""
         raise NotImplementedError
@@ -669,7 +714,7 @@ class PartedTask(FreshTask):
 
     def _reads(self) -> Mapping[str, Digested]:
         found: dict[str, Digested] = {}
-        for part in self.parts():
+        for part in self._parts():
             found.update(part.reads)
         return found
 
@@ -679,14 +724,14 @@ class PartedTask(FreshTask):
 
     def _output(self) -> dict[str, FileTarget]:
         found = dict(self.whole_output())
-        for part in self.parts():
+        for part in self._parts():
             for name, target in self.part_output(part.name).items():
                 found[f"{part.name} {name}"] = target
         return found
 
     def declarations(self) -> Mapping[str, object]:
         """What the parts depend on."""
-        return {part.name: part.declarations for part in self.parts()}
+        return {part.name: part.declarations for part in self._parts()}
 
     def _part_receipt_path(self, part: str) -> Path:
         return self.receipt_path.with_suffix("") / f"{part}.json"

@@ -9,9 +9,10 @@
               EnrichedLogs           staging/enriched_logs/*.parquet
             SourceRelations          staging/audit/relations.json
             SourceProfiles           staging/profiles/
-              ProfileReport          reports/profile.json, profile.csv
             LogActivity              staging/activity/
-              ActivityReport         reports/gaps.csv, records_over_time.csv, unit_days.csv
+              LogMeasures            staging/measures/
+                ProfileReport        reports/profile.json, profile.csv
+                ActivityReport       reports/gaps.csv, records_over_time.csv, unit_days.csv
               LoadFactLogs           fact_logs in the warehouse
                 CheckWarehouse       reports/reconciliation.csv
                   SummaryReport (3)  reports/summary_by_....csv
@@ -29,6 +30,7 @@ import atexit
 import dataclasses
 import functools
 import gc
+import hashlib
 import importlib
 import json
 import logging
@@ -70,7 +72,6 @@ from tasks.settings import settings, source
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tasks.activity import PartActivity
     from tasks.overview import TaskShown
 
 logger = logging.getLogger("pipeline")
@@ -494,17 +495,23 @@ class LogActivity(PartedTask):
 class ActivityReport(FreshTask):
     """Records over time, units by day, and the gaps of each log instance."""
 
+    code_version = 2
+
     def page(self) -> str:
         """Its part of the page."""
         return "index.html#time"
 
     def requires(self) -> list[FreshTask]:
-        """The activity, and the units of the log instances."""
-        return [LogActivity(), LogInstanceChains()]
+        """What was measured of the log records, and the units of the log instances."""
+        return [LogMeasures(), LogInstanceChains()]
 
     def reads(self) -> Mapping[str, Digested]:
-        """What was measured of each part, and the chains."""
-        return {**LogActivity().output(), **LogInstanceChains().output()}
+        """The activity of each group of files, and the chains."""
+        return {
+            f"{group} {name}": target
+            for group in log_groups()
+            for name, target in LogMeasures().activity(group).items()
+        } | LogInstanceChains().output()
 
     def output(self) -> dict[str, FileTarget]:
         """CSV files."""
@@ -514,15 +521,20 @@ class ActivityReport(FreshTask):
         }
 
     def declarations(self) -> Mapping[str, object]:
-        """The kind of log record of each part."""
-        return {part.name: part.log_kind for part in log_parts()}
+        """The kind of log record of each group."""
+        return {group: members[0].log_kind for group, members in log_groups().items()}
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Add up, and tell what is missing."""
+        from tasks.activity import PartActivity
         from tasks.activity_report import write_activity_report
 
+        groups = [
+            PartActivity(members[0].log_kind, **_paths(LogMeasures().activity(group)))
+            for group, members in log_groups().items()
+        ]
         missing = write_activity_report(
-            activity_of_parts(),
+            groups,
             LogInstanceChains().output()["chains"].file,
             out["gaps"],
             out["records_over_time"],
@@ -531,17 +543,8 @@ class ActivityReport(FreshTask):
         self.progress.result = f"{missing:,} log records found missing"
 
 
-def activity_of_parts() -> list[PartActivity]:
-    """What was measured of each part of the log records."""
-    from tasks.activity import PartActivity
-
-    return [
-        PartActivity(
-            part.log_kind,
-            *(target.file for target in LogActivity().part_output(part.name).values()),
-        )
-        for part in log_parts()
-    ]
+def _paths(targets: Mapping[str, FileTarget]) -> dict[str, Path]:
+    return {name: target.file for name, target in targets.items()}
 
 
 class SourceProfiles(PartedTask):
@@ -594,8 +597,87 @@ def _primary_key(part: str) -> str | None:
     return SOURCES[part.partition("/")[0]].primary_key
 
 
+class LogMeasures(PartedTask):
+    """What was measured of the files of log records, added up in groups of files.
+
+    The reports add up the groups: a new file costs what its group has, not what all files have.
+    """
+
+    phase = "adding up"
+    priority = 5
+
+    def requires(self) -> list[FreshTask]:
+        """What was measured of each file."""
+        return [LogActivity(), SourceProfiles()]
+
+    def parts(self) -> list[Part]:
+        """The groups."""
+        profiles, activity = SourceProfiles(), LogActivity()
+
+        def measured(file: str) -> dict[str, FileTarget]:
+            return {**profiles.part_output(file), **activity.part_output(file)}
+
+        found = []
+        for group, members in log_groups().items():
+            files = [member.name for member in members]
+            reads = {f"{file} {n}": item for file in files for n, item in measured(file).items()}
+            found.append(Part(group, reads, {"log_kind": members[0].log_kind, "files": files}))
+        return found
+
+    def part_size(self, part: Part) -> int:
+        """Files."""
+        return len(_files_of(part))
+
+    def folders(self) -> list[str]:
+        """The sources of log records."""
+        return list(LOG_KINDS.values())
+
+    def part_output(self, part: str) -> dict[str, FileTarget]:
+        """The same as of a file."""
+        return {"profile": staging_file(f"measures/profiles/{part}.json"), **self.activity(part)}
+
+    def activity(self, group: str) -> dict[str, FileTarget]:
+        """What was measured of its activity."""
+        return {
+            "days": staging_file(f"measures/days/{group}.parquet"),
+            "instances": staging_file(f"measures/instances/{group}.parquet"),
+            "hours": staging_file(f"measures/hours/{group}.json"),
+        }
+
+    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+        """Add up a group."""
+        from tasks.activity import PartActivity, add_parts
+        from tasks.profile import merge_profiles
+
+        files = _files_of(part)
+        merge_profiles(SourceProfiles().part_output(name)["profile"].file for name in files).write(
+            out["profile"]
+        )
+        kind = str(part.declarations["log_kind"])
+        add_parts(
+            [PartActivity(kind, **_paths(LogActivity().part_output(name))) for name in files],
+            out["days"],
+            out["instances"],
+            out["hours"],
+        )
+        self.progress.advance(len(files), 0)
+
+    def build(self, out: Mapping[str, Path]) -> None:
+        """Nothing more."""
+        self.progress.result = f"{len(log_parts()):,} files in {len(log_groups()):,} groups"
+
+
+def _files_of(group: Part) -> list[str]:
+    """The names of the files in a group."""
+    files = group.declarations["files"]
+    assert isinstance(files, list)
+    return files
+
+
 class ProfileReport(FreshTask):
     """Each column of each source: type, values, how they are spread."""
+
+    code_version = 2
 
     def page(self) -> str:
         """Its part of the page."""
@@ -603,12 +685,16 @@ class ProfileReport(FreshTask):
 
     def requires(self) -> list[FreshTask]:
         """The profiles, for which all sources have been staged and audited."""
-        return [SourceProfiles()]
+        return [SourceProfiles(), LogMeasures()]
 
     def reads(self) -> Mapping[str, Digested]:
         """The profiles, and what the audits tell of the headers."""
         return {
-            **SourceProfiles().output(),
+            **{
+                f"{name} profile {number}": target
+                for name, targets in profiles_of_sources().items()
+                for number, target in enumerate(targets)
+            },
             **{f"audit {name}": audit for name, audit in audits().items()},
         }
 
@@ -629,7 +715,7 @@ class ProfileReport(FreshTask):
         from tasks.profile_report import write_profile_report
 
         columns = write_profile_report(
-            profiles_of_sources(),
+            {name: [one.file for one in found] for name, found in profiles_of_sources().items()},
             SOURCES,
             {name: target.file for name, target in audits().items()},
             out["figures"],
@@ -638,12 +724,12 @@ class ProfileReport(FreshTask):
         self.progress.result = f"{columns:,} columns told of"
 
 
-def profiles_of_sources() -> dict[str, list[Path]]:
-    """Source -> the profiles of its staged files."""
-    found: dict[str, list[Path]] = {name: [] for name in SOURCES}
-    for part in staged_files():
-        source_name = part.partition("/")[0]
-        found[source_name].append(SourceProfiles().part_output(part)["profile"].file)
+def profiles_of_sources() -> dict[str, list[FileTarget]]:
+    """Source -> its profile; those of its groups of files where it comes in parts."""
+    found = {name: [SourceProfiles().part_output(name)["profile"]] for name in SOURCES}
+    for name in LOG_KINDS.values():
+        groups = [group for group in log_groups() if group.partition("/")[0] == name]
+        found[name] = [LogMeasures().part_output(group)["profile"] for group in groups]
     return found
 
 
@@ -670,6 +756,31 @@ def _log_parts() -> list[LogPart]:
     kinds = {part.name: kind for kind, name in LOG_KINDS.items() for part in source_parts(name)}
     numbers = number_parts(kinds)
     return [LogPart(name, kind, numbers[name]) for name, kind in kinds.items()]
+
+
+_GROUPS = 16
+"""Groups of the files of one source; always so many, lest a new file move others."""
+
+
+def log_groups() -> dict[str, list[LogPart]]:
+    """The files of log records in groups, which follow from the names of the files alone."""
+    return once("log groups", _log_groups)
+
+
+def _log_groups() -> dict[str, list[LogPart]]:
+    groups: dict[str, list[LogPart]] = {}
+    for part in log_parts():
+        groups.setdefault(group_of(part.name), []).append(part)
+    return groups
+
+
+def group_of(part: str) -> str:
+    """The group that a file of log records is in; a file that is no part is one by itself."""
+    name, folder, _ = part.partition("/")
+    if not folder:
+        return name
+    digest = hashlib.sha256(part.encode(errors="surrogateescape")).digest()
+    return f"{name}/{int.from_bytes(digest[:4]) % _GROUPS:02}"
 
 
 def _write_json(content: object, path: Path) -> None:

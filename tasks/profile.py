@@ -248,18 +248,23 @@ def profile_file(
                 for chunk in table[name].chunks:
                     profile.add(chunk)
             advance(len(table), len(table))
-    content = {name: profile.to_json() for name, profile in profiles.items()}
-    text = json.dumps({"rows": rows, "columns": content}, ensure_ascii=False, separators=(",", ":"))
-    into.write_text(text + "\n", encoding="utf-8", newline="\n")
+    SourceProfile(rows, profiles).write(into)
     return rows
 
 
 @dataclass
 class SourceProfile:
-    """What the columns of a source hold, all its files together."""
+    """What the columns of a source hold: of a file of it, or of several together."""
 
     rows: int
     columns: dict[str, ColumnProfile]
+
+    def write(self, into: Path) -> None:
+        """Keep it as JSON, as `merge_profiles` reads it."""
+        columns = {name: profile.to_json() for name, profile in self.columns.items()}
+        content = {"rows": self.rows, "columns": columns}
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        into.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def merge_profiles(parts: Iterable[Path]) -> SourceProfile:

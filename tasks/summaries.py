@@ -132,18 +132,33 @@ def _records(level: str) -> sa.Select:
         sa.column("last_recorded_at", sa.DateTime()),
     )
     count = tally.c.record_count
-    return (
+    of = (
+        # First by log instance, in whose order the tally is: there are far fewer than of its rows.
         sa.select(
-            logs.c[level],
+            tally.c.point_log_inst_id,
             sa.func.sum(count).label("record_count"),
             sa.func.sum(sa.case((tally.c.log_kind == "B", count), else_=0)).label("digital_count"),
             sa.func.sum(sa.case((tally.c.log_kind == "F", count), else_=0)).label("float_count"),
             sa.func.min(tally.c.first_recorded_at).label("first_recorded_at"),
             sa.func.max(tally.c.last_recorded_at).label("last_recorded_at"),
         )
-        .join_from(tally, logs, logs.c.point_log_inst_id == tally.c.point_log_inst_id)
+        .group_by(tally.c.point_log_inst_id)
+        .subquery()
+    )
+    counts = [sa.func.sum(of.c[name]).label(name) for name in _SUMS]
+    return (
+        sa.select(
+            logs.c[level],
+            *counts,
+            sa.func.min(of.c.first_recorded_at).label("first_recorded_at"),
+            sa.func.max(of.c.last_recorded_at).label("last_recorded_at"),
+        )
+        .join_from(of, logs, logs.c.point_log_inst_id == of.c.point_log_inst_id)
         .group_by(logs.c[level])
     )
+
+
+_SUMS = ("record_count", "digital_count", "float_count")
 
 
 def _names(level: str) -> sa.Select:

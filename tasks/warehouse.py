@@ -85,7 +85,7 @@ CREATE TABLE IF NOT EXISTS log_tally (
     record_count INTEGER NOT NULL,
     first_recorded_at DATETIME,
     last_recorded_at DATETIME,
-    PRIMARY KEY (number, point_log_inst_id)
+    PRIMARY KEY (point_log_inst_id, number)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS data_dictionary (
     table_name TEXT NOT NULL,
@@ -260,7 +260,7 @@ def tally_log_instances(url: str) -> dict[str, dict[int, int]]:
     answers = _ask(
         url,
         "SELECT log_kind, point_log_inst_id, sum(record_count) FROM log_tally"
-        " GROUP BY log_kind, point_log_inst_id",
+        " GROUP BY point_log_inst_id, log_kind",
     )
     tally: dict[str, dict[int, int]] = {}
     for kind, instance, count in [] if answers is None else answers[0]:
@@ -422,7 +422,7 @@ def replace_parts(
             gone = load.present_parts() - set(kept)
             touched = sum(former[number].row_count for number in gone if number in former)
             touched += sum(part.row_count() for part in stale)
-            load.remove_parts(gone, reindex=touched * _REINDEXED_SHARE > sum(kept.values()))
+            load.remove_parts(gone, kept, reindex=touched * _REINDEXED_SHARE > sum(kept.values()))
         else:
             load.empty()
         tallies = {part.number: _Tally() for part in stale}
@@ -815,15 +815,16 @@ class _Load:
             f" SELECT ({following} WHERE log_id > (number + 1) * {PART_ROWS})"
             " FROM present WHERE number IS NOT NULL)"
             " SELECT number FROM present WHERE number IS NOT NULL"
-            " UNION SELECT number FROM loaded_part UNION SELECT number FROM log_tally"
+            " UNION SELECT number FROM loaded_part"
         )
         return {int(number) for (number,) in rows}
 
-    def remove_parts(self, numbers: Collection[int], *, reindex: bool) -> None:
+    def remove_parts(self, numbers: Collection[int], kept: Collection[int], reindex: bool) -> None:
         """Remove the facts of some parts.
 
         Args:
-            numbers: Of the parts.
+            numbers: Of these parts.
+            kept: The numbers of the parts that stay; nothing is tallied of any other.
             reindex: Whether so much changes that the indexes are better made anew.
         """
         if reindex:
@@ -834,7 +835,8 @@ class _Load:
             first, last = number * PART_ROWS, (number + 1) * PART_ROWS
             self.run(f"DELETE FROM fact_logs WHERE log_id > {first} AND log_id <= {last}")
             self.run(f"DELETE FROM loaded_part WHERE number = {number}")
-            self.run(f"DELETE FROM log_tally WHERE number = {number}")
+        staying = ", ".join(map(str, kept))
+        self.run(f"DELETE FROM log_tally WHERE number NOT IN ({staying})")
 
     def ingest(self, stored: Iterable[pa.RecordBatch], advance: Advance) -> None:
         """Add rows, noting to which members they refer.

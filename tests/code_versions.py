@@ -26,6 +26,7 @@ CODE: dict[type[FreshTask], tuple[str, ...]] = {
     graph.CsvToParquet: _STAGED,
     graph.EnrichedLogs: ("enrichment.py", "log_numbers.py"),
     graph.LogActivity: ("activity.py",),
+    graph.LogMeasures: ("activity.py", "profile.py", "sketches.py"),
     graph.ActivityReport: ("activity.py", "activity_report.py", "spreadsheet.py"),
     graph.SourceProfiles: ("profile.py", "sketches.py"),
     graph.ProfileReport: ("profile.py", "profile_report.py", "sketches.py", "spreadsheet.py"),

@@ -18,7 +18,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tasks import activity
-from tasks.activity import Activity, PartActivity, measure_activity, merge_activity
+from tasks.activity import (
+    Activity,
+    PartActivity,
+    add_parts,
+    measure_activity,
+    merge_activity,
+)
 from tasks.activity_report import gaps, records_over_time, unit_days
 from tasks.parsing import INSTANT
 from tests.conftest import Project
@@ -305,6 +311,28 @@ def test_parts_add_up_to_the_whole(measure: Measure, records: list[Record], cut:
     assert unit_days(parts) == unit_days(whole)
     for name in ("records", "untimed", "first_us", "last_us"):
         assert parts.instances[name].tolist() == whole.instances[name].tolist()
+
+
+@SHARED
+@given(files=st.lists(RECORDS, min_size=2, max_size=5), cut=st.integers(1, 4))
+def test_groups_of_files_add_up_to_the_whole(
+    measure: Measure, files: list[list[Record]], cut: int
+) -> None:
+    parts = [measure.part("F", records, 7) for records in files]
+    groups = []
+    for members in (parts[:cut], parts[cut:]):
+        if members:
+            folder = measure.folder / str(next(measure.numbers))
+            folder.mkdir()
+            group = PartActivity("F", *(folder / name for name in ("days", "instances", "hours")))
+            add_parts(members, *group[1:])
+            groups.append(group)
+    one, other = (merge_activity(each, CHAINS) for each in (parts, groups))
+    assert records_over_time(one) == records_over_time(other)
+    assert unit_days(one) == unit_days(other)
+    assert gaps(one, CHAINS) == gaps(other, CHAINS)
+    for name, values in one.instances.items():
+        assert other.instances[name].tolist() == values.tolist()
 
 
 # --- gaps ------------------------------------------------------------------------------------

@@ -14,18 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
+import luigi
 import pytest
 from luigi.configuration import get_config
 
 from tasks import freshness
 from tasks.errors import PipelineError
-from tasks.freshness import DigestCache, Part, walk
+from tasks.freshness import DigestCache, FreshTask, Part, walk
 from tasks.graph import (
     AllReports,
     CsvToParquet,
     EnrichedLogs,
     LoadDimension,
     LoadFactLogs,
+    LogInstanceChains,
 )
 from tests.conftest import MILESTONES, Project, make_project
 
@@ -57,6 +59,39 @@ def fresh_project(tmp_path: Path, like: Project) -> Project:
 
 
 # --- changes of the source files -------------------------------------------------------------
+
+
+def test_scheduling_a_run_asks_each_task_once(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran.folder)
+    asked: list[str] = []
+    real = FreshTask.own_reason
+
+    def own_reason(self: FreshTask) -> str | None:
+        asked.append(self.label)
+        return real(self)
+
+    monkeypatch.setattr(FreshTask, "own_reason", own_reason)
+    monkeypatch.setattr("tasks.graph._shown_at", {"none"})
+
+    def schedule() -> set[str]:
+        asked.clear()
+        with luigi.worker.Worker(scheduler=luigi.scheduler.Scheduler()) as worker:
+            worker.add(AllReports())
+        assert len(asked) == len(set(asked))
+        return set(asked)
+
+    sources_apart = ALL - {"CheckSources"}  # Makes nothing stale by itself.
+    assert schedule() == sources_apart
+    # Whatever changed in between is seen: each time the answers are new.
+    ran.edit("LOG_INSTANCE.csv", "2,1001,2,180", "2,1002,2,180")
+    assert schedule() == ALL
+    assert not LogInstanceChains().complete()
+    ran.edit("LOG_INSTANCE.csv", "2,1002,2,180", "2,1001,2,180")
+    assert LogInstanceChains().complete()
+    assert AllReports().complete()
+    assert schedule() == sources_apart
 
 
 def test_touched_files_run_nothing(ran: Project) -> None:
@@ -91,7 +126,8 @@ def test_one_changed_row_runs_its_branch_only_and_equals_a_run_from_nothing(
         "LoadFactLogs",
         "CheckWarehouse",
     }
-    assert set(result.ran) - MILESTONES == branch | REPORTS
+    assert set(result.ran) - MILESTONES == branch | REPORTS | {"LogMeasures"}
+    assert "LogMeasures" in result.unchanged  # No log record was measured anew.
     assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
 
 
@@ -583,7 +619,7 @@ def test_status_tells_of_each_task_and_changes_nothing(ran: Project) -> None:
 def test_status_of_a_project_that_never_ran(project: Project) -> None:
     result = project.tasks("status")
     assert result.status == 0
-    assert result.out.endswith("0 of 29 tasks are fresh.\n")
+    assert result.out.endswith("0 of 30 tasks are fresh.\n")
     assert not project.database.exists()
 
 

@@ -17,7 +17,15 @@ import pytest
 
 from config.warehouse import PART_ROWS
 from tasks.freshness import PartedTask
-from tasks.graph import CsvToParquet, EnrichedLogs, LoadFactLogs, LogActivity, SourceProfiles
+from tasks.graph import (
+    CsvToParquet,
+    EnrichedLogs,
+    LoadFactLogs,
+    LogActivity,
+    LogMeasures,
+    SourceProfiles,
+    group_of,
+)
 from tasks.log_numbers import number_parts
 from tests.conftest import Project, make_project
 from tests.test_freshness import fresh_project, run_here
@@ -52,7 +60,7 @@ def parted(ran: Project) -> Project:
 def built_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which parts are built from now on, with the task that builds each."""
     built: list[str] = []
-    for task in (CsvToParquet, EnrichedLogs, LogActivity, SourceProfiles):
+    for task in (CsvToParquet, EnrichedLogs, LogActivity, SourceProfiles, LogMeasures):
 
         def build_part(
             self: PartedTask, *arguments: object, real: Callable[..., None] = task.build_part
@@ -120,6 +128,7 @@ def test_a_new_part_is_the_only_one_that_is_built(
         "LoadFactLogs LOG_RCD_F/2024-05",
         "LogActivity LOG_RCD_F/2024-05",
         "SourceProfiles LOG_RCD_F/2024-05",
+        f"LogMeasures {group_of('LOG_RCD_F/2024-05')}",
     ]
     assert set(before) < set(parted.facts())
     assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
@@ -131,7 +140,8 @@ def test_a_changed_part_replaces_its_facts_alone(
     before = parted.facts()
     add_part(parted, "2024-03.csv", MARCH.replace("2,2,", "2,3,") + "3,1,2024-03-02,9,OK\n")
     run_here(parted, monkeypatch)
-    assert {name.partition(" ")[2] for name in built_parts} == {"LOG_RCD_F/2024-03"}
+    part = "LOG_RCD_F/2024-03"
+    assert {name.partition(" ")[2] for name in built_parts} == {part, group_of(part)}
     number = number_parts(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
     others = [row for row in before if row[0] // PART_ROWS != number]
     assert [row for row in parted.facts() if row[0] // PART_ROWS != number] == others

@@ -157,6 +157,20 @@ def test_parts_add_up_to_the_whole(tmp_path: Path, parts: list[list[Row]]) -> No
     assert figures(merged) == figures(whole)
 
 
+@SHARED
+@given(parts=st.lists(ROWS, min_size=2, max_size=5), cut=st.integers(1, 4))
+def test_groups_of_parts_add_up_to_the_whole(
+    tmp_path: Path, parts: list[list[Row]], cut: int
+) -> None:
+    groups = []
+    for number, members in enumerate((parts[:cut], parts[cut:])):
+        if members:
+            groups.append(tmp_path / f"group {number}")
+            profile(tmp_path, *(table_of(part) for part in members)).write(groups[-1])
+    whole = profile(tmp_path, *(table_of(part) for part in parts))
+    assert figures(merge_profiles(groups)) == figures(whole)
+
+
 def test_parts_with_many_values_add_up_but_for_bounds_of_frequent_ones(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     rows = 60_000
