@@ -433,8 +433,9 @@ def replace_parts(
             lambda amount, added: progress.advance(_ROW_COST * amount, added),
         )
         load.finish(progress, rows)
-        for part in stale:
-            load.mark_part(part, receipt.outputs.get("load", ""), tallies[part.number])
+        load.mark_parts(
+            [(part, tallies[part.number]) for part in stale], receipt.outputs.get("load", "")
+        )
         load.rows = sum(kept.values()) + sum(tally.rows for tally in tallies.values())
     return [part.part for part in stale], load.rows
 
@@ -531,18 +532,28 @@ class _Tally:
         self.rows += len(batch)
         return _as_stored(batch)
 
-    def rows_by_instance(self) -> list[tuple[int, int, str | None, str | None]]:
-        """Log instance, records, first and last time as they are stored."""
+    def by_instance(self, part: PartRows) -> pa.Table:
+        """The rows of `log_tally` of that part, as they are stored."""
         import pyarrow as pa
 
-        if not self._batches:
-            return []
         whole = pa.concat_tables(self._batches).group_by("point_log_inst_id", use_threads=False)
         tally = whole.aggregate(
             [("count_all", "sum"), ("recorded_at_min", "min"), ("recorded_at_max", "max")]
         )
-        columns = [_column_as_stored(column.combine_chunks()).to_pylist() for column in tally]
-        return list(zip(*columns, strict=True))
+        instances, counts, firsts, lasts = (
+            _column_as_stored(column.combine_chunks()) for column in tally
+        )
+        rows = len(tally)
+        return pa.table(
+            {
+                "number": pa.repeat(pa.scalar(part.number, pa.int64()), rows),
+                "point_log_inst_id": instances,
+                "log_kind": pa.repeat(part.log_kind, rows),
+                "record_count": counts,
+                "first_recorded_at": firsts,
+                "last_recorded_at": lasts,
+            }
+        )
 
 
 def _ahead(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
@@ -845,23 +856,25 @@ class _Load:
             stored: The rows, with columns as they are stored.
             advance: Told the rows that were added.
         """
-        import adbc_driver_manager
-        import pyarrow as pa
-
         batches = _ahead(self._noting(stored), advance)
         first = next(batches, None)
         if first is None:
             return
+        self._append(self.table.name, first.schema, itertools.chain([first], batches))
+
+    def _append(self, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        """Add rows to a table."""
+        import adbc_driver_manager
+        import pyarrow as pa
+
         with closing(adbc_driver_manager.AdbcStatement(self.connection)) as statement:
             statement.set_options(
                 **{
-                    "adbc.ingest.target_table": self.table.name,
+                    "adbc.ingest.target_table": table,
                     "adbc.ingest.mode": "adbc.ingest.mode.append",
                 }
             )
-            statement.bind_stream(
-                pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], batches))
-            )
+            statement.bind_stream(pa.RecordBatchReader.from_batches(schema, batches))
             statement.execute_update()
 
     def _noting(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -948,16 +961,20 @@ class _Load:
                 f" AND member_key NOT IN (SELECT {parent.primary_key} FROM {parent.name})"
             )
 
-    def mark_part(self, part: PartRows, load: str, tally: _Tally) -> None:
-        """Note that a part's facts were loaded, and how many records each log instance has."""
-        marker = LoadedPart(part.number, part.part, part.log_kind, part.content, load, tally.rows)
-        self.run(f"INSERT INTO loaded_part VALUES ({_values(marker)})")
-        rows = [
-            f"({_values((part.number, instance, part.log_kind, count, first, last))})"
-            for instance, count, first, last in tally.rows_by_instance()
-        ]
-        if rows:
-            self.run(f"INSERT INTO log_tally VALUES {', '.join(rows)}")
+    def mark_parts(self, tallies: Collection[tuple[PartRows, _Tally]], load: str) -> None:
+        """Note which parts were loaded, and how many records each log instance has in each."""
+        import pyarrow as pa
+
+        for part, tally in tallies:
+            marker = LoadedPart(
+                part.number, part.part, part.log_kind, part.content, load, tally.rows
+            )
+            self.run(f"INSERT INTO loaded_part VALUES ({_values(marker)})")
+        tables = [tally.by_instance(part) for part, tally in tallies if tally.rows]
+        if tables:
+            in_order = [("point_log_inst_id", "ascending"), ("number", "ascending")]
+            whole = pa.concat_tables(tables).sort_by(in_order)
+            self._append("log_tally", whole.schema, whole.to_batches())
 
     def record(self, receipt: Receipt) -> None:
         """Write the receipt and the data dictionary, and watch for changes by others."""
