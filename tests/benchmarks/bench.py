@@ -37,7 +37,6 @@ TABLES = (
 )
 LEVELS = ("unit_id", "app_instance_id", "app_type_id")
 PART_RECORDS = 18_440
-PARTS = 100
 
 
 @dataclass
@@ -159,20 +158,22 @@ def change_app_type(project: Project, turn: int) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def split_logs(source: Project, target: Project) -> list[tuple[Path, bytes]]:
-    """Put the log records into parts; the last part is kept back and returned."""
+def split_logs(source: Project, target: Project, records: int) -> tuple[Path, bytes]:
+    """Put the log records into parts of so many; one is kept back and returned.
+
+    The last part of each kind has what is left, fewer than the others.
+    """
     copy_describing(source, target)
-    parts: list[tuple[Path, bytes]] = []
+    kept = (target.data, b"")
     for name in LOGS:
         (target.data / name).mkdir(exist_ok=True)
         header, *lines = (source.data / f"{name}.csv").read_bytes().splitlines(keepends=True)
-        for at in range(0, len(lines), PART_RECORDS):
+        for at in range(0, len(lines), records):
             path = target.data / name / f"{at:09}.csv"
-            parts.append((path, header + b"".join(lines[at : at + PART_RECORDS])))
-    parts = [part for part in parts if part[1].count(b"\n") == PART_RECORDS + 1][: PARTS + 1]
-    for path, content in parts[:-1]:
-        path.write_bytes(content)
-    return parts[-1:]
+            kept = (path, header + b"".join(lines[at : at + records])) if at == 0 else kept
+            path.write_bytes(header + b"".join(lines[at : at + records]))
+    kept[0].unlink()
+    return kept
 
 
 def make_dvc(project: Project, folder: Path) -> list[str]:
@@ -334,10 +335,20 @@ def measured_in(measured: dict[str, list[Measured]], *names: str) -> list[list[M
 
 def bench_parts(seed: Project, work: Path, runs: int) -> Iterator[str]:
     """A hundred parts, and one more."""
-    project = make_project(work / "parts")
+    yield from _bench_parts(seed, work / "parts", PART_RECORDS, runs)
+
+
+def bench_many(seed: Project, work: Path, runs: int) -> Iterator[str]:
+    """The same records in ten times as many parts."""
+    yield from _bench_parts(seed, work / "many", PART_RECORDS // 10, min(runs, 2))
+
+
+def _bench_parts(seed: Project, folder: Path, records: int, runs: int) -> Iterator[str]:
+    project = make_project(folder)
     shutil.rmtree(project.data)
     project.data.mkdir()
-    ((path, content),) = split_logs(seed, project)
+    path, content = split_logs(seed, project, records)
+    parts = f"{len(list(project.data.glob('*/*.csv'))):,} parts"
     changed = content.replace(b"OK", b"ok")
 
     def added() -> Measured:
@@ -358,7 +369,7 @@ def bench_parts(seed: Project, work: Path, runs: int) -> Iterator[str]:
 
     measured = take_turns(
         {
-            f"cold, {PARTS} parts": project.run_cold,
+            f"cold, {parts}": project.run_cold,
             "nothing to do": project.run,
             "one part added": added,
             "one part changed": altered,
@@ -366,8 +377,8 @@ def bench_parts(seed: Project, work: Path, runs: int) -> Iterator[str]:
         },
         runs,
     )
-    cold = measured[f"cold, {PARTS} parts"]
-    yield f"## {PARTS} parts of {PART_RECORDS:,} log records"
+    cold = measured[f"cold, {parts}"]
+    yield f"## {parts} of {records:,} log records"
     yield ""
     yield from table(measured)
     yield ""
@@ -381,43 +392,45 @@ def bench_parts(seed: Project, work: Path, runs: int) -> Iterator[str]:
 
 def bench_scale(seed: Project, work: Path, runs: int) -> Iterator[str]:
     """More log records."""
-    measured: dict[str, list[Measured]] = {}
-    records: dict[str, int] = {}
+    # What does not depend on the log records is what a run with hardly any takes.
+    few = make_project(work / "scale_0")
+    copy_describing(seed, few)
+    for log in LOGS:
+        with (seed.data / f"{log}.csv").open("rb") as lines:
+            (few.data / f"{log}.csv").write_bytes(b"".join(lines.readline() for _ in range(11)))
+    projects = {"20 log records": few}
     for scale in (1, 3, 10):
         project = seed if scale == 1 else make_project(work / f"scale_{scale}")
         copy_describing(seed, project)
         make_sample(project, scale)
-        name = f"{scale} x the log records"
-        measured[name] = [project.run_cold() for _ in range(runs + 1)][1:]
-        with closing(sqlite3.connect(project.folder / "data_warehouse.db")) as connection:
-            (records[name],) = connection.execute("SELECT count(*) FROM fact_logs").fetchone()
-        if scale > 1:
-            shutil.rmtree(project.folder)
-    # What does not depend on the log records is what a run without any would take.
-    few = make_project(work / "scale_0")
-    copy_describing(seed, few)
-    for log in LOGS:
-        lines = (seed.data / f"{log}.csv").open("rb")
-        with lines:
-            (few.data / f"{log}.csv").write_bytes(b"".join(lines.readline() for _ in range(11)))
-    base = [few.run_cold() for _ in range(runs + 1)][1:]
-    measured = {"20 log records": base, **measured}
+        projects[f"{scale} x the log records"] = project
+    measured = take_turns({name: project.run_cold for name, project in projects.items()}, runs)
     yield "## More log records"
     yield ""
     yield from table(measured)
     yield ""
-    fixed = statistics.median(run.wall for run in base)
-    yield "| records | wall / record, µs | (wall - that of 20 records) / record, µs |"
+    yield "Without what 20 records take, medians:"
+    yield ""
+    yield "| records | wall / record, µs | CPU / record, µs |"
     yield "|---|---|---|"
-    for name, count in records.items():
-        wall = statistics.median(run.wall for run in measured[name])
-        yield f"| {count:,} | {wall / count * 1e6:.2f} | {(wall - fixed) / count * 1e6:.2f} |"
+    for name, project in list(projects.items())[1:]:
+        with closing(sqlite3.connect(project.folder / "data_warehouse.db")) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM fact_logs").fetchone()
+        one, base = measured[name], measured["20 log records"]
+        wall = statistics.median(run.wall for run in one) - statistics.median(
+            run.wall for run in base
+        )
+        cpu = statistics.median(run.cpu for run in one) - statistics.median(run.cpu for run in base)
+        yield f"| {count:,} | {wall / count * 1e6:.2f} | {cpu / count * 1e6:.2f} |"
+        if project is not seed:
+            shutil.rmtree(project.folder)
 
 
 SECTIONS = {
     "peers": bench_peers,
     "reruns": bench_reruns,
     "parts": bench_parts,
+    "many": bench_many,
     "scale": bench_scale,
 }
 
