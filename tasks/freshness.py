@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import luigi
+import luigi.interface
 from filelock import FileLock, Timeout
 from luigi.task import flatten
 
@@ -154,9 +155,10 @@ class DigestCache:
                 write_atomically(self._path, _kept_lines(self._known))
             else:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("a", encoding="utf-8") as stream:
-                    # A line that was cut short when its writer was killed ends here.
-                    stream.write("\n" + _kept_lines(self._new))
+                # In one go, so that the lines of two processes are not mixed; a line that was cut
+                # short when its writer was killed ends here.
+                with self._path.open("ab", buffering=0) as stream:
+                    stream.write(b"\n" + _kept_lines(self._new).encode())
             self._new = {}
 
 
@@ -193,10 +195,10 @@ def _parse(lines: Iterable[bytes]) -> list[Any]:
     whole = [line for line in lines if line]
     try:
         parsed: list[Any] = json.loads(b"[" + b",".join(whole) + b"]")  # Faster than one by one.
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = []
         for line in whole:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 parsed.append(json.loads(line))
     return parsed
 
@@ -345,26 +347,26 @@ class _Scheduling:
 
     def __init__(self) -> None:
         self._asked: dict[str, str | None] = {}
-        self._announced: set[str] = set()
+        self._known: set[str] = set()
         self._unanswered: set[str] = set()
 
     def announce(self, label: str) -> None:
         """Luigi is about to ask this task, unless it has."""
-        if label not in self._announced:
-            self._announced.add(label)
+        if label not in self._known:
+            self._known.add(label)
             self._unanswered.add(label)
 
     def answers(self, label: str) -> dict[str, str | None]:
         """The answers so far of the inquiry that this question belongs to."""
         if label not in self._unanswered:
-            self.end()
-            self._announced, self._asked = {label}, {}
+            self._known.add(label)
+            self._unanswered, self._asked = set(), {}
         self._unanswered.discard(label)
         return self._asked
 
     def end(self) -> None:
         """A task runs: from now on every question is a new one."""
-        self._unanswered = set()
+        self._known, self._unanswered = set(), set()
 
 
 _scheduling = _Scheduling()
@@ -622,8 +624,14 @@ class FreshTask(luigi.Task):
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def _announce(_task: FreshTask, dependency: luigi.Task) -> None:
-    if isinstance(dependency, FreshTask):
+    # Asked in other processes, what was announced here would never be answered.
+    if isinstance(dependency, FreshTask) and not _scheduled_in_parallel():
         _scheduling.announce(dependency.label)
+
+
+@functools.cache
+def _scheduled_in_parallel() -> bool:
+    return bool(luigi.interface.core().parallel_scheduling)
 
 
 @contextmanager
@@ -648,6 +656,7 @@ class Milestone(FreshTask):
 
     def run(self) -> None:
         """Nothing to do."""
+        _scheduling.end()
         self.show_page()
 
 

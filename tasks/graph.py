@@ -1188,6 +1188,8 @@ class SchemaChangeReport(Report):
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
+    code_version = 2
+
     def page(self) -> str:
         """The page itself."""
         return "index.html"
@@ -1359,13 +1361,15 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
     """
     if luigi.interface.core().workers > 1 and "tasks.staging" not in sys.modules:
         gc.disable()  # All that is made now stays.
-        for name in _PRELOADED:
-            importlib.import_module(f"tasks.{name}")
-        importlib.import_module("adbc_driver_sqlite")
-        importlib.import_module("sqlalchemy.dialects.sqlite")
-        importlib.import_module("numpy.ma")
-        gc.freeze()  # What is never looked at by the collector stays shared between processes.
-        gc.enable()
+        try:
+            for name in _PRELOADED:
+                importlib.import_module(f"tasks.{name}")
+            importlib.import_module("adbc_driver_sqlite")
+            importlib.import_module("sqlalchemy.dialects.sqlite")
+            importlib.import_module("numpy.ma")
+            gc.freeze()  # What the collector never looks at stays shared between processes.
+        finally:
+            gc.enable()
 
 
 _shown_at: set[str] = set()

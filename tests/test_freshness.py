@@ -27,7 +27,9 @@ from tasks.graph import (
     EnrichedLogs,
     LoadDimension,
     LoadFactLogs,
+    LogActivity,
     LogInstanceChains,
+    LogMeasures,
 )
 from tests.conftest import MILESTONES, Project, make_project
 
@@ -77,6 +79,7 @@ def test_scheduling_a_run_asks_each_task_once(
 
     def schedule() -> set[str]:
         asked.clear()
+        freshness._scheduling.end()  # As at the start of a process.
         with luigi.worker.Worker(scheduler=luigi.scheduler.Scheduler()) as worker:
             worker.add(AllReports())
         assert len(asked) == len(set(asked))
@@ -92,6 +95,25 @@ def test_scheduling_a_run_asks_each_task_once(
     assert LogInstanceChains().complete()
     assert AllReports().complete()
     assert schedule() == sources_apart
+
+
+def test_no_answer_of_one_run_is_left_for_the_next(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran.folder)
+    monkeypatch.setattr("tasks.graph._shown_at", {"none"})
+
+    class Both(luigi.WrapperTask):
+        """Not of the pipeline: it announces nothing, and the second one asks for the first."""
+
+        def requires(self) -> list[luigi.Task]:
+            return [LogActivity(), LogMeasures()]
+
+    LogMeasures().forget()
+    with luigi.worker.Worker(scheduler=luigi.scheduler.Scheduler()) as worker:
+        worker.add(Both())
+    ran.edit("LOG_RCD_F.csv", "1e2", "1e3")
+    assert not LogActivity().complete()
 
 
 def test_touched_files_run_nothing(ran: Project) -> None:

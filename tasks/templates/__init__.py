@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import os
 import re
-import sys
 from importlib.resources import files
-from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
@@ -66,7 +63,6 @@ def render_markdown_page(title: str, markdown: str) -> str:
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tasks"),
-        bytecode_cache=_bytecode_cache(),
         undefined=jinja2.StrictUndefined,
         autoescape=autoescape,
         trim_blocks=True,
@@ -76,14 +72,6 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["of"] = count_of
     return environment
-
-
-def _bytecode_cache() -> jinja2.BytecodeCache | None:
-    """Compiled templates, kept where Python keeps this module compiled, if it may."""
-    folder = Path(__file__).with_name("__pycache__")
-    if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
-        return None
-    return jinja2.FileSystemBytecodeCache(str(folder))
 
 
 def _text(name: str) -> str:
