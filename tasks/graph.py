@@ -507,10 +507,11 @@ class ActivityReport(FreshTask):
 
     def reads(self) -> Mapping[str, Digested]:
         """The activity of each group of files, and the chains."""
+        measures = LogMeasures()
         return {
             f"{group} {name}": target
             for group in log_groups()
-            for name, target in LogMeasures().activity(group).items()
+            for name, target in measures.activity(group).items()
         } | LogInstanceChains().output()
 
     def output(self) -> dict[str, FileTarget]:
@@ -726,10 +727,11 @@ class ProfileReport(FreshTask):
 
 def profiles_of_sources() -> dict[str, list[FileTarget]]:
     """Source -> its profile; those of its groups of files where it comes in parts."""
-    found = {name: [SourceProfiles().part_output(name)["profile"]] for name in SOURCES}
+    profiles, measures = SourceProfiles(), LogMeasures()
+    found = {name: [profiles.part_output(name)["profile"]] for name in SOURCES}
     for name in LOG_KINDS.values():
         groups = [group for group in log_groups() if group.partition("/")[0] == name]
-        found[name] = [LogMeasures().part_output(group)["profile"] for group in groups]
+        found[name] = [measures.part_output(group)["profile"] for group in groups]
     return found
 
 

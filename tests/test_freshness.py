@@ -762,7 +762,6 @@ def test_the_digest_cache_does_not_grow_for_ever(
     for turn in range(100):
         path.write_text(str(turn))
         cache.digest(path)
-        assert len(kept.read_text().split()) > 0
         assert len(kept.read_text().splitlines()) < 40
     assert DigestCache(kept).digest(path) == hashlib.sha256(b"99").hexdigest()
 
