@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from config.sources import SOURCES
+from tasks.archive import find_archive
 from tasks.console import print_lines, show_places
 from tasks.errors import PipelineError
 from tasks.freshness import FreshTask, digest_cache, walk
 from tasks.graph import AllReports
 from tasks.memo import one_look
 from tasks.settings import settings, source
-from tasks.source_files import find_archive, find_files
+from tasks.source_files import find_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

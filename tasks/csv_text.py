@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from tasks.errors import PipelineError
-from tasks.source_files import bytes_read, open_bytes, records, shorten
+from tasks.headers import records, shorten
+from tasks.source_files import bytes_read, open_bytes
 
 BLOCK_BYTES = 8 * 2**20
 """How much is read at a time; also the length of the longest record that can be read."""

@@ -47,7 +47,7 @@ import luigi.interface
 
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS, SUMMARY_LEVELS, TABLES
-from tasks import outcome, source_files, warehouse
+from tasks import archive, headers, outcome, source_files, warehouse
 from tasks.errors import PipelineError
 from tasks.freshness import (
     Digested,
@@ -103,7 +103,7 @@ class HeaderTarget:
 
 def _header_digest(path: Path) -> str | None:
     try:
-        return digest_of(source_files.read_header(path))
+        return digest_of(headers.read_header(path))
     except PipelineError:
         return None
 
@@ -139,9 +139,9 @@ class CheckSources(FreshTask):
     def take_inputs(self) -> dict[str, str]:
         """Check, and tell of the headers that passed."""
         data_dir = settings().data_dir
-        for path in source_files.provide_files(SOURCES, data_dir):
+        for path in archive.provide_files(SOURCES, data_dir):
             logger.info("Unpacked %s", path)
-        source_files.check_sources([source(name) for name in SOURCES], data_dir)
+        headers.check_sources([source(name) for name in SOURCES], data_dir)
         return super().take_inputs()
 
     def build(self, out: Mapping[str, Path]) -> None:
@@ -1324,7 +1324,7 @@ class SampleData(luigi.Task):
 
         if not 0 < self.scale < math.inf:
             raise PipelineError(f"SampleData: --scale {self.scale} is not above 0.")
-        source_files.provide_files(SOURCES, settings().data_dir)
+        archive.provide_files(SOURCES, settings().data_dir)
         progress = Progress(self)
         progress.start()
         made = write_sample(

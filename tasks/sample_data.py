@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from config.sources import SOURCES
 from tasks.csv_text import CsvText
+from tasks.headers import match_columns, read_header
 from tasks.progress import UNTOLD, Progress
-from tasks.source_files import match_columns, read_header, source_path
+from tasks.source_files import source_path
 from tasks.staging import read_batch
 
 ROWS: Mapping[str, int] = {

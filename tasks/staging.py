@@ -36,6 +36,7 @@ from tasks.csv_text import (
     plain_blocks,
 )
 from tasks.errors import PipelineError
+from tasks.headers import Layout, match_columns, read_header, shorten
 from tasks.lean import read_parquet
 from tasks.parsing import (
     ARROW_TYPES,
@@ -49,7 +50,6 @@ from tasks.parsing import (
     widest_type,
 )
 from tasks.progress import Advance, untold
-from tasks.source_files import Layout, match_columns, read_header, shorten
 
 QUARANTINE_HEADER = ("file", "line", "reason", "row")
 PARQUET = {"compression": "zstd", "compression_level": 1}

@@ -17,12 +17,12 @@ from tasks.freshness import FreshTask
 ROOT = Path(__file__).parent.parent
 RECORDED = Path(__file__).with_suffix(".json")
 
-_STAGED = ("csv_text.py", "parsing.py", "source_files.py", "staging.py")
+_STAGED = ("csv_text.py", "headers.py", "parsing.py", "source_files.py", "staging.py")
 _PAGES = ("templates/__init__.py", "templates/page.css", "templates/page.js")
 _LOADED = ("star.py", "star_schema.py", "warehouse.py")
 
 CODE: dict[type[FreshTask], tuple[str, ...]] = {
-    graph.CheckSources: ("source_files.py",),
+    graph.CheckSources: ("archive.py", "headers.py", "source_files.py"),
     graph.CsvToParquet: _STAGED,
     graph.EnrichedLogs: ("enrichment.py", "log_numbers.py"),
     graph.LogActivity: ("activity.py",),

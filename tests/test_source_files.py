@@ -21,19 +21,11 @@ from config.sources import (
     LOG_RCD_F,
     POINT,
 )
-from tasks import source_files
+from tasks import archive as archive_module
+from tasks.archive import ARCHIVE, unpack_archive
 from tasks.errors import PipelineError
-from tasks.source_files import (
-    ARCHIVE,
-    check_sources,
-    find_files,
-    match_columns,
-    read_header,
-    records,
-    shorten,
-    source_path,
-    unpack_archive,
-)
+from tasks.headers import check_sources, match_columns, read_header, records, shorten
+from tasks.source_files import find_files, source_path
 
 RECORD_HEADER = ["point_log_inst_id", "log_time", "log_value", "status"]
 
@@ -453,7 +445,7 @@ def test_no_archive_is_no_error(tmp_path: Path) -> None:
 def test_an_archive_above_the_bound_is_refused_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(source_files, "MAX_UNPACKED_BYTES", 100)
+    monkeypatch.setattr(archive_module, "MAX_UNPACKED_BYTES", 100)
     archive(tmp_path / ARCHIVE, **members)
     before = contents(tmp_path)
 
@@ -470,7 +462,7 @@ def test_an_archive_above_the_bound_is_refused_and_leaves_nothing_behind(
 def test_an_archive_just_within_the_bound_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_files, "MAX_UNPACKED_BYTES", 100)
+    monkeypatch.setattr(archive_module, "MAX_UNPACKED_BYTES", 100)
     archive(tmp_path / ARCHIVE, **{"APP_TYPE.csv": "x" * 40, "POINT.csv": "y" * 60})
 
     assert len(unpack_archive(tmp_path)) == 2
