@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: run ui sources test setup bench bench-environment trials lock clean
+.PHONY: run ui sources test soak setup bench bench-environment trials lock clean
 
 run: sources
 	$(BIN)/luigi --module tasks AllReports --local-scheduler
@@ -24,6 +24,10 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2 --dist worksteal
+
+soak: setup # what takes longer than the tests may
+	$(BIN)/pytest -n 2 --dist worksteal -m soak
+	DIALECTS=1500 $(BIN)/pytest tests/test_dialects.py
 
 setup: $(READY)
 

@@ -82,19 +82,49 @@ class Table:
 
 @dataclass(frozen=True)
 class Source(Table):
-    """A CSV file as exported, and how to read it.
+    """A CSV file as exported, and how to read it. The settings are those of `luigi.cfg`.
 
     Attributes:
-        time_format: strptime format of its times; None reads ISO 8601 and epoch numbers.
+        in_partitions: Whether it may come as a folder of files too.
+        delimiter: Character between fields; None: recognised.
+        quotechar: Character around fields that hold delimiters; empty: none.
+        escapechar: Character before a quote within quotes, where quotes are not doubled.
+        encoding: Python's name of the encoding; None: UTF-8, or as the byte order mark says.
+        decimal: Decimal mark of numbers.
+        thousands: Character between groups of three digits, if there is one.
+        skiprows: Numbers of the lines to skip, from 0.
+        skipfooter: How many lines to skip at the end.
+        na_values: Texts that mean "no value" in declared columns, beside the empty one.
+        true_values: Words for the state 1, beside the usual ones.
+        false_values: Words for the state 0, likewise.
+        sentinels: Texts that a controller writes in place of a value, beside the usual ones.
+        max_sentinels: Share of a file's values above which sentinels raise a warning, 0 to 1.
+        time_format: Formats of its times, tried in order: `iso`, `epoch`, or strptime's.
+        time_window: First day, and the day after the last, in which epoch numbers are times.
         source_timezone: IANA zone of times that name none.
-        max_rejected: Share of its rows that may be quarantined, 0 to 1.
-        in_parts: Whether it may come as a folder of files too.
+        max_rejected: Share of its rows that may be rejected, 0 to 1.
+        allow_duplicate_files: Whether two of its files may have the same content.
     """
 
-    time_format: str | None = None
+    in_partitions: bool = False
+    delimiter: str | None = None
+    quotechar: str = '"'
+    escapechar: str | None = None
+    encoding: str | None = None
+    decimal: str = "."
+    thousands: str | None = None
+    skiprows: tuple[int, ...] = ()
+    skipfooter: int = 0
+    na_values: tuple[str, ...] = ("NULL", "\\N")
+    true_values: tuple[str, ...] = ()
+    false_values: tuple[str, ...] = ()
+    sentinels: tuple[str, ...] = ()
+    max_sentinels: float = 0.05
+    time_format: tuple[str, ...] = ()
+    time_window: tuple[str, str] = ("2000-01-01", "2050-01-01")
     source_timezone: str = "UTC"
     max_rejected: float = 0.01
-    in_parts: bool = False
+    allow_duplicate_files: bool = False
 
     @property
     def required(self) -> tuple[str, ...]:

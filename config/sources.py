@@ -147,7 +147,7 @@ LOG_RCD_B = Source(
         ),
         _RECORD_STATUS,
     ),
-    in_parts=True,
+    in_partitions=True,
 )
 
 LOG_RCD_F = Source(
@@ -165,7 +165,7 @@ LOG_RCD_F = Source(
         ),
         _RECORD_STATUS,
     ),
-    in_parts=True,
+    in_partitions=True,
 )
 
 SOURCES: dict[str, Source] = {

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from config.sources import SOURCES
 from tasks.archive import find_archive
 from tasks.console import print_lines, show_places
-from tasks.errors import PipelineError
+from tasks.errors import PipelineError, advice, cleaned
 from tasks.freshness import FreshTask, digest_cache, walk
 from tasks.graph import AllReports
 from tasks.memo import one_look
-from tasks.settings import settings, source
+from tasks.settings import settings
 from tasks.source_files import find_files
+from tasks.source_settings import source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     forget.add_argument("task", nargs="?", help="such as CsvToParquet:POINT or LoadFactLogs")
     forget.add_argument("--downstream", action="store_true", help="and all that depends on it")
     forget.add_argument("--all", action="store_true", help="every task")
-    commands.add_parser("sources", help="list the source files; exit status 1 if there is none")
+    listed = commands.add_parser(
+        "sources", help="list the source files; exit status 1 if there is none"
+    )
+    listed.add_argument("--check", type=Path, metavar="FILE", help="show how a file would be read")
+    listed.add_argument("--source", metavar="NAME", help="the source that it holds")
     ui = commands.add_parser(
         "ui", help="run everything in the central scheduler and keep its pages up until Ctrl-C"
     )
@@ -56,9 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print_lines(show_places(settings()))
                 return 0
             case _:
-                return sources()
+                return sources() if options.check is None else check(options.check, options.source)
     except PipelineError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error}\n{advice(error)}".rstrip(), file=sys.stderr)
         return 2
 
 
@@ -116,6 +125,21 @@ def sources() -> int:
     for path in found:
         print(path)
     return 0 if found else 1
+
+
+def check(path: Path, name: str | None) -> int:
+    """Print how a file would be read; 1 if it would not be staged. Writes nothing."""
+    from tasks.source_check import describe, source_of
+
+    try:
+        for line in describe(path, source_of(path, name)):
+            print_lines([line])
+    except PipelineError as error:
+        what = str(error).removesuffix(error.remedy).rstrip()
+        lines = ["Say in luigi.cfg how to read it:"] if error.remedy.startswith("[") else []
+        print_lines(["", cleaned(what), *lines, error.remedy])
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

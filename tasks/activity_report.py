@@ -236,6 +236,7 @@ def write_activity_report(
     gap_file: Path,
     over_time_file: Path,
     unit_file: Path,
+    bom: bool | None = None,
 ) -> int:
     """Write the figures as CSV and return how many records are missing.
 
@@ -245,14 +246,15 @@ def write_activity_report(
         gap_file: CSV file to write, as `gaps` has it.
         over_time_file: CSV file to write, as `records_over_time` has it.
         unit_file: CSV file to write, as `unit_days` has it.
+        bom: As for `write_csv`.
     """
     log_instances = read_parquet(chains)
     activity = merge_activity(parts, log_instances)
     found = gaps(activity, log_instances)
     rounded = [{**row, **{name: _share(row[name]) for name in _SHARES}} for row in found]
-    write_csv(gap_file, GAP_COLUMNS, rounded)
-    write_csv(over_time_file, OVER_TIME_COLUMNS, records_over_time(activity))
-    write_csv(unit_file, UNIT_COLUMNS, unit_days(activity))
+    write_csv(gap_file, GAP_COLUMNS, rounded, bom)
+    write_csv(over_time_file, OVER_TIME_COLUMNS, records_over_time(activity), bom)
+    write_csv(unit_file, UNIT_COLUMNS, unit_days(activity), bom)
     return sum(row["missing"] or 0 for row in found)
 
 

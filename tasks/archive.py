@@ -1,20 +1,24 @@
-"""`take_home_data.zip`: the source files in one archive, unpacked if no CSV file exists yet."""
+"""`take_home_data.zip`: the source files in one archive, unpacked if no source has a file yet."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PureWindowsPath
 
+from config.sources import SOURCES
 from tasks.errors import PipelineError
 from tasks.source_files import ENDINGS, find_files
 
 ARCHIVE = "take_home_data.zip"
-MAX_UNPACKED_BYTES = 20 * 2**30
-"""Bound on what an archive may unpack to."""
+_NAMES = {f"{name}{end}".lower(): f"{name}{end}" for name in SOURCES for end in ENDINGS}
+
+# Logs that repeat one value are packed to a hundredth, what is made to fill a disk to a thousandth;
+# a little does no harm. A tenth more than the files need is to be free, for what else is written.
+_MOST_TIMES, _HARMLESS_BYTES, _ROOM = 200, 100 * 2**20, 1.1
 
 
 def find_archive(data_dir: Path) -> Path | None:
@@ -24,77 +28,65 @@ def find_archive(data_dir: Path) -> Path | None:
 
 
 def provide_files(names: Iterable[str], data_dir: Path) -> list[Path]:
-    """Unpack the archive if no source has a file yet; the files made.
+    """Unpack the archive, if there is one and no source has a file yet; the files made.
 
     Raises:
-        PipelineError: The archive cannot be unpacked.
-    """
-    if any(find_files(name, data_dir) for name in names):
-        return []
-    return unpack_archive(data_dir)
-
-
-def unpack_archive(data_dir: Path) -> list[Path]:
-    """Unpack the CSV files of `take_home_data.zip`, in the data folder or beside it.
-
-    Folders inside the archive do not count; files that are no CSV are left out, and none that is
-    there already is touched. Either all files appear, whole, or none.
-
-    Returns:
-        The files made; none if there is no archive.
-
-    Raises:
-        PipelineError: The archive is damaged, or unpacks to more than MAX_UNPACKED_BYTES.
+        PipelineError: It cannot be unpacked, or not without risk; no file was made.
     """
     archive = find_archive(data_dir)
-    if archive is None:
+    if archive is None or any(find_files(name, data_dir) for name in names):
         return []
     data_dir.mkdir(parents=True, exist_ok=True)
+    made: dict[str, zipfile.ZipInfo] = {}
     try:
         with (
             zipfile.ZipFile(archive) as packed,
             tempfile.TemporaryDirectory(dir=data_dir, prefix=".unpacking-") as folder,
         ):
-            # Only the last part of a name is used, so nothing can land outside the folder.
-            members = sorted(
-                (
-                    (Path(info.filename.replace("\\", "/")).name, info)
-                    for info in packed.infolist()
-                    if not info.is_dir()
-                ),
-                key=lambda member: member[0],
-            )
-            room = MAX_UNPACKED_BYTES
-            unpacked: list[Path] = []
-            for name, info in members:
-                wanted = name.lower().endswith(ENDINGS) and not name.startswith(".")
-                if Path(folder, name) in unpacked:
-                    raise PipelineError(
-                        f"{archive} holds several files {name}.",
-                        remedy="Unpack the right one by hand into the data folder.",
-                    )
-                if wanted and not (data_dir / name).exists():
-                    with packed.open(info) as member:
-                        room -= _copy_bounded(member, Path(folder, name), room)
-                    unpacked.append(Path(folder, name))
-            return [path.rename(data_dir / path.name) for path in unpacked]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            for info in packed.infolist():
+                target = _target(info.filename)
+                if target is not None and made.setdefault(target, info) is not info:
+                    raise PipelineError(f"{archive} holds several files {target}.", (), _HAND)
+            _reject_too_large(sum(info.file_size for info in made.values()), archive, data_dir)
+            for target, info in made.items():
+                Path(folder, target).parent.mkdir(exist_ok=True)
+                # Reads no more than the declared size, and checks the CRC.
+                with packed.open(info) as member, Path(folder, target).open("xb") as out:
+                    shutil.copyfileobj(member, out)
+            for target in made:
+                (data_dir / target).parent.mkdir(exist_ok=True)
+            return [Path(folder, target).rename(data_dir / target) for target in sorted(made)]
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        raise PipelineError(f"{archive} cannot be unpacked: {error}.", (), _HAND) from error
+
+
+_HAND = "Unpack it by hand into the data folder, or remove it."
+
+
+def _target(member: str) -> str | None:
+    r"""Where a member belongs in the data folder; None if it is no source file.
+
+    >>> [_target(name) for name in ("../Point.CSV", r"C:\log_rcd_f\1.csv", "evil.csv")]
+    ['POINT.csv', 'LOG_RCD_F/1.csv', None]
+    """
+    # Only the end of the name, so that nothing lands outside. Windows' rules know both slashes.
+    folder, name = ("", "", *PureWindowsPath(member).parts)[-2:]
+    source = SOURCES.get(folder.upper())
+    if member.endswith("/") or name.startswith(".") or not name.lower().endswith(ENDINGS):
+        return None
+    if source is not None and source.in_partitions:
+        return f"{source.name}/{name}"
+    return _NAMES.get(name.lower())
+
+
+def _reject_too_large(unpacked: int, archive: Path, data_dir: Path) -> None:
+    packed, free = archive.stat().st_size, shutil.disk_usage(data_dir).free
+    if unpacked > max(_HARMLESS_BYTES, _MOST_TIMES * packed):
         raise PipelineError(
-            f"{archive} cannot be unpacked: {error}.",
-            remedy="Unpack it by hand into the data folder, or remove it.",
-        ) from error
-
-
-def _copy_bounded(source: IO[bytes], target: Path, room: int) -> int:
-    """Copy at most `room` bytes to a new file and return their number."""
-    written = 0
-    with target.open("xb") as out:
-        while block := source.read(1 << 20):
-            written += len(block)
-            if written > room:
-                raise PipelineError(
-                    f"{ARCHIVE} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes.",
-                    remedy="Unpack it by hand into the data folder if it is to be trusted.",
-                )
-            out.write(block)
-    return written
+            f"{archive} is suspicious: {packed:,} bytes would become {unpacked:,}.", (), _HAND
+        )
+    if unpacked * _ROOM > free:
+        raise PipelineError(
+            f"{archive} unpacks to {unpacked:,} bytes, but only {free:,} are free in {data_dir}.",
+            remedy="Free some space, with a tenth to spare.",
+        )

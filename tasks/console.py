@@ -13,6 +13,7 @@ from typing import Any
 
 from config.sources import LOG_KINDS
 from config.warehouse import SUMMARY_LEVELS
+from tasks.page_text import visible_lines
 from tasks.settings import Settings
 
 _HEAD_ROWS = 5
@@ -41,6 +42,7 @@ def print_results(settings: Settings) -> None:
         ["", "Adding a column to a large table", *_wrapped(STRATEGIES)],
         [""],
         show_places(settings),
+        _show_warnings(figures["sources"]),
     )
     print_lines(lines)
 
@@ -86,6 +88,7 @@ def _cell(value: object) -> str:
 def _show_sources(sources: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "Source files"
+    any_emptied = any(source["cells_emptied"] for source in sources.values())
     rows = [
         [
             source["file"],
@@ -93,16 +96,19 @@ def _show_sources(sources: dict[str, Any]) -> Iterator[str]:
             len(source["header"]),
             source["staged"],
             source["rejected"],
+            *([source["cells_emptied"]] if any_emptied else []),
             "a capped export?" if source["capped"] else "",
         ]
         for source in sources.values()
     ]
-    yield from format_table(["file", "rows", "columns", "staged", "quarantined", ""], rows)
+    emptied = ["cells emptied"] if any_emptied else []
+    header = ["file", "rows", "columns", "staged", "quarantined", *emptied, ""]
+    yield from format_table(header, rows)
 
 
 def _show_summary(reports_dir: Path, level: str) -> Iterator[str]:
     path = reports_dir / f"summary_by_{level}.csv"
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream)
         header = next(reader)
         head = list(itertools.islice(reader, _HEAD_ROWS))
@@ -151,6 +157,33 @@ def _show_unmapped(unmapped: list[dict[str, str]]) -> Iterator[str]:
         yield "Not found in the files, hence NULL; a line in luigi.cfg maps each"
         for item in unmapped:
             yield f"  {item['source']}: {item['column']}: {item['line']}"
+
+
+def _show_warnings(sources: dict[str, Any]) -> Iterator[str]:
+    """The warnings; lines of luigi.cfg in them begin at the edge, so that they can be copied."""
+    warnings = [
+        f"{name}: {visible_lines(warning)}"
+        for name, source in sources.items()
+        for warning in source["warnings"]
+    ]
+    if warnings:
+        yield ""
+        yield "Warnings"
+        if any("\n" in warning for warning in warnings):
+            yield "  Lines of a section that luigi.cfg has already belong below its name there."
+    for place, warning in enumerate(warnings):
+        first, *lines = warning.split("\n")
+        yield from textwrap.wrap(
+            first,
+            100,
+            initial_indent="  ",
+            subsequent_indent="     ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        yield from lines
+        if lines and place < len(warnings) - 1:
+            yield ""
 
 
 def _wrapped(paragraphs: Sequence[str]) -> Iterator[str]:

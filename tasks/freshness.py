@@ -34,11 +34,12 @@ from filelock import FileLock, Timeout
 from luigi.task import flatten
 
 from config.declarations import Table
-from tasks.errors import PipelineError
+from tasks.errors import PipelineError, system_errors
 from tasks.memo import looking, once, one_look, settled
 from tasks.outcome import note
 from tasks.progress import UNTOLD, Progress
 from tasks.settings import settings
+from tasks.source_files import open_regular
 
 FORMAT = 1
 """Version of the receipts; others are not believed."""
@@ -59,7 +60,10 @@ logger = logging.getLogger("luigi-interface")
 
 
 class DigestCache:
-    """SHA-256 of files, remembered by path, size, modification time and inode.
+    """SHA-256 of files, remembered by path, size, inode and the times of their last changes.
+
+    The time of the inode's change too, which nobody can set back: so an edit is noticed whose
+    modification time was.
 
     Args:
         path: File in which it is kept between runs and told to other processes: a JSON list a
@@ -102,12 +106,17 @@ class DigestCache:
         self.load()
         unknown = []
         for path in paths:
-            with contextlib.suppress(OSError):  # Told where the file is read.
+            with contextlib.suppress(OSError):
                 if self._recall(path, path.stat(), "sha256") is None:
                     unknown.append(path)
+
+        def hash_one(path: Path) -> None:
+            with contextlib.suppress(OSError):  # Reported where the file is read.
+                self._remember(path, "sha256", _sha256)
+
         if unknown:
-            with ThreadPoolExecutor(THREADS) as pool, contextlib.suppress(OSError):
-                list(pool.map(lambda path: self._remember(path, "sha256", _sha256), unknown))
+            with ThreadPoolExecutor(THREADS) as pool:
+                list(pool.map(hash_one, unknown))
 
     def _remember(self, path: Path, what: str, find: Callable[[Path], str | None]) -> str | None:
         before = path.stat()
@@ -117,14 +126,14 @@ class DigestCache:
         found_ns = time.time_ns()
         content = find(path)
         if content is not None:
-            found = _Found(before.st_size, before.st_mtime_ns, before.st_ino, found_ns, content)
+            found = _Found(*_seen(before), found_ns, content)
             self._known[_key(path, what)] = self._new[_key(path, what)] = found
         return content
 
     def _recall(self, path: Path, now: os.stat_result, what: str) -> str | None:
         """What is known of a file; None if it may have changed since."""
         known = self._known.get(_key(path, what))
-        if known is None or known[:3] != (now.st_size, now.st_mtime_ns, now.st_ino):
+        if known is None or known[:4] != _seen(now):
             return None
         racy_ns = _FINE_RACY_NS if now.st_mtime_ns % 1_000_000_000 else _RACY_NS
         return known.content if now.st_mtime_ns + racy_ns < known.found_ns else None
@@ -171,9 +180,14 @@ class _Found(NamedTuple):
 
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
     found_ns: int
     content: str
+
+
+def _seen(now: os.stat_result) -> tuple[int, int, int, int]:
+    return now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino
 
 
 def _kept_lines(known: Mapping[str, _Found]) -> str:
@@ -184,10 +198,10 @@ def _found_in(lines: Iterable[bytes]) -> Iterator[tuple[str, _Found]]:
     """What lines that were kept tell; those that are damaged tell nothing."""
     for item in _parse(lines):
         with contextlib.suppress(ValueError, TypeError):
-            key, size, mtime_ns, inode, found_ns, content = item
-            whole = all(isinstance(n, int) for n in (size, mtime_ns, inode, found_ns))
+            key, *seen, content = item
+            whole = len(seen) == 5 and all(isinstance(number, int) for number in seen)
             if whole and isinstance(key, str) and isinstance(content, str):
-                yield key, _Found(size, mtime_ns, inode, found_ns, content)
+                yield key, _Found(*item[1:])
 
 
 def _parse(lines: Iterable[bytes]) -> list[Any]:
@@ -209,7 +223,7 @@ def _key(path: Path, what: str) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
+    with open(path, "rb", opener=open_regular) as stream:  # noqa: PTH123  # Path's has no opener.
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -326,7 +340,7 @@ def _read_receipt(path: Path) -> Receipt | None:
     """The receipt in a file; None if there is none to be believed."""
     try:
         now = path.stat()
-        return _parsed_receipt(path, now.st_ino, now.st_mtime_ns, now.st_size)
+        return _parsed_receipt(path, *_seen(now))
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -456,7 +470,7 @@ class FreshTask(luigi.Task):
         return None
 
     def _declared(self) -> dict[str, str]:
-        return {name: _declared_digest(item) for name, item in self.declarations().items()}
+        return {name: declared_digest(item) for name, item in self.declarations().items()}
 
     def _read_digests(self) -> dict[str, str | None]:
         return {name: target.digest() for name, target in self.reads().items()}
@@ -489,27 +503,21 @@ class FreshTask(luigi.Task):
         _scheduling.end()
         self.progress = Progress(self)
         self.progress.start()
-        try:
-            with settled(), self._alone():
-                with _one_inquiry():
-                    self._refuse_missing()
-                    stale = self.own_reason() is not None
-                if not stale:
-                    logger.info("%s: unchanged, nothing built", self.label)
-                    note(unchanged=self.label)
-                    self.progress.result = "unchanged, nothing built"
-                else:
-                    inputs = self.take_inputs()
-                    self.make(Receipt(self.code_version, self._declared(), inputs, {}))
-                    self.built = True
-                    digest_cache().save()
-                self.progress.finish()
-                self.show_page()
-        except OSError as error:
-            raise PipelineError(
-                f"{self.label}: a file cannot be read or written: {error}.",
-                remedy="Is there room, and are the folders of luigi.cfg there to be written to?",
-            ) from error
+        with system_errors(self.label), settled(), self._alone():
+            with _one_inquiry():
+                self._refuse_missing()
+                stale = self.own_reason() is not None
+            if not stale:
+                logger.info("%s: unchanged, nothing built", self.label)
+                note(unchanged=self.label)
+                self.progress.result = "unchanged, nothing built"
+            else:
+                inputs = self.take_inputs()
+                self.make(Receipt(self.code_version, self._declared(), inputs, {}))
+                self.built = True
+                digest_cache().save()
+            self.progress.finish()
+            self.show_page()
 
     def _refuse_missing(self) -> None:
         """Raise PipelineError if something required is no longer as it was built.
@@ -798,7 +806,7 @@ class PartedTask(FreshTask):
         targets = self.part_output(part.name)
         return receipt is not None and receipt == Receipt(
             self.code_version,
-            {name: _declared_digest(item) for name, item in part.declarations.items()},
+            {name: declared_digest(item) for name, item in part.declarations.items()},
             {name: target.digest() or "" for name, target in part.reads.items()},
             {name: target.digest() or "" for name, target in targets.items()},
         )
@@ -835,7 +843,7 @@ class PartedTask(FreshTask):
             now = {name: target.digest() for name, target in part.reads.items()}
         self._refuse_changed(_differing(inputs, now))
         outputs = self.put_in_place(out, self.part_output(part.name))
-        declared = {name: _declared_digest(item) for name, item in part.declarations.items()}
+        declared = {name: declared_digest(item) for name, item in part.declarations.items()}
         path = self._part_receipt_path(part.name)
         write_atomically(path, Receipt(self.code_version, declared, inputs, outputs).to_json())
 
@@ -904,7 +912,7 @@ def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterat
             yield name
 
 
-def _declared_digest(item: object) -> str:
+def declared_digest(item: object) -> str:
     """The digest of a declaration: of a table or source, or of what JSON can hold."""
     return _frozen_digest(item) if isinstance(item, Table) else digest_of(item)
 

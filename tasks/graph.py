@@ -45,10 +45,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import luigi
 import luigi.interface
 
+from config.declarations import Source
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS, SUMMARY_LEVELS, TABLES
-from tasks import archive, headers, outcome, source_files, warehouse
-from tasks.errors import PipelineError
+from tasks import archive, outcome, source_files, warehouse
+from tasks.errors import PipelineError, system_errors
 from tasks.freshness import (
     Digested,
     FileTarget,
@@ -57,6 +58,7 @@ from tasks.freshness import (
     Part,
     PartedTask,
     Receipt,
+    declared_digest,
     digest_cache,
     digest_of,
     file_target,
@@ -67,7 +69,8 @@ from tasks.memo import once, one_look
 from tasks.progress import Progress
 from tasks.run_record import current_run, note_task, read_notes
 from tasks.scheduler_pages import SchedulerPages, scheduler_url
-from tasks.settings import settings, source
+from tasks.settings import settings
+from tasks.source_settings import source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,25 +90,29 @@ class HeaderTarget:
 
     Args:
         paths: The file; if there are none or several, it is absent too.
+        source: What it holds.
     """
 
-    def __init__(self, paths: Sequence[Path]):
+    def __init__(self, paths: Sequence[Path], source: Source):
         self.paths = paths
+        self.source = source
 
     def digest(self) -> str | None:
         """The digest of the file's name and column names."""
         if len(self.paths) != 1:
             return None
         (path,) = self.paths
-        header = digest_cache().remember(path, "header", _header_digest)
+        what = f"header as {declared_digest(self.source)[:16]}"
+        header = digest_cache().remember(path, what, self._find)
         return None if header is None else digest_of([path.name, header])
 
+    def _find(self, path: Path) -> str | None:
+        from tasks.inspection import inspect_file
 
-def _header_digest(path: Path) -> str | None:
-    try:
-        return digest_of(headers.read_header(path))
-    except PipelineError:
-        return None
+        try:
+            return digest_of(inspect_file(path, self.source).layout.header)
+        except PipelineError:
+            return None
 
 
 class CheckSources(FreshTask):
@@ -115,6 +122,7 @@ class CheckSources(FreshTask):
     before anything else is touched; looks at headers only.
     """
 
+    code_version = 2
     priority = 100
 
     def output(self) -> dict[str, FileTarget]:
@@ -130,7 +138,10 @@ class CheckSources(FreshTask):
                 paths[name] = []
             for part in found:
                 paths.setdefault(part.name, []).append(part.path)
-        return {f"{name} header": HeaderTarget(found) for name, found in paths.items()}
+        return {
+            f"{name} header": HeaderTarget(found, source(name.partition("/")[0]))
+            for name, found in paths.items()
+        }
 
     def declarations(self) -> Mapping[str, object]:
         """How each source is declared."""
@@ -138,10 +149,12 @@ class CheckSources(FreshTask):
 
     def take_inputs(self) -> dict[str, str]:
         """Check, and tell of the headers that passed."""
+        from tasks.inspection import check_sources
+
         data_dir = settings().data_dir
         for path in archive.provide_files(SOURCES, data_dir):
             logger.info("Unpacked %s", path)
-        headers.check_sources([source(name) for name in SOURCES], data_dir)
+        check_sources([source(name) for name in SOURCES], data_dir)
         return super().take_inputs()
 
     def build(self, out: Mapping[str, Path]) -> None:
@@ -154,7 +167,7 @@ class CsvToParquet(PartedTask):
     Log records may come as a folder of files: each is staged by itself.
     """
 
-    code_version = 2
+    code_version = 3
     phase = "staging"
 
     table = luigi.ChoiceParameter(choices=tuple(SOURCES))
@@ -196,9 +209,17 @@ class CsvToParquet(PartedTask):
         """How the source is declared."""
         return {self.table: source(self.table)}
 
+    def make(self, receipt: Receipt) -> None:
+        """Stage the files, unless two of them are the same."""
+        from tasks.inspection import check_duplicates
+
+        files = {_shown(path): path for _, path in source_parts(self.table)}
+        check_duplicates(source(self.table), files, _content_digest)
+        super().make(receipt)
+
     def folders(self) -> list[str]:
         """The source, if it comes in parts."""
-        return [self.table] if SOURCES[self.table].in_parts else []
+        return [self.table] if SOURCES[self.table].in_partitions else []
 
     def part_output(self, part: str) -> dict[str, FileTarget]:
         """The staged rows, what became of each row, and the rows that could not be read."""
@@ -207,7 +228,8 @@ class CsvToParquet(PartedTask):
             "audit": staging_file(f"audit/parts/{part}.json"),
             "quarantine": staging_file(f"quarantine/{part}.csv", optional=True),
         }
-        if not SOURCES[self.table].in_parts:
+        if not SOURCES[self.table].in_partitions:
+            files["cells"] = staging_file(f"quarantine/{part}.cells.csv", optional=True)
             files["keys"] = staging_file(f"keys/{part}.sha256")
         return files
 
@@ -217,17 +239,15 @@ class CsvToParquet(PartedTask):
 
     def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
         """Stage a file."""
-        from tasks.staging import stage_file
+        from tasks.staging import Outputs, stage_file
 
         (target,) = part.reads.values()
         assert isinstance(target, FileTarget)
         audit = stage_file(
             target.file,
             source(self.table),
-            out["rows"],
-            out["quarantine"],
-            shown=_shown(target.file),
-            keys=out.get("keys"),
+            Outputs(out["rows"], out["quarantine"], out.get("cells"), out.get("keys")),
+            displayed=_shown(target.file),
             threads=threads,
             advance=self.progress.advance,
         )
@@ -235,7 +255,7 @@ class CsvToParquet(PartedTask):
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Add up the audits."""
-        from tasks.staging import Audit, merge_audits
+        from tasks.audit import Audit, merge_audits
 
         parts = [
             Audit.from_json(self.part_output(part.name)["audit"].file.read_text(encoding="utf-8"))
@@ -244,11 +264,26 @@ class CsvToParquet(PartedTask):
         audit = merge_audits(parts, f"{self.table} ({len(parts):,} files)")
         out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")
         rejected = f", {audit.rejected:,} rows quarantined" if audit.rejected else ""
+        if audit.emptied:
+            rejected += f", {sum(audit.emptied.values()):,} cells emptied"
         columns = len(audit.header)
         logger.info(
             "Loaded %s: %s rows, %d columns%s", self.table, f"{audit.staged:,}", columns, rejected
         )
+        if audit.states:
+            read = ", ".join(f"{word} as {value:g}" for word, (value, _) in audit.states.items())
+            logger.info("%s: states were read: %s", self.table, read)
+        for warning in audit.warnings:
+            logger.warning("%s: %s", self.table, warning)
         self.progress.result = f"{audit.staged:,} rows staged, {audit.rejected:,} rejected"
+
+
+def _content_digest(path: Path) -> str:
+    if path.suffix.lower() == ".gz":
+        digest = digest_cache().remember(path, "content", source_files.content_digest)
+    else:
+        digest = digest_cache().digest(path)
+    return digest or f"unreadable: {path}"
 
 
 class AllStaged(Milestone):
@@ -290,7 +325,7 @@ def staged(part: str) -> FileTarget:
 
 def staged_files() -> dict[str, Path]:
     """The staged rows of each source; of each part where a source comes in parts."""
-    names = [name for name, source in SOURCES.items() if not source.in_parts]
+    names = [name for name, source in SOURCES.items() if not source.in_partitions]
     return {name: staged(name).file for name in [*names, *(part.name for part in log_parts())]}
 
 
@@ -522,8 +557,9 @@ class ActivityReport(FreshTask):
         }
 
     def declarations(self) -> Mapping[str, object]:
-        """The kind of log record of each group."""
-        return {group: members[0].log_kind for group, members in log_groups().items()}
+        """The kind of log record of each group, and how CSV files begin."""
+        kinds = {group: members[0].log_kind for group, members in log_groups().items()}
+        return {**kinds, "csv_bom": settings().csv_bom}
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Add up, and tell what is missing."""
@@ -540,6 +576,7 @@ class ActivityReport(FreshTask):
             out["gaps"],
             out["records_over_time"],
             out["unit_days"],
+            bom=settings().csv_bom,
         )
         self.progress.result = f"{missing:,} log records found missing"
 
@@ -678,7 +715,7 @@ def _files_of(group: Part) -> list[str]:
 class ProfileReport(FreshTask):
     """Each column of each source: type, values, how they are spread."""
 
-    code_version = 2
+    code_version = 3
 
     def page(self) -> str:
         """Its part of the page."""
@@ -700,8 +737,8 @@ class ProfileReport(FreshTask):
         }
 
     def declarations(self) -> Mapping[str, object]:
-        """How each source is declared."""
-        return SOURCES
+        """How each source is declared, and how CSV files begin."""
+        return {**SOURCES, "csv_bom": settings().csv_bom}
 
     def output(self) -> dict[str, FileTarget]:
         """For the page and programs, and for people."""
@@ -721,6 +758,7 @@ class ProfileReport(FreshTask):
             {name: target.file for name, target in audits().items()},
             out["figures"],
             out["csv"],
+            bom=settings().csv_bom,
         )
         self.progress.result = f"{columns:,} columns told of"
 
@@ -1019,6 +1057,10 @@ class CheckWarehouse(FreshTask):
         records = {part.name: enriched(part.name) for part in log_parts()}
         return {**loads, **{f"audit {name}": audit for name, audit in audits().items()}, **records}
 
+    def declarations(self) -> Mapping[str, object]:
+        """How CSV files begin."""
+        return {"csv_bom": settings().csv_bom}
+
     def forget(self) -> None:
         """Forget the counts too, so that everything is counted again."""
         super().forget()
@@ -1043,6 +1085,7 @@ class CheckWarehouse(FreshTask):
             self.output()["parts"].file,
             out["counts"],
             out["parts"],
+            bom=settings().csv_bom,
         )
         logger.info("Reconciled %d counts of files and warehouse", checked)
         self.progress.result = f"{checked:,} counts compared"
@@ -1059,13 +1102,17 @@ class Report(FreshTask):
 class SummaryReport(Report):
     """Log instances and log records for each unit, application instance or application type."""
 
-    code_version = 2
+    code_version = 3
 
     level = luigi.ChoiceParameter(choices=SUMMARY_LEVELS)
 
     def page(self) -> str:
         """The summary."""
         return f"index.html#summary-{self.level}"
+
+    def declarations(self) -> Mapping[str, object]:
+        """How CSV files begin."""
+        return {"csv_bom": settings().csv_bom}
 
     def reads(self) -> Mapping[str, Digested]:
         """The warehouse."""
@@ -1079,7 +1126,9 @@ class SummaryReport(Report):
         """Query the warehouse."""
         from tasks.summaries import write_summary
 
-        rows = write_summary(settings().warehouse_url, self.level, out["csv"])
+        rows = write_summary(
+            settings().warehouse_url, self.level, out["csv"], bom=settings().csv_bom
+        )
         self.progress.result = f"{rows:,} rows"
 
 
@@ -1109,6 +1158,8 @@ class SourceRelations(FreshTask):
 
 class DataQualityReport(FreshTask):
     """Where every row went, what is unknown and why, and whether the assumptions hold."""
+
+    code_version = 2
 
     def page(self) -> str:
         """The figures."""
@@ -1152,7 +1203,7 @@ class DataQualityReport(FreshTask):
 class SchemaChangeReport(Report):
     """Which source columns changed, and how to add a column to the warehouse's large tables."""
 
-    code_version = 2
+    code_version = 3
 
     def page(self) -> str:
         """The report."""
@@ -1190,7 +1241,7 @@ class SchemaChangeReport(Report):
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 2
+    code_version = 3
 
     def page(self) -> str:
         """The page itself."""
@@ -1297,7 +1348,7 @@ class AllReports(Milestone):
     def complete(self) -> bool:
         """Whether nothing has to be done at all; this is what a run asks first."""
         paths = [part.path for name in SOURCES for part in source_parts(name)]
-        digest_cache().prepare(path for path in paths if path.is_file())
+        digest_cache().prepare(paths)
         return super().complete()
 
 
@@ -1324,12 +1375,13 @@ class SampleData(luigi.Task):
 
         if not 0 < self.scale < math.inf:
             raise PipelineError(f"SampleData: --scale {self.scale} is not above 0.")
-        archive.provide_files(SOURCES, settings().data_dir)
         progress = Progress(self)
-        progress.start()
-        made = write_sample(
-            settings().data_dir, self._missing(), self.scale, self.seed, progress=progress
-        )
+        with system_errors("SampleData"):
+            archive.provide_files(SOURCES, settings().data_dir)
+            progress.start()
+            made = write_sample(
+                settings().data_dir, self._missing(), self.scale, self.seed, progress=progress
+            )
         for path, rows in made.items():
             logger.info("Wrote sample %s: %s rows", path, f"{rows:,}")
         progress.result = f"{sum(made.values()):,} rows written, {len(made)} files"

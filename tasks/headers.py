@@ -1,18 +1,15 @@
-"""What the headers of the source files say, and whether the files can be staged at all."""
+"""What the columns of the source files are, by their headers."""
 
 from __future__ import annotations
 
-import csv
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+import difflib
+import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from config.declarations import Column, Source
+from config.declarations import Column, Source, Type
 from tasks.errors import PipelineError
-from tasks.source_files import find_parts, open_bytes, open_text
-
-_SNIFFED_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -20,95 +17,82 @@ class Layout:
     """What each column of one source file is.
 
     Attributes:
-        header: The column names as they stand in the file, blanks around them removed.
-        recognised: Declared column -> its position in the file.
-        carried: Name -> position of the columns that are carried as text, in the file's order.
+        header: The column names of the file, without blanks and invisible characters around them.
+        recognised: Declared column -> its position in the file; several if they are joined.
+        carried: Name -> position of the columns that are passed through, in the file's order.
         absent: Declared columns that the file does not have.
     """
 
     header: tuple[str, ...]
-    recognised: dict[str, int]
+    recognised: dict[str, tuple[int, ...]]
     carried: dict[str, int]
     absent: tuple[str, ...]
 
-
-def read_header(path: Path) -> tuple[str, ...]:
-    """The column names of a CSV file as they stand there.
-
-    Raises:
-        PipelineError: The file is empty, is no text, or cannot be read.
-    """
-    try:
-        with open_bytes(path) as stream:
-            start = stream.read(_SNIFFED_BYTES)
-        if not start.removeprefix(b"\xef\xbb\xbf").strip():
-            raise PipelineError(f"{path.name} is empty: it has no header.")
-        if b"\0" in start:
-            looks = " (it looks like UTF-16)" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-            raise PipelineError(f"{path.name} is not a text file{looks}: save it as UTF-8 CSV.")
-        header = next(csv.reader([next(records(path))[1]]))
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise PipelineError(f"{path.name} cannot be read: {error}.") from error
-    try:
-        "".join(header).encode()
-    except UnicodeEncodeError as error:
-        raise PipelineError(
-            f"{path.name} is not UTF-8: its header has other bytes; save it as UTF-8 CSV."
-        ) from error
-    return tuple(header)
+    def header_of(self, column: str) -> str:
+        """The header of a recognised column; the headers, if several are joined."""
+        return ", ".join(self.header[at] for at in self.recognised[column])
 
 
 def match_columns(source: Source, header: Sequence[str]) -> Layout:
-    """Recognise the declared columns in a header; the others are carried as text.
+    """Recognise the declared columns in a header; the others are passed through as text.
 
-    Case and blanks around names do not matter. The first of a column's names that the header
-    has is taken.
+    Case, blanks and invisible characters around names do not matter. The first of a column's
+    names that the header has is taken.
 
     >>> from config.sources import APP_TYPE
     >>> layout = match_columns(APP_TYPE, [" Name", "APP_TYPE_ID", "vendor"])
     >>> layout.recognised, layout.carried
-    ({'app_type_id': 1, 'name': 0}, {'vendor': 2})
+    ({'app_type_id': (1,), 'name': (0,)}, {'vendor': 2})
 
     Raises:
-        PipelineError: A name stands twice, or a required column is missing.
+        PipelineError: A name is duplicated, or a required column is missing.
     """
-    names = _name_the_nameless([name.strip() for name in header])
+    names = clean_names(header)
     positions: dict[str, int] = {}
-    problems = []
+    problems, lines = [], []
     for position, name in enumerate(names):
         if name.lower() in positions:
             problems.append(
-                f"column {name!r} stands twice, as number {positions[name.lower()] + 1} "
+                f"column {name!r} is duplicated, as number {positions[name.lower()] + 1} "
                 f"and {position + 1}: rename or remove one"
             )
         positions.setdefault(name.lower(), position)
-    recognised = {}
-    named = {column.header.lower() for column in source.columns if column.header is not None}
+    has = f"the file has: {', '.join(map(displayed_name, names))}"
+    recognised: dict[str, tuple[int, ...]] = {}
+    named = {at for c in source.columns if c.header for at in _named_positions(c, positions)}
+    taken = {at for column in source.columns for at in _positions(column, positions, named)}
+    free = [name for name, at in positions.items() if at not in taken]
     for column in source.columns:
-        found = _position(column, positions, named)
-        if found is not None:
+        found = _positions(column, positions, named)
+        if found:
             recognised[column.name] = found
         elif column.header is not None:
             problems.append(
                 f"column {column.header!r} is missing, which luigi.cfg names for {column.name}; "
-                f"the file has: {', '.join(names)}"
+                + has
             )
         elif not column.nullable:
-            problems.append(
-                f"column {column.name!r} is missing; the file has: {', '.join(names)}"
-                + _separator_hint(header)
-            )
-    taken = set(recognised.values())
+            problems.append(f"column {column.name!r} is missing; {has}")
+            # A single name of several words is a header with an unknown delimiter.
+            known = [name for name in free if len(names) > 1 or re.fullmatch(r"\w+", name)]
+            close = difflib.get_close_matches(column.name, known, n=1, cutoff=0.6)
+            meant = names[positions[close[0]]] if close else "<header of that column>"
+            # As a comment: a line that is pasted as it is has to help.
+            lines.append(f"{'' if close else '# '}{column.name} = {meant}")
     carried = {name: position for position, name in enumerate(names) if position not in taken}
     mapped = {column.name for column in source.columns if column.header is not None}
     problems.extend(
-        f"column {name!r} stands beside the one that luigi.cfg names for {name.lower()}: "
+        f"column {name!r} exists beside the one that luigi.cfg names for {name.lower()}: "
         "rename or remove one"
         for name in carried
         if name.lower() in mapped
     )
     if problems:
-        raise PipelineError(f"{source.name} was refused:", problems)
+        raise PipelineError(
+            f"{source.name} was rejected:",
+            problems,
+            "\n".join([f"[{source.name}]", *lines]) if lines else "",
+        )
     return Layout(
         header=tuple(names),
         recognised=recognised,
@@ -117,145 +101,48 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
     )
 
 
-def _separator_hint(header: Sequence[str]) -> str:
-    """What to do if a header looks as if something else than a comma stood between its columns.
-
-    >>> _separator_hint(["a;b;c"])
-    " (columns are separated by commas here, not by ';': save the file so)"
-    """
-    found = [mark for mark in ";\t|" if len(header) == 1 and mark in header[0]]
-    return (
-        f" (columns are separated by commas here, not by {found[0]!r}: save the file so)"
-        if found
-        else ""
-    )
+def fits(source: Source, header: Sequence[str]) -> bool:
+    """Whether a header has the columns that the source must have."""
+    positions = {name.lower(): at for at, name in enumerate(clean_names(header))}
+    needed = (c for c in source.columns if c.header is not None or not c.nullable)
+    return all(_positions(column, positions, set()) for column in needed)
 
 
-def _name_the_nameless(names: Sequence[str]) -> list[str]:
-    """Name empty headers by their place.
+def clean_names(header: Sequence[str]) -> list[str]:
+    r"""Names without blanks and invisible characters around them; empty ones named by their place.
 
-    >>> _name_the_nameless(["", "id"])
+    >>> clean_names(["", "\u200bid\ufeff "])
     ['column_1', 'id']
     """
-    return [name or f"column_{place}" for place, name in enumerate(names, start=1)]
+    invisible = {c for name in header for c in name if unicodedata.category(c)[0] in "CZ"}
+    stripped = (name.strip("".join(invisible)) for name in header)
+    return [name or f"column_{place}" for place, name in enumerate(stripped, start=1)]
 
 
-def _position(column: Column, positions: dict[str, int], named: set[str]) -> int | None:
-    """Where a column stands; not under a header that luigi.cfg names for another one."""
+def displayed_name(name: str) -> str:
+    r"""A name in which every character can be seen.
+
+    >>> displayed_name("app\u200b_type")
+    'app\\u200b_type'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def _positions(column: Column, positions: dict[str, int], named: set[int]) -> tuple[int, ...]:
+    """Where a column is; not under a header that luigi.cfg names for another one."""
     if column.header is not None:
-        return positions.get(column.header.lower())
+        return _named_positions(column, positions)
     names = (name.lower() for name in (column.name, *column.aliases))
-    return next((positions[name] for name in names if name in positions.keys() - named), None)
+    found = (positions[name] for name in names if name in positions)
+    return next(((at,) for at in found if at not in named), ())
 
 
-def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout]:
-    """The layout of every source; of one that comes in parts, that of the last part.
-
-    Raises:
-        PipelineError: Listing every problem of every file at once.
-    """
-    layouts, problems = {}, []
-    for source in sources:
-        found = find_parts(source.name, data_dir)
-        if not found:
-            folder = f", or a folder {source.name} of such files" if source.in_parts else ""
-            problems.append(f"{source.name}.csv (or .csv.gz{folder}) is missing")
-        by_name: dict[str, list[Path]] = {}
-        for part in found:
-            by_name.setdefault(part.name.lower(), []).append(part.path)
-        for paths in by_name.values():
-            if len(paths) > 1:
-                names = " and ".join(_shown(path, data_dir) for path in paths)
-                problems.append(f"{names} stand side by side: keep one of them")
-                continue
-            try:
-                _refuse_name(paths[0])
-                layouts[source.name] = match_columns(source, read_header(paths[0]))
-            except PipelineError as error:
-                name = _shown(paths[0], data_dir)
-                of_columns = [f"{name}: {problem}" for problem in error.problems]
-                problems.extend(of_columns or [str(error).replace(paths[0].name, name, 1)])
-    if problems:
-        there = sorted(path.name for path in data_dir.iterdir()) if data_dir.is_dir() else []
-        raise PipelineError(
-            f"The source files in {data_dir} cannot be staged; nothing was changed:",
-            problems,
-            f"The folder {'holds: ' + ', '.join(there) if there else 'is empty or absent'}.\n"
-            + _remedies(problems),
-        )
-    return layouts
-
-
-def _refuse_name(path: Path) -> None:
-    try:
-        path.name.encode()
-    except UnicodeEncodeError as error:
-        raise PipelineError(f"{ascii(path.name)}: the name is not UTF-8: rename it.") from error
-
-
-def _shown(path: Path, data_dir: Path) -> str:
-    return path.relative_to(data_dir).as_posix()
-
-
-def _remedies(problems: Sequence[str]) -> str:
-    lines = ["Mend the files."]
-    if any(problem.partition(": ")[2].startswith("column ") for problem in problems):
-        lines.append(
-            "Or name a differing header in luigi.cfg, such as\n"
-            "  [LOG_RCD_F]\n"
-            "  point_log_inst_id = <header of that column>"
-        )
-    if any(problem.endswith(" is missing") for problem in problems):
-        lines.append("Or make missing files up: luigi --module tasks SampleData --local-scheduler")
-    return "\n".join(lines)
-
-
-def records(path: Path) -> Iterator[tuple[int, str]]:
-    """Every record of a CSV file, the header too: line number and text as it came.
-
-    A record is a line, or several where a quoted field holds line breaks. Empty lines are no
-    records. Bytes that are not UTF-8 come as surrogates.
-
-    Raises:
-        PipelineError: A quoted field is never closed.
-    """
-    number = 0
-    with open_text(path) as stream:
-        for line in stream:
-            number += 1
-            if '"' not in line:
-                if line.strip("\r\n"):
-                    yield number, line.rstrip("\r\n")
-                continue
-            parts = [line]
-            closed = True
-
-            def lines(first: str = line, parts: list[str] = parts) -> Iterator[str]:
-                nonlocal closed
-                yield first
-                for following in stream:
-                    parts.append(following)
-                    yield following
-                closed = False  # The reader asks for more, and there is none.
-
-            next(csv.reader(lines()))
-            if not closed:
-                raise PipelineError(
-                    f"{path.name}: line {number}: a quote opens a field and is never closed, "
-                    "so the rest of the file cannot be told apart.",
-                    [f"the line reads: {shorten(line)}"],
-                    "Close the quote, or double it if it belongs to the text.",
-                )
-            yield number, "".join(parts).rstrip("\r\n")
-            number += len(parts) - 1
-
-
-def shorten(text: str, most: int = 120) -> str:
-    """A text for a message: one line, quoted, not too long.
-
-    >>> shorten("no break" + "!" * 200, most=12)
-    "'no break!!!!'..."
-    """
-    cut = text.rstrip("\r\n")
-    shown = repr(cut[:most])
-    return shown + ("..." if len(cut) > most else "")
+def _named_positions(column: Column, positions: dict[str, int]) -> tuple[int, ...]:
+    """Of the header that luigi.cfg names: it may itself contain a comma, or name two columns."""
+    header = (column.header or "").lower()
+    if header in positions:
+        return (positions[header],)
+    several = [positions.get(name.strip()) for name in header.split(",")]
+    if column.type is not Type.TIMESTAMP or len(several) < 2 or None in several:
+        return ()
+    return tuple(at for at in several if at is not None)

@@ -17,7 +17,8 @@ from typing import Any
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS
 from config.warehouse import SUMMARY_LEVELS, TABLES
-from tasks.page_text import count_of
+from tasks.page_text import count_of, readable, visible_lines
+from tasks.quarantine import read_quarantine
 from tasks.run_record import TaskNote
 from tasks.schema_change import describe_tables
 from tasks.spreadsheet import plain_text
@@ -92,12 +93,18 @@ def collect_overview(
         "tasks": _tasks(graph, notes, run),
         "files": files,
         "sources": quality["sources"],
+        "warnings": [
+            {"source": name, "warning": visible_lines(warning)}
+            for name, source in quality["sources"].items()
+            for warning in source["warnings"]
+        ],
         "unmapped": quality["unmapped"],
         "assumptions": quality["assumptions"],
         "relations": quality["relations"],
         "hops": quality["hops"],
         "waterfall": _waterfall(quality, summaries),
         "rejected": _rejected(quality["sources"], quarantine),
+        "emptied": _emptied(quality["sources"]),
         "summaries": summaries,
         "gaps": gaps,
         "tables": tables,
@@ -128,7 +135,7 @@ def read_rows(path: Path) -> Iterable[dict[str, str]]:
 
 def _read_raw_rows(path: Path) -> Iterable[dict[str, str]]:
     csv.field_size_limit(2**31 - 1)  # A quarantined row may be as long as its file.
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         yield from csv.DictReader(stream)
 
 
@@ -220,6 +227,7 @@ def _totals(
         "rows_in": sum(source["rows"] for source in sources),
         "rows_staged": sum(source["staged"] for source in sources),
         "rows_quarantined": sum(source["rejected"] for source in sources),
+        "cells_emptied": sum(source["cells_emptied"] for source in sources),
         "records_in": sum(quality["sources"][name]["rows"] for name in LOG_KINDS.values()),
         "facts": rows["fact_logs"],
         "dimension_members": sum(n for name, n in rows.items() if name != "fact_logs"),
@@ -253,7 +261,7 @@ def _since(former: Path, totals: Json, files: Mapping[str, str]) -> Json | None:
             "totals": {
                 name: {"before": old_totals[name], "now": now}
                 for name, now in _flat(totals).items()
-                if old_totals[name] != now
+                if name in old_totals and old_totals[name] != now
             },
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -315,28 +323,29 @@ def _waterfall(quality: Json, summaries: Json) -> list[Json]:
 
 
 def _rejected(sources: Json, quarantine: Path) -> list[Json]:
-    """The first quarantined row of each source and kind of reason."""
+    """The first quarantined row of each source and kind of reason, as people can read it."""
     found = []
     for name, source in sources.items():
         left = dict(source["quarantined"])
+        # Beside them are cells that were emptied, as NAME.cells.csv; partitions have none.
         files = [quarantine / f"{name}.csv", *sorted((quarantine / name).glob("*.csv"))]
         files = [path for path in files if path.is_file()]
         for path in files:
             if not left:
                 break
-            for row in _read_raw_rows(path):
-                kind = next((k for k in left if row["reason"].startswith(k)), None)
-                if kind is None:
+            for row in read_quarantine(path):
+                kind = row["kind"]
+                if kind not in left:
                     continue
                 found.append(
                     {
                         "source": name,
                         "kind": kind,
                         "rows": left.pop(kind),
-                        "file": row["file"],
+                        "file": readable(row["file"], _LONGEST_ROW),
                         "line": int(row["line"]),
-                        "reason": row["reason"][:_LONGEST_ROW],
-                        "row": row["row"][:_LONGEST_ROW],
+                        "reason": readable(row["reason"], _LONGEST_ROW),
+                        "row": readable(row["row"], _LONGEST_ROW),
                         "quarantine": path.relative_to(quarantine).as_posix(),
                         "other_files": len(files) - 1,
                     }
@@ -344,6 +353,21 @@ def _rejected(sources: Json, quarantine: Path) -> list[Json]:
                 if not left:
                     break
     return found
+
+
+def _emptied(sources: Json) -> list[Json]:
+    """The cells that were emptied, of each source and kind of reason."""
+    return [
+        {
+            "source": name,
+            "kind": kind,
+            "cells": cells,
+            "file": source["file"],
+            "quarantine": f"{name}.cells.csv",
+        }
+        for name, source in sources.items()
+        for kind, cells in source["emptied"].items()
+    ]
 
 
 def _gap_totals(rows: Iterable[Mapping[str, str]]) -> Json:
@@ -411,7 +435,15 @@ def _advise(overview: Json) -> Iterable[str]:
         )
     if overview["totals"]["rows_quarantined"]:
         rows = count_of(overview["totals"]["rows_quarantined"], "row")
-        yield f"Look at what was quarantined ({rows}); a mended file is taken up by the next run."
+        yield f"Look at what was quarantined ({rows}); a fixed file is taken up by the next run."
+    if overview["totals"]["cells_emptied"]:
+        cells = count_of(overview["totals"]["cells_emptied"], "cell")
+        yield f"Look at what was emptied ({cells} without a valid value, null in the warehouse)."
+    if overview["warnings"]:
+        yield (
+            f"Read {count_of(len(overview['warnings']), 'warning')} about how files were read: "
+            "some may be meant otherwise."
+        )
     gaps = overview["gaps"]
     cut_off = any(name in LOG_KINDS.values() for name in capped)
     if gaps["missing"]:

@@ -24,7 +24,7 @@ from tasks.charts import (
 )
 from tasks.diagrams import Box, Line, draw_boxes, rank, without_detours
 from tasks.overview import LARGEST, Json, read_json, read_rows
-from tasks.page_text import link_to, readable
+from tasks.page_text import describe_reading, link_to, readable, visible_lines
 from tasks.templates import render_page
 
 SHOWN_ROWS = 2_000
@@ -32,6 +32,9 @@ SHOWN_ROWS = 2_000
 
 SHOWN_UNITS = 150
 """Rows of the heat map."""
+
+SHOWN_WARNINGS = 30
+"""Warnings in the summary of them; below each source are all."""
 
 _LEVELS = {
     "unit_id": ("By unit (controller)", "units"),
@@ -63,6 +66,7 @@ def write_page(overview: Json, reports: Path, quarantine: Path, into: Path) -> N
         lineage=_lineage(overview),
         quarantine=link_to(quarantine, reports),
         readable=readable,
+        shown_warnings=SHOWN_WARNINGS,
         shades=SHADES,
     )
     # Names of files may hold anything.
@@ -287,6 +291,8 @@ def _profiles(reports: Path, sources: Json) -> list[dict[str, Any]]:
         {
             "name": name,
             "audit": audit,
+            "reading": list(describe_reading(audit)),
+            "warnings": [visible_lines(warning) for warning in audit["warnings"]],
             "grain": profiles[name]["grain"],
             "columns": [
                 {

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 _LONGEST = 200
+_LONGEST_LINE = 2_000
+_MOST_STATES = 20
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Control and format characters: they are not seen, and may turn the order of the text around."""
 
@@ -26,6 +30,56 @@ def readable(value: object, letters: int = _LONGEST) -> str:
     if not text.isprintable():
         shown = "".join("?" if unicodedata.category(char) in _INVISIBLE else char for char in text)
     return shown if len(shown) <= letters else shown[: letters - 1] + "…"
+
+
+def visible_lines(text: str) -> str:
+    r"""A text of several lines, such as some of luigi.cfg, with codes for what cannot be seen.
+
+    >>> print(visible_lines("odd \x1b:\n[LOG_RCD_B]\ntime_format =\n    iso"))
+    odd \x1b:
+    [LOG_RCD_B]
+    time_format =
+        iso
+    """
+    lines = []
+    for line in text.split("\n"):
+        shown = line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
+        if not shown.isprintable():
+            shown = "".join(
+                ascii(char)[1:-1] if unicodedata.category(char) in _INVISIBLE else char
+                for char in shown
+            )
+        lines.append(shown)
+    return "\n".join(lines)
+
+
+def describe_reading(source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How the file of a source was read: what, and how; as far as it is not as usual.
+
+    Args:
+        source: Its audit, with "taken" (declared column -> headers).
+    """
+    if source["notes"]:
+        yield "recognised", "; ".join(source["notes"])
+    renamed = [
+        f"{column} from {' and '.join(headers)}"
+        for column, headers in source["taken"].items()
+        if len(headers) > 1 or headers[0].lower() != column
+    ]
+    if renamed:
+        yield "columns", "; ".join(renamed)
+    states = sorted(source["states"].items(), key=lambda item: (-item[1][1], item[0]))
+    for state in (1.0, 0.0):
+        words = [
+            f"{word} ({count_of(rows, 'row')})" for word, (value, rows) in states if value == state
+        ]
+        if words:
+            more = len(words) - _MOST_STATES
+            listed = ", ".join(words[:_MOST_STATES]) + (f" and {more:,} more" if more > 0 else "")
+            yield f"read as {state:g}", listed
+    if source["times"]:
+        kinds = (f"{rows:,} {kind}" for kind, rows in source["times"].items())
+        yield "odd times", "; ".join(kinds)
 
 
 def count_of(count: int, thing: str) -> str:

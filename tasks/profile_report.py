@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from config.declarations import Source, Type
+from tasks.audit import Audit
 from tasks.profile import ColumnProfile, SourceProfile, merge_profiles
 from tasks.sketches import DISTINCT_ERROR
 from tasks.spreadsheet import write_csv
-from tasks.staging import Audit
 
 _FREQUENT = 10
 
@@ -46,7 +46,8 @@ def source_figures(profile: SourceProfile, source: Source, audit: Audit) -> dict
 
     - name; header: its name in the file, None if the file does not have it; origin: "recognised",
       "carried" (as text) or "absent";
-    - type: as declared, or text; looks_like: what the first rows look like;
+    - type: as declared, or text; looks_like: what the first rows look like, None of several
+      columns that are joined;
     - rows, nulls, not_finite (numbers), empty (texts);
     - distinct; distinct_is_exact; distinct_error: the standard error of an estimate, as a share;
     - minimum, maximum: numbers, times as text, texts cut to 200 letters; None if there is none;
@@ -61,16 +62,19 @@ def source_figures(profile: SourceProfile, source: Source, audit: Audit) -> dict
     for name, found in profile.columns.items():
         header: str | None = name
         origin, kind = "carried", Type.TEXT
+        looks_like = audit.observed_types.get(name)
         if name in declared:
             header, kind = audit.recognised.get(name), declared[name].type
             origin = "absent" if header is None else "recognised"
+            taken = [] if header is None else audit.headers_of(name)
+            looks_like = audit.observed_types.get(taken[0]) if len(taken) == 1 else None
         columns.append(
             {
                 "name": name,
                 "header": header,
                 "origin": origin,
                 "type": kind,
-                "looks_like": None if header is None else audit.observed_types.get(header),
+                "looks_like": looks_like,
                 **_figures(found),
             }
         )
@@ -121,6 +125,7 @@ def write_profile_report(
     audits: Mapping[str, Path],
     json_file: Path,
     csv_file: Path,
+    bom: bool | None = None,
 ) -> int:
     """Write the profiles of all sources and return the number of their columns.
 
@@ -130,6 +135,7 @@ def write_profile_report(
         audits: Source -> the audit of its staging.
         json_file: JSON file to write: source -> as `source_figures` gives it.
         csv_file: CSV file to write: one row per source and column, CSV_COLUMNS.
+        bom: As for `write_csv`.
     """
     figures = {
         name: source_figures(
@@ -142,7 +148,7 @@ def write_profile_report(
     text = json.dumps(figures, ensure_ascii=False, indent=1, allow_nan=False)
     json_file.write_text(text + "\n", encoding="utf-8", newline="\n")
     rows = list(_csv_rows(figures))
-    write_csv(csv_file, CSV_COLUMNS, rows)
+    write_csv(csv_file, CSV_COLUMNS, rows, bom)
     return len(rows)
 
 

@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
+from tasks.audit import Audit
 from tasks.enrichment import Hop
 from tasks.freshness import THREADS
 from tasks.lean import read_parquet
-from tasks.settings import mapping_line
-from tasks.staging import Audit
+from tasks.page_text import count_of, describe_reading, visible_lines
+from tasks.source_settings import mapping_line
 from tasks.templates import render
 
 EXPORT_CAP = 1_000_000
@@ -27,7 +28,8 @@ EXPORT_CAP = 1_000_000
 
 CLEAN_REJECTED = 0.01
 CLEAN_UNKNOWN = 0.05
-"""Up to these shares of quarantined rows and of records without unit, data is relatively clean."""
+"""Up to these shares of quarantined rows (and emptied cells) and of records without unit, data is
+relatively clean; if sentinels among the values are as few as accepted, too."""
 
 
 @dataclass
@@ -159,10 +161,17 @@ def judge_assumptions(
     not_one = [r for r in relations if r.repeated_parents]
     rows = sum(audit.rows for audit in audits.values())
     rejected = sum(audit.rejected for audit in audits.values())
-    worst = max(audits.values(), key=lambda audit: _share(audit.rejected, audit.rows))
+    emptied = sum(audit.cells_emptied for audit in audits.values())
+    worst = max(audits.values(), key=lambda audit: _share(audit.rejected_or_emptied, audit.rows))
     records = sum(audits[name].staged for name in LOG_KINDS.values())
     lost = sum(sum(hop.records.values()) for hop in hops if hop.parent != "APP_TYPE")
     words = sum(audit.word_rows for audit in audits.values())
+    wordy = [audit for audit in audits.values() if audit.has_many_sentinels]
+    too_many = "; ".join(
+        f"in {audit.source} {_share(audit.word_rows, audit.values):.2%} of the values, up to "
+        f"{audit.max_sentinels:.2%} is clean"
+        for audit in wordy
+    )
     return [
         Assumption(
             "Each application instance belongs to one application type.",
@@ -183,12 +192,16 @@ def judge_assumptions(
         ),
         Assumption(
             "The data is relatively clean.",
-            _share(worst.rejected, worst.rows) <= CLEAN_REJECTED
-            and _share(lost, records) <= CLEAN_UNKNOWN,
-            f"{rejected:,} of {rows:,} rows quarantined (most in {worst.source}: "
-            f"{_share(worst.rejected, worst.rows):.2%}, up to {CLEAN_REJECTED:.0%} is clean); "
+            _share(worst.rejected_or_emptied, worst.rows) <= CLEAN_REJECTED
+            and _share(lost, records) <= CLEAN_UNKNOWN
+            and not wordy,
+            f"{rejected:,} of {rows:,} rows quarantined"
+            + (f", {count_of(emptied, 'cell')} emptied" if emptied else "")
+            + f" (most in {worst.source}: {_share(worst.rejected_or_emptied, worst.rows):.2%}, "
+            f"up to {CLEAN_REJECTED:.0%} is clean); "
             f"{lost:,} of {records:,} log records without a unit ({_share(lost, records):.2%}, up "
-            f"to {CLEAN_UNKNOWN:.0%}); {words:,} with a word in place of a value.",
+            f"to {CLEAN_UNKNOWN:.0%}); {words:,} with a word in place of a value"
+            + (f" ({too_many})." if wordy else "."),
         ),
     ]
 
@@ -211,9 +224,10 @@ def collect(
             name: {
                 **asdict(audit),
                 "rejected": audit.rejected,
-                "carried": [
-                    header for header in audit.header if header not in audit.recognised.values()
-                ],
+                "cells_emptied": audit.cells_emptied,
+                "many_sentinels": audit.has_many_sentinels,
+                "taken": {column: audit.headers_of(column) for column in audit.recognised},
+                "carried": audit.carried,
                 "capped": audit.rows == EXPORT_CAP,
             }
             for name, audit in audits.items()
@@ -237,7 +251,9 @@ def further_data(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
     )
 
     def present(column: str) -> str:
-        found = [f"{a.source}.{a.recognised[column]}" for a in logs if column in a.recognised]
+        found = [
+            f"{a.source}.{' + '.join(a.headers_of(column))}" for a in logs if column in a.recognised
+        ]
         missing = sum(a.nulls[column] for a in logs if column in a.recognised)
         if not found:
             return "not in the files"
@@ -300,6 +316,8 @@ def write_quality_report(
         "data_quality.md.j2",
         **collected,
         kinds=list(LOG_KINDS),
+        describe_reading=describe_reading,
+        visible_lines=visible_lines,
         cap=EXPORT_CAP,
         records=sum(audits[name].staged for name in LOG_KINDS.values()),
     )

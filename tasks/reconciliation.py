@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -17,13 +16,13 @@ import sqlalchemy as sa
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS
+from tasks.audit import Audit
 from tasks.errors import PipelineError
 from tasks.lean import read_parquet
-from tasks.staging import Audit
+from tasks.spreadsheet import write_csv
 from tasks.star_schema import metadata
 from tasks.warehouse import connect, count_parts, loaded_parts
 
-HEADER = ("what", "expected_in", "expected", "found_in", "found")
 _SHOWN = 10
 
 _DIMENSION_SOURCES = {
@@ -52,6 +51,7 @@ def reconcile(
     checked: Path,
     into: Path,
     checked_now: Path,
+    bom: bool | None = None,
 ) -> int:
     """Compare all counts, write them down, and return how many there are.
 
@@ -64,6 +64,7 @@ def reconcile(
             have not been loaded since are not counted again.
         into: CSV file with the columns of Count.
         checked_now: JSON file as `checked`, to write.
+        bom: As for `write_csv`.
 
     Raises:
         PipelineError: Listing the counts that differ; the file is written all the same.
@@ -79,10 +80,7 @@ def reconcile(
         *_count_members(staged, rows, warehouse_url),
         *_count_records(parts, rows),
     ]
-    with into.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows(counts)
+    write_csv(into, Count._fields, (count._asdict() for count in counts), bom)
     different = [count for count in counts if count.expected != count.found]
     if different:
         shown = [

@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.sources import SOURCES
-from tasks.csv_text import CsvText
-from tasks.headers import match_columns, read_header
+from tasks.batch import read_batch
+from tasks.inspection import inspect_file
 from tasks.progress import UNTOLD, Progress
 from tasks.source_files import source_path
-from tasks.staging import read_batch
 
 ROWS: Mapping[str, int] = {
     "APP_TYPE": 19_040,
@@ -307,12 +306,9 @@ class _Sample:
 
 
 def _read_keys(path: Path, name: str, column: str) -> np.ndarray:
-    source = SOURCES[name]
-    layout = match_columns(source, read_header(path))
-    chunks = [
-        read_batch(columns, source, layout).table[column].drop_null()
-        for columns in CsvText(path).batches()
-    ]
+    file = inspect_file(path, SOURCES[name])
+    batches = file.read(lambda block: read_batch(block.columns, file.source, file.layout))
+    chunks = [batch.table[column].drop_null() for _, batch in batches]
     return np.concatenate([chunk.to_numpy() for chunk in chunks])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from config.warehouse import FACT_LOGS, TABLES
-from tasks.staging import Audit
+from tasks.audit import Audit
 from tasks.templates import render, render_markdown_page
 from tasks.warehouse import connect, load_sizes, unwatch, watch
 
@@ -405,7 +405,7 @@ def write_schema_change_report(
         table for table in tables if table.name == FACT_LOGS.name
     ]
     recognised = {
-        name: {header.lower() for header in audit.recognised.values()}
+        name: {header.lower() for column in audit.recognised for header in audit.headers_of(column)}
         for name, audit in audits.items()
     }
     updated = add_version(history, columns, now)

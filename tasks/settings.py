@@ -10,19 +10,18 @@ import difflib
 import functools
 import multiprocessing
 import os
-import zoneinfo
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass
 from pathlib import Path
 
 from luigi.configuration import get_config
 
-from config.declarations import Source, Type
 from config.sources import SOURCES
 from tasks.errors import PipelineError
 from tasks.memo import once_settled
 
-_SOURCE_OPTIONS = ("time_format", "source_timezone", "max_rejected")
+DEFAULTS_SECTION = "source defaults"
+"""Settings of all sources."""
 
 
 LOGGING = Path(__file__).parent.parent / "config" / "logging.cfg"
@@ -66,9 +65,11 @@ class Settings:
         reports_dir: Folder of the reports.
         logs_dir: Folder of the log files.
         warehouse_url: SQLAlchemy URL of the warehouse.
-        source_timezone: IANA zone of times that name none.
-        max_rejected: Share of a file's rows that may be quarantined, 0 to 1.
+        source_timezone: For all sources, as written; `source_settings` reads it.
+        max_rejected: Likewise.
         reports_url: Address of the reports, to which the scheduler's pages link; "" if none.
+        csv_bom: Whether the reports' CSV files begin with a byte order mark; None: those that hold
+            a character beyond ASCII.
     """
 
     data_dir: Path = Path("take_home_data")
@@ -77,8 +78,9 @@ class Settings:
     logs_dir: Path = Path("logs")
     warehouse_url: str = "sqlite:///data_warehouse.db"
     source_timezone: str = "UTC"
-    max_rejected: float = 0.01
+    max_rejected: str = "0.01"
     reports_url: str = ""
+    csv_bom: bool | None = None
 
 
 def settings() -> Settings:
@@ -93,8 +95,8 @@ def settings() -> Settings:
 def _settings() -> Settings:
     _refuse_misspelt_sections()
     names = [field.name for field in dataclasses.fields(Settings)]
-    given = _section("pipeline")
-    _refuse_unknown("pipeline", given, names)
+    given = section_of("pipeline")
+    refuse_unknown("pipeline", given, names)
     for name in names:
         variable = f"PIPELINE_{name.upper()}"
         if os.environ.get(variable):
@@ -106,9 +108,10 @@ def _settings() -> Settings:
         reports_dir=Path(given.get("reports_dir", defaults.reports_dir)),
         logs_dir=logs_dir(),
         warehouse_url=given.get("warehouse_url", defaults.warehouse_url),
-        source_timezone=_zone("pipeline", given.get("source_timezone", defaults.source_timezone)),
-        max_rejected=_share("pipeline", given.get("max_rejected", defaults.max_rejected)),
+        source_timezone=given.get("source_timezone", defaults.source_timezone),
+        max_rejected=given.get("max_rejected", defaults.max_rejected),
         reports_url=_web_address(given.get("reports_url", defaults.reports_url)),
+        csv_bom=_bom(given.get("csv_bom", "auto")),
     )
 
 
@@ -119,49 +122,8 @@ def logs_dir() -> Path:
     return Path(given) if given else Settings.logs_dir
 
 
-def source(name: str) -> Source:
-    """The declaration of a source with what luigi.cfg says of it.
-
-    Raises:
-        PipelineError: Its section has an unknown line or a value that cannot be used.
-    """
-    return once_settled(("source", name), lambda: _source(name))
-
-
-def _source(name: str) -> Source:
-    general = settings()
-    declared = SOURCES[name]
-    given = _section(name)
-    columns = [column.name for column in declared.columns]
-    _refuse_unknown(name, given, [*columns, *_SOURCE_OPTIONS])
-    return dataclasses.replace(
-        declared,
-        columns=tuple(
-            dataclasses.replace(column, header=given[column.name].strip())
-            if column.name in given
-            else column
-            for column in declared.columns
-        ),
-        time_format=_time_format(name, given.get("time_format")),
-        # A source without times is the same in every zone.
-        source_timezone=_zone(name, given.get("source_timezone", general.source_timezone))
-        if any(column.type is Type.TIMESTAMP for column in declared.columns)
-        else "UTC",
-        max_rejected=_share(name, given.get("max_rejected", general.max_rejected)),
-    )
-
-
-def mapping_line(table: Source, column: str) -> str:
-    """The lines of luigi.cfg that would map a column of a source to a header.
-
-    >>> print(mapping_line(SOURCES["LOG_RCD_F"], "recorded_at"))
-    [LOG_RCD_F] recorded_at = <header of the time>
-    """
-    meaning = {Type.TIMESTAMP: "the time", Type.NUMBER: "the value", Type.SWITCH: "the value"}
-    return f"[{table.name}] {column} = <header of {meaning.get(table.column(column).type, column)}>"
-
-
-def _section(name: str) -> dict[str, str]:
+def section_of(name: str) -> dict[str, str]:
+    """The options of a section as they are written; none if it does not exist."""
     config = get_config()
     if not config.has_section(name):
         return {}
@@ -174,21 +136,26 @@ def _section(name: str) -> dict[str, str]:
 
 def _refuse_misspelt_sections() -> None:
     for section in get_config().sections():
-        meant = _source_meant(section)
-        if meant is not None and section not in SOURCES:
+        meant = _section_meant(section)
+        if meant not in (None, section):
             raise PipelineError(
                 f"luigi.cfg: section [{section}] means nothing.",
-                remedy=f"The section of a source is named after it: [{meant}].",
+                remedy=f"The section of a source is named after it: [{meant}]."
+                if meant in SOURCES
+                else f"Settings of all sources are in a section [{meant}].",
             )
 
 
 @functools.cache
-def _source_meant(section: str) -> str | None:
-    """The source whose name a section's is, or is close to."""
-    return next(iter(difflib.get_close_matches(section.upper(), SOURCES, n=1, cutoff=0.8)), None)
+def _section_meant(section: str) -> str | None:
+    """The section of sources whose name a section's is, or is close to."""
+    names = {name.upper(): name for name in (*SOURCES, DEFAULTS_SECTION)}
+    found = difflib.get_close_matches(section.upper(), names, n=1, cutoff=0.8)
+    return names[found[0]] if found else None
 
 
-def _refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> None:
+def refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> None:
+    """Raise PipelineError if a section has an option that means nothing."""
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise PipelineError(
@@ -196,27 +163,6 @@ def _refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> No
             [f"{option} = {given[option]}" for option in unknown],
             f"Known there: {', '.join(known)}.",
         )
-
-
-def _zone(section: str, name: str) -> str:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise PipelineError(
-            f"luigi.cfg: section [{section}]: source_timezone = {name} is no time zone.",
-            remedy="Give an IANA name such as UTC or Europe/Berlin.",
-        ) from error
-    return name
-
-
-def _time_format(section: str, text: str | None) -> str | None:
-    if text is not None and "%Z" in text:
-        raise PipelineError(
-            f"luigi.cfg: section [{section}]: time_format = {text} reads the name of a zone, "
-            "which Python ignores.",
-            remedy="Use %z for offsets such as +0200; or cut the name off and set source_timezone.",
-        )
-    return text
 
 
 def _web_address(text: str) -> str:
@@ -228,14 +174,11 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
-def _share(section: str, text: str | float) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
+def _bom(text: str) -> bool | None:
+    choices = {"auto": None, "true": True, "false": False}
+    if text.lower() not in choices:
         raise PipelineError(
-            f"luigi.cfg: section [{section}]: max_rejected = {text} is not a share.",
-            remedy="Give a number from 0 to 1, such as 0.01.",
+            f"luigi.cfg: section [pipeline]: csv_bom = {text} cannot be used.",
+            remedy=f"Give one of {', '.join(choices)}.",
         )
-    return share
+    return choices[text.lower()]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import errno
 import functools
 import gzip
-import io
+import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from config.sources import SOURCES
+from tasks.errors import PipelineError
 from tasks.memo import once
 
 ENDINGS = (".csv", ".csv.gz")
@@ -33,18 +35,21 @@ class SourcePart(NamedTuple):
 def find_parts(name: str, data_dir: Path) -> list[SourcePart]:
     """The CSV files of a source: `NAME.csv` or `NAME.csv.gz`, in any case, and those in `NAME/`.
 
-    A source that does not come in parts has no folder. No two parts should have the same name.
+    A source that does not come in parts has no folder. Whatever has such a name is listed, also
+    what is no file or leads nowhere: `why_unreadable` says so. No two parts should have the same
+    name.
     """
     wanted = {f"{name}{ending}".lower() for ending in ENDINGS}
-    files, folders = once(("listing", data_dir), lambda: _list(data_dir))
-    found = [SourcePart(name, path) for path in files if path.name.lower() in wanted]
-    if SOURCES[name].in_parts:
-        for folder in folders:
+    paths = _list(data_dir)
+    found = [SourcePart(name, path) for path in paths if path.name.lower() in wanted]
+    if SOURCES[name].in_partitions:
+        for folder in paths:
             if folder.name.lower() == name.lower():
-                inner, _ = once(("listing", folder), functools.partial(_list, folder))
+                if (why_unreadable(folder) or "").startswith("is a link"):
+                    found.append(SourcePart(name, folder))
                 found += [
                     SourcePart(f"{name}/{_stem(path)}", path)
-                    for path in inner
+                    for path in _list(folder)
                     if path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
                 ]
     return found
@@ -55,16 +60,18 @@ def find_files(name: str, data_dir: Path) -> list[Path]:
     return [part.path for part in find_parts(name, data_dir)]
 
 
-def _list(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The files and the folders in a folder, by name; none if it is not there."""
-    files, folders = [], []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir():
-                folders.append(folder / entry.name)
-            elif entry.is_file() or entry.is_symlink():  # A link to nothing is told, not left out.
-                files.append(folder / entry.name)
-    return files, folders
+def _list(folder: Path) -> list[Path]:
+    """What is in a folder, by name; nothing if there is no such folder."""
+    return once(("listing", folder), functools.partial(_list_now, folder))
+
+
+def _list_now(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return []
+        raise PipelineError(f"The folder {folder} cannot be read: {_words(error)}.") from error
 
 
 def _stem(path: Path) -> str:
@@ -83,21 +90,94 @@ def source_path(name: str, data_dir: Path) -> Path:
     return next(iter(find_files(name, data_dir)), data_dir / f"{name}.csv")
 
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class NotAFileError(OSError):
+    """What is to be read is no regular file."""
+
+
+def why_unreadable(path: Path) -> str | None:
+    """What is wrong with a file, to be put after its name; None if it can be read.
+
+    >>> why_unreadable(Path("/"))
+    'is a folder, not a file'
+    """
+    try:
+        _check_regular(path, path.stat())
+        os.close(open_regular(path, os.O_RDONLY))
+    except NotAFileError as error:
+        return error.strerror
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is a link that leads in a circle"
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return "is a link that leads nowhere" if path.is_symlink() else "is missing"
+        return f"cannot be read: {_words(error)}"
+    return None
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _check_regular(path: str | Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise NotAFileError(errno.EINVAL, f"is {kind}, not a file", os.fspath(path))
+
+
+def open_regular(path: str | Path, flags: int) -> int:
+    """An opener for `open()` that takes regular files alone, and never waits as for a pipe."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        _check_regular(path, os.fstat(handle))
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+class _Unpacked(gzip.GzipFile):
+    """A packed file that is closed with its reader."""
+
+    def __init__(self, packed: IO[bytes]):
+        self._packed = packed
+        super().__init__(fileobj=packed)
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
+
+
 def open_bytes(path: Path) -> IO[bytes]:
-    """A source file for reading, unpacked if it is a `.gz`."""
+    """A source file for reading, unpacked if it is a `.gz`.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file; nothing is waited for.
+    """
+    stream = open(path, "rb", opener=open_regular)  # noqa: PTH123, SIM115
     if path.suffix.lower() == ".gz":
-        return gzip.open(path)  # type: ignore[return-value]  # Reads like any other file.
-    return path.open("rb")
+        return _Unpacked(stream)  # type: ignore[return-value]  # Reads like any other file.
+    return stream
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of what a source file holds once it is unpacked."""
+    digest = hashlib.sha256()
+    with open_bytes(path) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def bytes_read(stream: IO[bytes]) -> int:
     """How much of a source file was read, of a `.gz` as it lies on disk."""
     packed = getattr(stream, "fileobj", None)
     return (packed or stream).tell()
-
-
-def open_text(path: Path) -> io.TextIOWrapper:
-    """A source file as text, line ends kept; bytes that are not UTF-8 become surrogates."""
-    return io.TextIOWrapper(
-        open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
-    )

@@ -37,15 +37,31 @@ def plain_text(text: str) -> str:
     return text
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows for people and programs; other keys than the columns' are left out."""
+def write_csv(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, object]],
+    bom: bool | None = None,
+) -> None:
+    """Write rows for people and programs.
+
+    Args:
+        path: The file.
+        columns: Its columns; other keys of the rows are left out.
+        rows: What it holds.
+        bom: Whether it begins with a byte order mark, without which Excel misreads UTF-8; None:
+            only if there is a character beyond ASCII.
+    """
     line = io.StringIO()
     # A field is quoted if it holds a character of the line's end.
     writer = csv.writer(line, lineterminator="\r\n")
     header = {name: name for name in columns}
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        for row in itertools.chain([header], rows):
-            writer.writerow([spreadsheet_text(row.get(name)) for name in columns])
-            stream.write(line.getvalue().removesuffix("\r\n") + "\n")
-            line.seek(0)
-            line.truncate()
+    lines = []
+    for row in itertools.chain([header], rows):
+        writer.writerow([spreadsheet_text(row.get(name)) for name in columns])
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+        line.seek(0)
+        line.truncate()
+    text = "".join(lines)
+    marked = not text.isascii() if bom is None else bom
+    path.write_text(text, encoding="utf-8-sig" if marked else "utf-8", newline="")

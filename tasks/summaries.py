@@ -82,8 +82,15 @@ def summarise(level: str, log_instances: Rows, records: Rows, names: Rows) -> li
     ]
 
 
-def write_summary(warehouse_url: str, level: str, into: Path) -> int:
-    """Write the summary of one level as CSV and return its number of rows."""
+def write_summary(warehouse_url: str, level: str, into: Path, bom: bool | None = None) -> int:
+    """Write the summary of one level as CSV and return its number of rows.
+
+    Args:
+        warehouse_url: The warehouse.
+        level: The key.
+        into: CSV file to write.
+        bom: As for `write_csv`.
+    """
     engine = connect(warehouse_url)
     with engine.connect() as connection:
         log_instances, records, names = (
@@ -95,7 +102,7 @@ def write_summary(warehouse_url: str, level: str, into: Path) -> int:
     for row in rows:
         for column in ("first_recorded_at", "last_recorded_at"):
             row[column] = _time_text(row.get(column))
-    write_csv(into, COLUMNS[level], rows)
+    write_csv(into, COLUMNS[level], rows, bom)
     return len(rows)
 
 

@@ -9,10 +9,13 @@ Triggers remove the receipt when anyone else changes a row, so that the next run
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import logging
+import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from config.declarations import Table
 from config.warehouse import DIMENSIONS, FACT_LOGS, PART_ROWS, TABLES
-from tasks.errors import PipelineError
+from tasks.errors import PipelineError, advice
 from tasks.freshness import THREADS, Receipt, digest_of
 from tasks.memo import once
 from tasks.progress import UNTOLD, Advance, Progress
@@ -450,31 +453,29 @@ def _loading(
 
     path = database_path(url)
     _prepare(path)
-    with (
-        closing(adbc_driver_sqlite.connect(str(path))) as database,
-        closing(adbc_driver_manager.AdbcConnection(database)) as connection,
-    ):
-        try:
-            connection.set_autocommit(False)
-            load = _Load(connection, table)
-            load.begin()
-            load.make_table()
-            yield load
-            before_commit()
-            load.record(receipt)
-            connection.commit()
-        except adbc_driver_manager.Error as error:
-            # On a full disk SQLite has rolled back by itself, and says so by an error.
-            with contextlib.suppress(adbc_driver_manager.Error):
-                connection.rollback()
-            raise PipelineError(
-                f"{table.name} could not be loaded into {path}; the former rows stand.",
-                [str(error)],
-            ) from error
-        except BaseException:
-            with contextlib.suppress(adbc_driver_manager.Error):
-                connection.rollback()
-            raise
+    try:
+        with (
+            closing(adbc_driver_sqlite.connect(str(path))) as database,
+            closing(adbc_driver_manager.AdbcConnection(database)) as connection,
+        ):
+            try:
+                connection.set_autocommit(False)
+                load = _Load(connection, table)
+                load.begin()
+                load.make_table()
+                yield load
+                before_commit()
+                load.record(receipt)
+                connection.commit()
+            except BaseException:
+                # On a full disk SQLite has rolled back by itself, and says so by an error.
+                with contextlib.suppress(adbc_driver_manager.Error):
+                    connection.rollback()
+                raise
+    except adbc_driver_manager.Error as error:
+        raise _explained(
+            f"{table.name} could not be loaded into {path}; the former rows stand.", path, error
+        ) from error
     if table == FACT_LOGS:
         _keep_readers_apart(path)
 
@@ -625,12 +626,47 @@ def _writing(path: Path, wait_s: float = _SHORT_WAIT_S) -> Iterator[sqlite3.Conn
         with closing(sqlite3.connect(path, timeout=wait_s)) as connection, connection:
             yield connection
     except sqlite3.Error as error:
-        raise PipelineError(
-            f"The warehouse {path} cannot be opened: {error}.",
-            remedy="If another program writes to it, try again when it is done. If the file is "
-            "damaged or no database, move it away and run again: all of it is made from the CSV "
-            "files.",
-        ) from error
+        raise _explained(f"The warehouse {path} cannot be opened:", path, error) from error
+
+
+_REMEDIES = {
+    "locked": "Another program writes to it: try again when it is done.",
+    "malformed": "The file is damaged: move it away and run again: all of it is made from the CSV "
+    "files.",
+    "not a database": "The file is damaged or no database: move it away and run again: all of it "
+    "is made from the CSV files.",
+}
+
+
+def _explained(what: str, path: Path, error: Exception) -> PipelineError:
+    """An error of SQLite with its cause, which SQLite's own words often leave open.
+
+    Ask for it when all connections are closed: the file may be opened here, which drops locks.
+    """
+    said = str(error).partition("\nquery was:")[0]  # Which may be long, and hold any word.
+    for words, remedy in _REMEDIES.items():
+        if words in said:
+            return PipelineError(what, [said], remedy)
+    place, cause = _obstacle(path)
+    if "disk is full" in said:  # It need not be any more.
+        place, cause = path.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if cause is None:
+        return PipelineError(what, [said])
+    return PipelineError(what, [said, f"{place}: {cause.strerror or cause}"], advice(cause))
+
+
+def _obstacle(path: Path) -> tuple[Path, OSError | None]:
+    """What the system says if the folder of the warehouse, or its file, is written to."""
+    place = path.parent
+    try:
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(_PAGE_BYTES))
+        place = path
+        if os.path.lexists(path):
+            path.open("r+b").close()
+    except OSError as error:
+        return place, error
+    return place, None
 
 
 class _Load:

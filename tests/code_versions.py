@@ -17,27 +17,62 @@ from tasks.freshness import FreshTask
 ROOT = Path(__file__).parent.parent
 RECORDED = Path(__file__).with_suffix(".json")
 
-_STAGED = ("csv_text.py", "headers.py", "parsing.py", "source_files.py", "staging.py")
+_INSPECTED = (
+    "config_text.py",
+    "csv_blocks.py",
+    "csv_records.py",
+    "headers.py",
+    "inspection.py",
+    "proposals.py",
+    "source_files.py",
+    "time_column.py",
+    "times.py",
+    "parsing.py",
+)
+_STAGED = (
+    *_INSPECTED,
+    "audit.py",
+    "batch.py",
+    "failures.py",
+    "keys.py",
+    "losses.py",
+    "quarantine.py",
+    "repeated_hour.py",
+    "staging.py",
+)
 _PAGES = ("templates/__init__.py", "templates/page.css", "templates/page.js")
 _LOADED = ("star.py", "star_schema.py", "warehouse.py")
 
 CODE: dict[type[FreshTask], tuple[str, ...]] = {
-    graph.CheckSources: ("archive.py", "headers.py", "source_files.py"),
+    graph.CheckSources: ("archive.py", *_INSPECTED),
     graph.CsvToParquet: _STAGED,
     graph.EnrichedLogs: ("enrichment.py", "log_numbers.py"),
     graph.LogActivity: ("activity.py",),
     graph.LogMeasures: ("activity.py", "profile.py", "sketches.py"),
     graph.ActivityReport: ("activity.py", "activity_report.py", "spreadsheet.py"),
     graph.SourceProfiles: ("profile.py", "sketches.py"),
-    graph.ProfileReport: ("profile.py", "profile_report.py", "sketches.py", "spreadsheet.py"),
+    graph.ProfileReport: (
+        "audit.py",
+        "profile.py",
+        "profile_report.py",
+        "sketches.py",
+        "spreadsheet.py",
+    ),
     graph.LogInstanceChains: ("enrichment.py",),
     graph.SourceRelations: ("quality.py",),
     graph.LoadDimension: (*_LOADED, "enrichment.py"),
     graph.LoadFactLogs: _LOADED,
-    graph.CheckWarehouse: ("reconciliation.py",),
+    graph.CheckWarehouse: ("audit.py", "reconciliation.py"),
     graph.SummaryReport: ("spreadsheet.py", "summaries.py"),
-    graph.DataQualityReport: ("quality.py", "templates/data_quality.md.j2"),
+    graph.DataQualityReport: (
+        "audit.py",
+        "page_text.py",
+        "quality.py",
+        "templates/__init__.py",
+        "templates/data_quality.md.j2",
+    ),
     graph.SchemaChangeReport: (
+        "audit.py",
         "schema_change.py",
         "templates/schema_change.md.j2",
         "templates/article.html.j2",
@@ -49,6 +84,7 @@ CODE: dict[type[FreshTask], tuple[str, ...]] = {
         "overview.py",
         "page.py",
         "page_text.py",
+        "quarantine.py",
         "templates/page.html.j2",
         *_PAGES,
     ),

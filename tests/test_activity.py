@@ -468,7 +468,7 @@ def test_times_far_apart_and_a_wrong_clock_go_through_a_run(project: Project) ->
     (project.data / "LOG_RCD_F.csv").write_text(text, encoding="utf-8")
     result = project.luigi("ActivityReport")
     assert result.status == 0, result.log
-    with (project.reports / "records_over_time.csv").open(encoding="utf-8") as stream:
+    with (project.reports / "records_over_time.csv").open(encoding="utf-8-sig") as stream:
         over_time = [(row["bucket_start"], row["float_count"]) for row in csv.DictReader(stream)]
     assert over_time == [
         ("1970-01-01 00:00:00", "1"),
@@ -476,7 +476,7 @@ def test_times_far_apart_and_a_wrong_clock_go_through_a_run(project: Project) ->
         ("2262-04-01 00:00:00", "1"),
         ("", "1"),
     ]
-    with (project.reports / "gaps.csv").open(encoding="utf-8") as stream:
+    with (project.reports / "gaps.csv").open(encoding="utf-8-sig") as stream:
         first = next(csv.DictReader(stream))
     # With few log instances, all that they tell is believed.
     assert (first["point_log_inst_id"], first["basis"]) == ("1", "interval")

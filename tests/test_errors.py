@@ -23,25 +23,25 @@ def test_every_problem_of_every_file_is_told_at_once_and_nothing_is_touched(
         "LOG_INSTANCE.csv", "point_log_inst_id,point_id,", "point_log_inst_id,point_id,point_id,"
     )
     ran.edit("LOG_RCD_F.csv", "point_log_inst_id", "inst")
-    (ran.data / "APP_TYPE.csv").write_bytes("app_type_id,name\n".encode("utf-16"))
+    (ran.data / "APP_TYPE.csv").write_bytes(b"\n\n")
     ran.edit("APP_TYPE_REF.csv", "12,4,8", "12,3,8")  # Good, but not to be staged either.
     result = ran.luigi("AllReports")
     assert result.status == 30
     message = result.err[result.err.index("The source files in take_home_data") :]
     expected = (
         "The source files in take_home_data cannot be staged; nothing was changed:\n"
-        "  APP_TYPE.csv is not a text file (it looks like UTF-16): save it as UTF-8 CSV.\n"
+        "  APP_TYPE.csv is empty: it has no header.\n"
         "  POINT.csv (or .csv.gz) is missing\n"
-        "  LOG_INSTANCE.csv: column 'point_id' stands twice, as number 2 and 3: "
+        "  LOG_INSTANCE.csv: column 'point_id' is duplicated, as number 2 and 3: "
         "rename or remove one\n"
         "  LOG_RCD_F.csv: column 'point_log_inst_id' is missing; the file has: log_rcd_id, inst, "
         "log_time, log_value, status\n"
         "The folder holds: APP_INSTANCE.csv, APP_TYPE.csv, APP_TYPE_REF.csv, LOG_INSTANCE.csv, "
         "LOG_RCD_B.csv, LOG_RCD_F.csv.\n"
-        "Mend the files.\n"
-        "Or name a differing header in luigi.cfg, such as\n"
-        "  [LOG_RCD_F]\n"
-        "  point_log_inst_id = <header of that column>\n"
+        "Fix the files.\n"
+        "Or say in luigi.cfg how to read them, in its section of that name:\n"
+        "[LOG_RCD_F]\n"
+        "# point_log_inst_id = <header of that column>\n"
         "Or make missing files up: luigi --module tasks SampleData --local-scheduler\n"
     )
     assert message[: len(expected)] == expected
@@ -117,11 +117,11 @@ def test_a_file_that_is_quarantined_too_much_fails_its_task_and_shows_rows(
     result = project.luigi("AllReports")
     assert result.status == 30
     assert (
-        "POINT.csv: 1 of 8 rows cannot be read as declared; at most 1.0% may be quarantined. "
+        "POINT.csv: 1 of 8 rows cannot be read as declared; at most 1.0% may be rejected. "
         "Nothing was replaced.\n"
-        "  1 x point_id is no integer\n"
+        "  1 x point_id is not an integer\n"
         "  the first of them:\n"
-        "  line 9: point_id is no integer: 'x': 'x,105,01.08'\n"
+        "  line 9: point_id is not an integer: 'x': 'x,105,01.08'\n"
     ) in result.err
     assert not (project.staging / "POINT.parquet").exists()
 
@@ -141,7 +141,7 @@ def test_an_error_ends_the_first_run_before_any_load(project: Project) -> None:
     project.edit("LOG_RCD_B.csv", "2,3,2024-06-01 00:01:00,off,OK", "2,3,soon,off,OK")
     result = project.luigi("AllReports")
     assert result.status == 30
-    assert "recorded_at is no timestamp: 'soon'" in result.err
+    assert "recorded_at is not a timestamp: 'soon'" in result.err
     assert not project.database.exists()
 
 
@@ -186,12 +186,18 @@ def test_a_run_that_fails_outside_the_project_tells_so_by_its_status(tmp_path: P
     assert " DEBUG" not in result.err
 
 
-def test_a_header_separated_otherwise_is_told(project: Project) -> None:
+def test_a_header_separated_otherwise_fails_with_the_line_that_reads_it(project: Project) -> None:
     log = project.data / "LOG_RCD_F.csv"
-    log.write_text(log.read_text().replace(",", ";"))
-    result = project.luigi("AllReports")
+    log.write_text(log.read_text().replace(",", "^"))
+    result = project.luigi("CheckSources")
     assert result.status == 30
-    assert "columns are separated by commas here, not by ';': save the file so" in result.err
+    lines = "[LOG_RCD_F]\ndelimiter = ^\n"
+    assert result.err.endswith(
+        f"Or say in luigi.cfg how to read them, in its section of that name:\n{lines}"
+    )
+    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write(lines)
+    assert project.luigi("CheckSources").status == 0
 
 
 @pytest.mark.parametrize("name", ["take_home_data/POINT.csv", "staging/POINT.parquet"])
@@ -202,7 +208,7 @@ def test_a_folder_in_place_of_a_file_is_told(ran: Project, name: str) -> None:
     result = ran.luigi("AllReports")
     assert result.status == 30
     assert "Traceback" not in result.err
-    told = "POINT.csv (or .csv.gz) is missing" if "csv" in name else "POINT.parquet is a folder"
+    told = f"{path.name} is a folder"
     assert told in result.err
     status = ran.tasks("status")
     assert status.status == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 import os
 import re
 import signal
@@ -153,15 +155,18 @@ def test_one_changed_row_runs_its_branch_only_and_equals_a_run_from_nothing(
     assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
 
 
+soak = functools.partial(pytest.param, marks=pytest.mark.soak)
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "staged"),
     [
-        ("APP_TYPE.csv", "3,Suction Group", "3,Pump", "APP_TYPE"),
+        soak("APP_TYPE.csv", "3,Suction Group", "3,Pump", "APP_TYPE"),
         ("APP_TYPE_REF.csv", "12,4,8", "12,3,7", "APP_TYPE_REF"),
-        ("APP_INSTANCE.csv", "104,55", "104,0", "APP_INSTANCE"),
+        soak("APP_INSTANCE.csv", "104,55", "104,0", "APP_INSTANCE"),
         ("POINT.csv", "1005,999", "1005,105", "POINT"),
-        ("LOG_INSTANCE.csv", "8,8888", "8,1000", "LOG_INSTANCE"),
-        ("LOG_RCD_B.csv", "2,3,2024-06-01 00:01:00,off,OK\n", "", "LOG_RCD_B"),
+        soak("LOG_INSTANCE.csv", "8,8888", "8,1000", "LOG_INSTANCE"),
+        soak("LOG_RCD_B.csv", "2,3,2024-06-01 00:01:00,off,OK\n", "", "LOG_RCD_B"),
         ("LOG_RCD_F.csv", "1e2", "1e3", "LOG_RCD_F"),
     ],
 )
@@ -197,6 +202,7 @@ def test_a_column_that_nobody_reads_does_not_reload_the_facts(
     assert run_here(ran, monkeypatch) == {"CsvToParquet:POINT"} | profiled
 
 
+@pytest.mark.soak
 def test_another_unit_changes_the_activity_of_units_without_a_look_at_the_records(
     ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +288,15 @@ def test_an_output_that_is_gone_or_changed_is_made_again(
     assert ran.outputs() == before
 
 
+def test_a_pipe_in_the_place_of_an_output_is_not_waited_for(ran: Project) -> None:
+    before = ran.outputs()
+    (ran.staging / "POINT.parquet").unlink()
+    os.mkfifo(ran.staging / "POINT.parquet")
+    result = ran.luigi("AllReports")
+    assert (result.status, result.built) == (0, ["CsvToParquet:POINT"])
+    assert ran.outputs() == before
+
+
 def test_a_quarantine_file_that_is_deleted_is_made_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +305,7 @@ def test_a_quarantine_file_that_is_deleted_is_made_again(
     run_here(project, monkeypatch)
     quarantine = project.staging / "quarantine" / "POINT.csv"
     content = quarantine.read_text()
-    assert "app_instance_id is no integer: '?'" in content
+    assert "app_instance_id is not an integer: '?'" in content
     quarantine.unlink()
     assert run_here(project, monkeypatch) == {"CsvToParquet:POINT"}
     assert quarantine.read_text() == content
@@ -408,6 +423,45 @@ def test_a_changed_declaration_builds_what_it_affects(
     }
     assert "LoadFactLogs" in built
     assert [row[7] for row in ran.facts()[5:]] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+
+
+def edit_unseen(path: Path, old: bytes, new: bytes) -> None:
+    """Replace bytes in a file, its size, inode and modification time kept."""
+    before = path.stat()
+    content = path.read_bytes()
+    assert len(old) == len(new)
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (
+        before.st_ino,
+        before.st_size,
+        before.st_mtime_ns,
+    )
+
+
+def test_a_source_file_that_was_edited_with_its_time_kept_is_noticed(
+    ran: Project, tmp_path: Path
+) -> None:
+    assert ran.luigi("AllReports").ran == []
+    edit_unseen(ran.data / "LOG_INSTANCE.csv", b"2,1001,2,180", b"2,1002,2,180")
+    result = ran.luigi("AllReports")
+    assert result.status == 0
+    assert "CsvToParquet:LOG_INSTANCE" in result.built
+    assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
+
+
+def test_a_staged_file_that_was_edited_with_its_time_kept_is_made_again(ran: Project) -> None:
+    before = ran.outputs()
+    assert ran.luigi("AllReports").ran == []
+    made = ran.staging / "APP_TYPE.parquet"
+    start = made.read_bytes().index(b"Dairy Case")
+    content = made.read_bytes()
+    edit_unseen(made, content, content[:start] + b"Fairy" + content[start + 5 :])
+    result = ran.luigi("AllReports")
+    assert (result.status, result.built) == (0, ["CsvToParquet:APP_TYPE"])
+    assert ran.outputs() == before
 
 
 # --- failures half-way -----------------------------------------------------------------------
@@ -764,6 +818,19 @@ def test_the_digest_cache_does_not_grow_for_ever(
         cache.digest(path)
         assert len(kept.read_text().splitlines()) < 40
     assert DigestCache(kept).digest(path) == hashlib.sha256(b"99").hexdigest()
+
+
+def test_lines_of_the_digest_cache_of_an_older_version_are_ignored(tmp_path: Path) -> None:
+    path, kept = tmp_path / "file", tmp_path / "digests.jsonl"
+    path.write_text("one")
+    os.utime(path, (1, 1))
+    stat = path.stat()
+    found = [stat.st_size, stat.st_mtime_ns, stat.st_ino, time.time_ns(), "wrong"]
+    kept.write_text(json.dumps([f"sha256 {path}", *found]) + "\n")
+    assert DigestCache(kept).digest(path) == hashlib.sha256(b"one").hexdigest()
+    newer = [*found[:2], stat.st_ctime_ns, *found[2:]]
+    kept.write_text(json.dumps([f"sha256 {path}", *newer]) + "\n")
+    assert DigestCache(kept).digest(path) == "wrong"
 
 
 def test_another_process_is_told_of_what_was_found_meanwhile(

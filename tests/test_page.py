@@ -48,7 +48,7 @@ def figures(ran: Project) -> dict:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -345,7 +345,7 @@ def test_links_to_the_quarantine_lead_there_over_http_too(
 
 def test_a_spreadsheet_runs_no_value_as_a_formula(hostile: Project) -> None:
     for path in hostile.reports.glob("*.csv"):
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             for row in csv.reader(stream):
                 for cell in row:
                     assert cell[:1] not in "=+@\t\r" or cell == "", (path, cell)
@@ -380,3 +380,93 @@ def test_at_the_samples_size_a_page_is_small_and_quickly_made(tmp_path: Path) ->
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
     assert page.stat().st_size < 2_000_000
     check_profiles(project)
+
+
+# --- how files were read ---------------------------------------------------------------------
+
+
+def test_the_page_shows_how_each_file_was_read_and_what_may_be_wrong(project: Project) -> None:
+    rows = [f"1;2024-06-02 00:0{n}:30;2024-06-01 00:0{n}:00;{n}" for n in range(9)]
+    (project.data / "LOG_RCD_F.csv").write_text(
+        "\n".join(["point_log_inst_id;created_at;sample_time;value", *rows, ""])
+    )
+    rows = [f"1,2024-06-01,0{n}:00,{'active' if n else 'Inactive'}" for n in range(9)]
+    (project.data / "LOG_RCD_B.csv").write_text(
+        "\n".join(["point_log_inst_id,Date,Time,log_value", *rows, "1,2055-01-01,00:00,on", ""])
+    )
+    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("[LOG_RCD_B]\nrecorded_at = Date, Time\n")
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    page = Page(project.reports / "index.html")
+    assert page.texts["reading-LOG_RCD_F"].split("\n")[1:-1] == [
+        "recognisedfields separated by semicolons",
+        "columnsrecorded_at from created_at",
+    ]
+    assert page.texts["reading-LOG_RCD_B"].split("\n")[1:-1] == [
+        "columnsrecorded_at from Date and Time; value from log_value",
+        "read as 1active (8 rows), on (1 row)",
+        "read as 0Inactive (1 row)",
+        "odd times1 outside time_window",
+    ]
+    assert "reading-POINT" not in page.texts
+    warnings = [
+        {
+            "source": "LOG_RCD_B",
+            "warning": "1 time outside time_window (2000-01-01 to 2050-01-01), loaded as written",
+        },
+        {
+            "source": "LOG_RCD_F",
+            "warning": "recorded_at was guessed from created_at, which is named like the time at "
+            "which the row was written:\n[LOG_RCD_F]\nrecorded_at = sample_time",
+        },
+    ]
+    assert read_json(project.reports / "run.json")["warnings"] == warnings
+    for item in warnings:
+        first, _, lines = item["warning"].partition("\n")
+        for place in ("all-warnings", f"source-{item['source']}"):
+            assert first in page.texts[place]
+            assert lines in page.texts[place]
+    assert "<pre>[LOG_RCD_F]\nrecorded_at = sample_time</pre>" in page.text
+
+
+def test_a_run_without_warnings_shows_none(project: Project) -> None:
+    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("[source defaults]\nmax_sentinels = 0.2\n")
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert read_json(project.reports / "run.json")["warnings"] == []
+    assert 'class="warnings"' not in Page(project.reports / "index.html").text
+
+
+def test_hostile_headers_in_warnings_do_not_become_markup(project: Project) -> None:
+    header = f'"{{0}} created \u202e{NAMES[0]}\n```\n</pre>"'
+    (project.data / "LOG_RCD_F.csv").write_text(
+        f"point_log_inst_id,{header},value\n1,2024-06-01 00:00,1\n1,2024-06-02 00:00,2\n"
+    )
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    page = Page(project.reports / "index.html")
+    assert len(page.scripts) == 1
+    (warning,) = [
+        item["warning"]
+        for item in read_json(project.reports / "run.json")["warnings"]
+        if item["source"] == "LOG_RCD_F"
+    ]
+    assert "no column was recognised as recorded_at, but {0} created \\u202e<script>" in warning
+    assert warning.partition("\n")[0] in page.texts["all-warnings"]
+    for name in ("index.html", "run.json", "data_quality.md"):
+        assert "\u202e" not in (project.reports / name).read_text(encoding="utf-8")
+    report = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    assert report.count("\n````\n") == 2
+
+
+def test_totals_that_the_run_before_did_not_have_are_not_compared(ran: Project) -> None:
+    before = read_json(ran.reports / "run.json")
+    del before["totals"]["cells_emptied"]
+    (ran.reports / "run.json").write_text(json.dumps(before))
+    ran.edit("APP_TYPE_REF.csv", "12,4,8", "99,4,8")
+    assert ran.luigi("AllReports").status == 0
+    totals = read_json(ran.reports / "run.json")["since"]["totals"]
+    assert totals["facts_unknown unit_id"] == {"before": 4, "now": 7}
+    assert "cells_emptied" not in totals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import json
 import os
@@ -98,7 +99,7 @@ def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
     figures = json.loads((parted.reports / "data_quality.json").read_text())["sources"]
     assert figures["LOG_RCD_F"]["rows"] == figures["LOG_RCD_F"]["staged"] == 12
     assert figures["LOG_RCD_F"]["file"] == "LOG_RCD_F (3 files)"
-    with (parted.reports / "summary_by_unit_id.csv").open() as stream:
+    with (parted.reports / "summary_by_unit_id.csv").open(encoding="utf-8-sig") as stream:
         rows = {row["unit_id"]: row for row in csv.DictReader(stream)}
     assert (rows["7"]["record_count"], rows["7"]["first_recorded_at"]) == (
         "8",
@@ -235,6 +236,9 @@ def test_facts_that_belong_to_no_part_are_removed(
     assert parted.facts() == before
 
 
+soak = functools.partial(pytest.param, marks=pytest.mark.soak)
+
+
 @pytest.mark.parametrize(
     "statements",
     [
@@ -242,20 +246,24 @@ def test_facts_that_belong_to_no_part_are_removed(
             *(f"DROP TRIGGER fact_logs_{event}_voids_receipt" for event in EVENTS),
             "UPDATE fact_logs SET value = 999",
         ],
-        [
-            *(f"DROP TRIGGER log_tally_{event}_voids_receipt" for event in EVENTS),
-            "UPDATE log_tally SET record_count = 500",
-        ],
-        ["DROP TABLE log_tally"],
         ["DROP TABLE loaded_part"],
-        ["DELETE FROM loaded_part WHERE part = 'LOG_RCD_F'"],
-        ["UPDATE loaded_part SET row_count = row_count + 5"],
-        [
-            "CREATE TABLE other AS SELECT * FROM dim_unit",
-            "DROP TABLE dim_unit",
-            "ALTER TABLE other RENAME TO dim_unit",
-            "UPDATE dim_unit SET unit_name = 'mine'",
-        ],
+        soak(
+            [
+                *(f"DROP TRIGGER log_tally_{event}_voids_receipt" for event in EVENTS),
+                "UPDATE log_tally SET record_count = 500",
+            ]
+        ),
+        soak(["DROP TABLE log_tally"]),
+        soak(["DELETE FROM loaded_part WHERE part = 'LOG_RCD_F'"]),
+        soak(["UPDATE loaded_part SET row_count = row_count + 5"]),
+        soak(
+            [
+                "CREATE TABLE other AS SELECT * FROM dim_unit",
+                "DROP TABLE dim_unit",
+                "ALTER TABLE other RENAME TO dim_unit",
+                "UPDATE dim_unit SET unit_name = 'mine'",
+            ]
+        ),
     ],
 )
 def test_what_somebody_changed_unseen_is_mended_though_another_table_is_loaded_first(
@@ -290,7 +298,7 @@ def test_a_part_with_an_unreadable_name_or_behind_a_dead_link_is_told(parted: Pr
     result = parted.luigi("AllReports")
     assert result.status == 30
     assert "'x\\udcff.csv': the name is not UTF-8: rename it." in result.log
-    assert "LOG_RCD_F/dead.csv cannot be read" in result.log
+    assert "  LOG_RCD_F/dead.csv is a link that leads nowhere\n" in result.log
     assert len(parted.facts()) == 17
 
 
@@ -324,8 +332,7 @@ def test_every_part_is_checked_before_anything_is_touched(parted: Project) -> No
     result = parted.luigi("AllReports")
     assert result.status == 30
     assert (
-        "  LOG_RCD_F/2024-04.csv and LOG_RCD_F/2024-04.csv.gz stand side by side: "
-        "keep one of them\n"
+        "  LOG_RCD_F/2024-04.csv and LOG_RCD_F/2024-04.csv.gz exist both: keep one of them\n"
         "  LOG_RCD_F/2024-05.csv: column 'point_log_inst_id' is missing; "
         "the file has: time, value\n"
         "  LOG_RCD_F/2024-06.csv is empty: it has no header.\n"

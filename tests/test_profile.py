@@ -262,7 +262,7 @@ def test_no_text_in_the_csv_runs_as_a_formula(tmp_path: Path, text: str) -> None
         tmp_path / "profile.csv",
     )
     assert columns == 4
-    with (tmp_path / "profile.csv").open(encoding="utf-8", newline="") as stream:
+    with (tmp_path / "profile.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))
     last = rows[-1]
     assert [last[name] for name in ("column", "header", "minimum", "most_frequent")] == (
@@ -288,7 +288,7 @@ def test_whatever_columns_are_called_and_hold_is_profiled(project: Project) -> N
     assert frequent == ["1", "2", "@x", "<script>", "👩‍🚒", 'a,"b', "", "x" * 200]
     assert columns["a.b"]["distinct"] == columns["nothing"]["distinct"] == 1
     assert (columns["nothing"]["empty"], columns["huge"]["longest"]) == (8, 300_000)
-    with (project.reports / "profile.csv").open(encoding="utf-8", newline="") as stream:
+    with (project.reports / "profile.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["source"] == "POINT"]
     assert [row["column"] for row in rows if row["column"].startswith("'")] == ["'=HYPERLINK(1)"]
     assert [row["minimum"] for row in rows if row["minimum"].startswith("'")] == ["'@x"]

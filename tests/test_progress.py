@@ -15,7 +15,7 @@ from config.sources import SOURCES
 from tasks import progress as progress_module
 from tasks.graph import AllReports, CsvToParquet, LoadFactLogs
 from tasks.progress import Progress
-from tasks.staging import stage_file
+from tasks.staging import Outputs, stage_file
 from tests.conftest import Project
 
 
@@ -99,8 +99,7 @@ def test_staging_tells_all_bytes_and_rows_once(tmp_path: Path, nature: str) -> N
     audit = stage_file(
         path,
         SOURCES["APP_TYPE"],
-        tmp_path / "rows.parquet",
-        tmp_path / "quarantine.csv",
+        Outputs(tmp_path / "rows.parquet", tmp_path / "quarantine.csv"),
         advance=lambda amount, rows: told.append((amount, rows)),
     )
     assert sum(rows for _, rows in told) == audit.rows

@@ -77,9 +77,107 @@ def test_clean_data_is_told_clean(project: Project) -> None:
         ("APP_INSTANCE.csv", "104,55", "104,0"),
         ("LOG_INSTANCE.csv", "8,8888", "8,1000"),
         ("LOG_RCD_B.csv", "5,77", "5,3"),
+        ("LOG_RCD_B.csv", "NO DATA", "1"),
     ):
         project.edit(name, old, new)
+    found = figures(project)
+    (clean,) = (item for item in found["assumptions"] if item["assumption"] == CLEAN)
+    assert clean["holds"] is False  # 1 of 8 values of LOG_RCD_F is a word.
+    assert clean["figures"] == (
+        "0 of 43 rows quarantined (most in APP_TYPE: 0.00%, up to 1% is clean); 0 of 13 log "
+        "records without a unit (0.00%, up to 5%); 1 with a word in place of a value (in LOG_RCD_F "
+        "12.50% of the values, up to 5.00% is clean)."
+    )
+    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("[LOG_RCD_F]\nmax_sentinels = 0.125\n")
     assert verdicts(project)[CLEAN] is True
+
+
+def test_emptied_cells_count_like_rejected_rows(project: Project) -> None:
+    project.edit("LOG_INSTANCE.csv", "3,1002,74,60", "3,1002,many,6O")
+    config = project.folder / "luigi.cfg"
+    config.write_text(config.read_text() + "[LOG_INSTANCE]\nmax_rejected = 0.25\n")
+    found = figures(project)
+    source = found["sources"]["LOG_INSTANCE"]
+    assert (source["staged"], source["rejected"], source["cells_emptied"]) == (8, 0, 2)
+    assert source["emptied"] == {
+        "eng_unit_id is not an integer": 1,
+        "log_interval is not an integer": 1,
+    }
+    (clean,) = (item for item in found["assumptions"] if item["assumption"] == CLEAN)
+    assert clean["holds"] is False
+    assert clean["figures"].startswith(
+        "0 of 43 rows quarantined, 2 cells emptied (most in LOG_INSTANCE: 25.00%, up to 1% is "
+        "clean)"
+    )
+    text = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    assert "| LOG_INSTANCE | LOG_INSTANCE.csv | 8 | 4 | 8 | 0 | 2 |\n" in text
+    assert (
+        "Emptied in LOG_INSTANCE, cell by cell in `quarantine/LOG_INSTANCE.cells.csv` of the "
+        "staging folder:\n- 1: eng_unit_id is not an integer\n- 1: log_interval is not an integer\n"
+    ) in text
+    # Everything else agrees with the rows that are staged.
+    counts = (project.reports / "reconciliation.csv").read_text(encoding="utf-8")
+    assert "rows of LOG_INSTANCE,file,8,staged + quarantined,8\n" in counts
+    profile = json.loads((project.reports / "profile.json").read_text(encoding="utf-8"))
+    columns = {column["name"]: column for column in profile["LOG_INSTANCE"]["columns"]}
+    assert columns["eng_unit_id"]["nulls"] == 2  # One was empty.
+    run = json.loads((project.reports / "run.json").read_text(encoding="utf-8"))
+    assert run["totals"]["cells_emptied"] == 2
+    assert run["emptied"] == [
+        {
+            "source": "LOG_INSTANCE",
+            "kind": f"{column} is not an integer",
+            "cells": 1,
+            "file": "LOG_INSTANCE.csv",
+            "quarantine": "LOG_INSTANCE.cells.csv",
+        }
+        for column in ("eng_unit_id", "log_interval")
+    ]
+    assert run["rejected"] == []
+
+
+def test_how_each_file_was_read_is_in_the_report(project: Project) -> None:
+    rows = [f"1;2024-06-01;0{n}:00:00;{'active' if n else 'Inactive'}" for n in range(4)]
+    (project.data / "LOG_RCD_B.csv").write_text(
+        "\n".join(["sep=;", "point_log_inst_id;Date;Time;value", *rows, "1;2055-01-01;00:00;on"])
+    )
+    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("[LOG_RCD_B]\nrecorded_at = Date, Time\n")
+    found = figures(project)["sources"]["LOG_RCD_B"]
+    assert found["taken"]["recorded_at"] == ["Date", "Time"]
+    assert found["carried"] == []
+    text = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    assert (
+        "\n- LOG_RCD_B: recognised: sep= line: semicolons; columns: recorded_at from Date and "
+        "Time; read as 1: active (3 rows), on (1 row); read as 0: Inactive (1 row); odd times: 1 "
+        "outside time_window.\n"
+    ) in text
+    assert "- POINT: as usual.\n" in text
+    assert "\n- LOG_RCD_B: 1 time outside time_window (2000-01-01 to 2050-01-01)" in text
+    profile = json.loads((project.reports / "profile.json").read_text(encoding="utf-8"))
+    assert [
+        (column["name"], column["header"], column["origin"], column["looks_like"])
+        for column in profile["LOG_RCD_B"]["columns"]
+    ] == [
+        ("point_log_inst_id", "point_log_inst_id", "recognised", "integer"),
+        ("recorded_at", "Date, Time", "recognised", None),
+        ("value", "value", "recognised", "switch"),
+        ("status", None, "absent", None),
+    ]
+
+
+def test_a_warning_has_its_lines_in_a_block_of_the_report(project: Project) -> None:
+    log = project.data / "LOG_RCD_F.csv"
+    log.write_text(
+        "point_log_inst_id,created_at,value\n1,2024-06-01 00:00,1\n1,2024-06-01 00:01,2\n"
+    )
+    figures(project)
+    text = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    assert (
+        "- LOG_RCD_F: recorded_at was guessed from created_at, which is named like the time at "
+        "which the row was written:\n\n```\n[LOG_RCD_F]\nrecorded_at = created_at\n```\n"
+    ) in text
 
 
 def test_an_export_of_exactly_a_million_rows_is_noted(project: Project) -> None:

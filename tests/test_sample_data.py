@@ -78,7 +78,10 @@ def sizes(frame: pd.DataFrame, level: str) -> dict[int, int]:
     return {int(str(key)): int(number) for key, number in frame.groupby(level).size().items()}
 
 
-LEVELS = ["unit_id", "app_instance_id", "app_type_id"]
+LEVELS = [
+    "unit_id",
+    *(pytest.param(one, marks=pytest.mark.soak) for one in ("app_instance_id", "app_type_id")),
+]
 
 
 @pytest.mark.parametrize("level", LEVELS)

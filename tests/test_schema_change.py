@@ -60,6 +60,20 @@ def test_columns_that_appear_vanish_or_change_type_are_told(ran: Project) -> Non
     assert "gone: io_address" in text
 
 
+def test_columns_that_are_joined_are_recognised_both(ran: Project) -> None:
+    (ran.data / "LOG_RCD_F.csv").write_text(
+        "point_log_inst_id,Date,Time,value,more\n1,2024-06-01,00:00,1,x\n1,2024-06-01,00:03,2,x\n"
+    )
+    with (ran.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("[LOG_RCD_F]\nrecorded_at = Date, Time\n")
+    result = ran.luigi("AllReports")
+    assert result.status == 0, result.log
+    text = report(ran)
+    assert "  - new: date, recognised\n" in text
+    assert "  - new: time, recognised\n" in text
+    assert "  - new: more, carried through staging as text\n" in text
+
+
 def test_a_run_that_brings_no_change_moves_the_last_run_on() -> None:
     columns = {"POINT": {"point_id": "integer"}}
     history = add_version([], columns, "day 1")

@@ -9,8 +9,10 @@ import pytest
 from luigi.configuration import get_config
 
 from config.sources import SOURCES
+from tasks.config_text import config_line
 from tasks.errors import PipelineError
-from tasks.settings import settings, source
+from tasks.settings import settings
+from tasks.source_settings import OPTIONS, source
 from tests.conftest import Project
 
 
@@ -28,7 +30,7 @@ def config() -> Iterator[None]:
 
 
 def say(section: str, option: str, value: str) -> None:
-    get_config().set(section, option, value)
+    get_config().read_string(f"[{section}]\n{option} = {value}\n")
 
 
 def test_the_environment_wins_over_the_file(config: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +38,16 @@ def test_the_environment_wins_over_the_file(config: None, monkeypatch: pytest.Mo
     assert settings().data_dir == Path("from_file")
     monkeypatch.setenv("PIPELINE_DATA_DIR", "from_environment")
     assert settings().data_dir == Path("from_environment")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("auto", None), ("true", True), ("False", False), ("", None)]
+)
+def test_the_byte_order_mark_may_be_chosen_in_the_environment(
+    config: None, monkeypatch: pytest.MonkeyPatch, given: str, expected: bool | None
+) -> None:
+    monkeypatch.setenv("PIPELINE_CSV_BOM", given)
+    assert settings().csv_bom is expected
 
 
 def test_a_source_takes_what_its_section_says(config: None) -> None:
@@ -57,21 +69,21 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "x",
             "luigi.cfg: section [pipeline] has lines that mean nothing:\n  data_dri = x\nKnown "
             "there: data_dir, staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, "
-            "max_rejected, reports_url.",
+            "max_rejected, reports_url, csv_bom.",
         ),
         (
             "POINT",
             "pointid",
             "x",
             "luigi.cfg: section [POINT] has lines that mean nothing:\n  pointid = x\nKnown there: "
-            "point_id, app_instance_id, time_format, source_timezone, max_rejected.",
+            f"point_id, app_instance_id, {', '.join(OPTIONS)}.",
         ),
         (
-            "LOG_RCD_F",
-            "source_timezone",
-            "Mars/Base",
-            "luigi.cfg: section [LOG_RCD_F]: source_timezone = Mars/Base is no time zone.\n"
-            "Give an IANA name such as UTC or Europe/Berlin.",
+            "source defaults",
+            "recorded_at",
+            "x",
+            "luigi.cfg: section [source defaults] has lines that mean nothing:\n"
+            f"  recorded_at = x\nKnown there: {', '.join(OPTIONS)}.",
         ),
         (
             "log_rcd_f",
@@ -81,26 +93,25 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "it: [LOG_RCD_F].",
         ),
         (
-            "LOG_RCD_F",
-            "time_format",
-            "%%H:%%M %%Z",
-            "luigi.cfg: section [LOG_RCD_F]: time_format = %%H:%%M %%Z reads the name of a zone, "
-            "which Python ignores.\nUse %z for offsets such as +0200; or cut the name off and set "
-            "source_timezone.",
+            "Source Default",
+            "decimal",
+            ",",
+            "luigi.cfg: section [Source Default] means nothing.\nSettings of all sources are in a "
+            "section [source defaults].",
+        ),
+        (
+            "pipeline",
+            "csv_bom",
+            "yes",
+            "luigi.cfg: section [pipeline]: csv_bom = yes cannot be used.\n"
+            "Give one of auto, true, false.",
         ),
         (
             "LOG_RCD_F",
-            "max_rejected",
-            "five",
-            "luigi.cfg: section [LOG_RCD_F]: max_rejected = five is not a share.\n"
-            "Give a number from 0 to 1, such as 0.01.",
-        ),
-        (
-            "LOG_RCD_F",
-            "max_rejected",
-            "2",
-            "luigi.cfg: section [LOG_RCD_F]: max_rejected = 2 is not a share.\n"
-            "Give a number from 0 to 1, such as 0.01.",
+            "decimal",
+            ";\nthousands = ;",
+            "luigi.cfg: section [LOG_RCD_F]: decimal and thousands are both ';'.\n"
+            "Give each a character of its own.",
         ),
     ],
 )
@@ -111,6 +122,94 @@ def test_a_line_that_cannot_be_used_is_refused(
     with pytest.raises(PipelineError) as refused:
         source(section if section in SOURCES else "LOG_RCD_F")
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"),
+    [
+        ("source_timezone", "Mars/Base", "is not a time zone such as UTC or Europe/Berlin"),
+        ("delimiter", "::", "is not one character"),
+        ("escapechar", "", "is not one character"),
+        ("quotechar", r"\x0a", "is not one character"),
+        ("encoding", "cp0", "is not an encoding that Python knows, such as cp1252"),
+        ("skipfooter", "-1", "is not a number of lines"),
+        (
+            "skiprows",
+            "1, 2",
+            "is neither a number of lines nor a list of them from 0, such as [1, 2]",
+        ),
+        ("time_format", "%H:%J", "is not a time format: 'J' is a bad directive in format '%H:%J'"),
+        (
+            "time_window",
+            "2050-01-01 to 2000-01-01",
+            "is not two days such as 2000-01-01 to 2050-01-01",
+        ),
+        ("max_rejected", "five", "is not a share: a number from 0 to 1, such as 0.01"),
+        ("max_rejected", "2", "is not a share: a number from 0 to 1, such as 0.01"),
+        ("max_sentinels", "nan", "is not a share: a number from 0 to 1, such as 0.01"),
+        ("allow_duplicate_files", "1", "is neither true nor false"),
+    ],
+)
+@pytest.mark.parametrize("section", ["LOG_RCD_F", "source defaults"])
+def test_a_value_that_cannot_be_used_is_refused(
+    config: None, section: str, option: str, value: str, what: str
+) -> None:
+    say(section, option, value)
+    with pytest.raises(PipelineError) as refused:
+        source("LOG_RCD_F")
+    assert str(refused.value) == f"luigi.cfg: section [{section}]: {option} = {value} {what}."
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "value"),
+    [
+        ("delimiter", r"\t", "\t"),
+        ("delimiter", ";", ";"),
+        ("quotechar", "", ""),
+        ("quotechar", "'", "'"),
+        ("escapechar", "\\", "\\"),
+        ("escapechar", r"\\", "\\"),
+        ("encoding", "Latin-1", "iso8859-1"),
+        ("decimal", ",", ","),
+        ("thousands", r"\x20", " "),
+        ("thousands", r"\u202f", "\u202f"),
+        ("skiprows", "3", (0, 1, 2)),
+        ("skiprows", "[1, 0]", (0, 1)),
+        ("skipfooter", "2", 2),
+        ("na_values", "\n  \\N\n  \\\\N\n  \\x23N/A\n  -999\n", ("\\N", "\\N", "#N/A", "-999")),
+        ("na_values", "", ()),
+        ("true_values", "EIN", ("EIN",)),
+        ("sentinels", "\n E17\n FAULT 3", ("E17", "FAULT 3")),
+        (
+            "time_format",
+            "\n  %d.%m.%Y\n  iso\n  epoch\n  %H %Z",
+            ("%d.%m.%Y", "iso", "epoch", "%H %Z"),
+        ),
+        ("time_window", "1990-01-01 to 2030-01-01", ("1990-01-01", "2030-01-01")),
+        ("max_sentinels", "0.5", 0.5),
+        ("allow_duplicate_files", "True", True),
+    ],
+)
+def test_a_value_is_read_by_its_source_or_by_all(
+    config: None, option: str, text: str, value: object
+) -> None:
+    say("source defaults", option, text)
+    assert {getattr(source(name), option) for name in SOURCES} == {value}
+    say("POINT", option, text)
+    get_config().remove_section("source defaults")
+    assert getattr(source("POINT"), option) == value
+
+
+def test_a_section_of_a_source_wins_over_the_defaults(config: None) -> None:
+    say("source defaults", "decimal", ",")
+    say("POINT", "decimal", ".")
+    assert [source(name).decimal for name in ("POINT", "LOG_RCD_F")] == [".", ","]
+
+
+def test_a_proposed_line_is_read_as_what_it_proposes(config: None) -> None:
+    values = (r"\N", "#N/A", "; x", "a\\", r"C:\temp", "\u00a0", " 1 ", "a\tb", r"\\x41", "a\nb")
+    get_config().read_string(f"[LOG_RCD_F]\n{config_line('na_values', values)}\n")
+    assert source("LOG_RCD_F").na_values == values
 
 
 def test_a_wrong_configuration_ends_the_run_with_the_message(project: Project) -> None:

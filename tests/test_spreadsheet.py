@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,9 @@ def test_every_row_is_read_back_and_nothing_begins_like_a_formula(
 ) -> None:
     path = tmp_path / "x.csv"
     write_csv(path, ("one", "two"), [{"one": one, "two": two} for one, two in texts])
-    with path.open(encoding="utf-8", newline="") as stream:
+    marked = not "".join(text for row in texts for text in row).isascii()
+    assert path.read_bytes().startswith(codecs.BOM_UTF8) is marked
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         header, *rows = csv.reader(stream)
     assert header == ["one", "two"]
     assert rows == [[spreadsheet_text(text) for text in row] for row in texts]
@@ -41,7 +45,73 @@ def test_a_summary_shows_a_name_that_is_a_formula_as_text(project: Project, name
     project.edit("APP_TYPE.csv", "3,Suction Group", f'3,"{name}"')
     result = project.luigi("AllReports")
     assert result.status == 0, result.log
-    with (project.reports / "summary_by_app_type_id.csv").open(encoding="utf-8") as stream:
+    with (project.reports / "summary_by_app_type_id.csv").open(encoding="utf-8-sig") as stream:
         shown = {row["app_type_id"]: row["app_type_description"] for row in csv.DictReader(stream)}
     assert (shown["3"], shown["1"]) == (f"'{name}", "Dairy Case")
     assert (name,) in project.query("SELECT app_type_description FROM dim_application_type")
+
+
+@pytest.mark.parametrize(
+    ("bom", "text", "expected"),
+    [
+        (None, "Fan", b"a\nFan\n"),
+        (None, "K\xe4lte", b"\xef\xbb\xbfa\nK\xc3\xa4lte\n"),
+        (True, "Fan", b"\xef\xbb\xbfa\nFan\n"),
+        (False, "K\xe4lte", b"a\nK\xc3\xa4lte\n"),
+    ],
+)
+def test_a_byte_order_mark_is_written_as_chosen(
+    tmp_path: Path, bom: bool | None, text: str, expected: bytes
+) -> None:
+    path = tmp_path / "x.csv"
+    write_csv(path, ("a",), [{"a": text}], bom)
+    assert path.read_bytes() == expected
+
+
+def marked(project: Project) -> set[str]:
+    """The files that begin with a byte order mark, of all that was made."""
+    return {
+        path.name
+        for folder in (project.reports, project.staging)
+        for path in folder.rglob("*")
+        if path.is_file() and path.read_bytes().startswith(codecs.BOM_UTF8)
+    }
+
+
+def test_the_files_for_people_are_marked_as_chosen_and_no_others(project: Project) -> None:
+    project.edit("APP_TYPE.csv", "3,Suction Group", "3,K\xe4lteverbund")
+    project.edit("POINT.csv", "1007,105", "\xe4,105")  # To be quarantined.
+    config = project.folder / "luigi.cfg"
+    config.write_text(config.read_text().replace("max_rejected = 0.01", "max_rejected = 0.5"))
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert marked(project) == {
+        "profile.csv",
+        "summary_by_app_instance_id.csv",
+        "summary_by_app_type_id.csv",
+    }
+    assert "K\xe4lteverbund" in result.out
+
+    every = {path.name for path in project.reports.glob("*.csv")}
+    assert len(every) == 8
+    for chosen, expected in (("true", every), ("false", set())):
+        result = project.luigi("AllReports", env={"PIPELINE_CSV_BOM": chosen})
+        assert result.status == 0, result.log
+        assert marked(project) == expected
+        assert {label.partition(":")[0] for label in result.built} == {
+            "ActivityReport",
+            "CheckWarehouse",
+            "ProfileReport",
+            "ReportPage",
+            "SummaryReport",
+        }
+        figures = json.loads((project.reports / "run.json").read_text(encoding="utf-8"))
+        assert list(figures["summaries"]) == ["unit_id", "app_instance_id", "app_type_id"]
+        assert "\ufeff" not in json.dumps(figures, ensure_ascii=False)
+
+
+def test_a_wrong_choice_names_the_three_values(project: Project) -> None:
+    result = project.luigi("AllReports", env={"PIPELINE_CSV_BOM": "yes"})
+    assert result.status != 0
+    assert "csv_bom = yes cannot be used.\nGive one of auto, true, false." in result.err
+    assert "Traceback" not in result.err

@@ -10,111 +10,19 @@ import io
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.declarations import Source
 from config.sources import APP_TYPE, APP_TYPE_REF, LOG_INSTANCE, LOG_RCD_B, LOG_RCD_F, POINT
-from tasks.csv_text import NotPlainError
-from tasks.errors import PipelineError
-from tasks.staging import Audit, stage_file
+from tasks.audit import Audit
+from tests.staged import Cell, Quarantined, refusal, stage
 
 moderate = settings(max_examples=60, deadline=None)
-
-
-class Quarantined(NamedTuple):
-    """A row of a quarantine file."""
-
-    file: str
-    line: int
-    reason: str
-    row: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Staged:
-    """What staging a file has left."""
-
-    audit: Audit
-    parquet: bytes
-    quarantine: bytes | None
-
-    @property
-    def table(self) -> pa.Table:
-        return pq.read_table(io.BytesIO(self.parquet))
-
-    @property
-    def columns(self) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = self.table.to_pydict()
-        return columns
-
-    @property
-    def quarantined(self) -> list[Quarantined]:
-        if self.quarantine is None:
-            return []
-        text = self.quarantine.decode(errors="surrogateescape")
-        header, *rows = csv.reader(io.StringIO(text, newline=""))
-        assert header == ["file", "line", "reason", "row"]
-        return [Quarantined(file, int(line), reason, row) for file, line, reason, row in rows]
-
-
-def stage(
-    folder: Path,
-    content: str | bytes,
-    source: Source = APP_TYPE,
-    *,
-    name: str = "",
-    max_rejected: float = 1.0,
-    block_bytes: int | None = None,
-) -> Staged:
-    """Stage a file of this content; whatever comes of it, each row is accounted for.
-
-    It is staged twice, also as if it were not plain: both ways must lead to the same.
-    """
-    path = folder / (name or f"{source.name}.csv")
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    into, quarantine = folder / "staged.parquet", folder / "quarantine.csv"
-    declared = dataclasses.replace(source, max_rejected=max_rejected)
-
-    def stage_once(plain: bool) -> Staged:
-        with pytest.MonkeyPatch.context() as patch:
-            if not plain:
-                patch.setattr("tasks.staging.plain_blocks", _refuse_plain)
-            if block_bytes is not None:
-                patch.setattr("tasks.csv_text.BLOCK_BYTES", block_bytes)
-                patch.setattr("tasks.csv_text.PLAIN_BLOCK_BYTES", block_bytes)
-            audit = stage_file(path, declared, into, quarantine, threads=2)
-        rejects = quarantine.read_bytes() if quarantine.exists() else None
-        return Staged(audit, into.read_bytes(), rejects)
-
-    other = stage_once(plain=False)
-    quarantine.unlink(missing_ok=True)
-    staged = stage_once(plain=True)
-    audit = staged.audit
-    if block_bytes is not None:  # Types are observed in the first block, which is not the same.
-        other.audit.observed_types = audit.observed_types
-    assert (other.audit, other.quarantine) == (audit, staged.quarantine)
-    assert other.table.equals(staged.table)
-    assert audit.rows == audit.staged + audit.rejected
-    assert audit.staged == staged.table.num_rows
-    assert audit.rejected == len(staged.quarantined)
-    return staged
-
-
-def _refuse_plain(*_: object) -> NoReturn:
-    raise NotPlainError
-
-
-def refusal(folder: Path, content: str | bytes, source: Source = APP_TYPE, **how: Any) -> str:
-    """The message with which a file of this content is refused."""
-    with pytest.raises(PipelineError) as error:
-        stage(folder, content, source, **how)
-    return str(error.value)
 
 
 # Forms of files
@@ -183,7 +91,9 @@ def test_carried_columns_keep_what_number_readers_lose(tmp_path: Path) -> None:
     staged = stage(tmp_path, f"app_type_id,name\n{rows}")
     carried = stage(tmp_path, f"app_type_id,Other\n{rows}")
 
-    assert staged.columns["name"] == kept
+    # Blank texts and those of `na_values` are missing in declared columns alone.
+    missing = ("", " ", "NULL")
+    assert staged.columns["name"] == [None if text in missing else text for text in kept]
     assert carried.columns["Other"] == kept
     assert carried.table.schema.field("Other").type == pa.string()
 
@@ -222,7 +132,7 @@ def test_declared_columns_come_first_typed_as_declared_then_the_others(tmp_path:
         "point_log_inst_id": [4, 5],
         "recorded_at": [datetime(2024, 6, 1, 12, tzinfo=UTC), None],
         "value": [21.5, None],
-        "status": ["ok", ""],
+        "status": ["ok", None],
         "Zone": ["n", ""],
         "unit": ["C", ""],
     }
@@ -250,9 +160,9 @@ def test_the_audit_tells_what_the_file_was(tmp_path: Path) -> None:
     audit = stage(
         tmp_path,
         "Point_Log_Inst_Id, log_time ,VALUE,x,y\n"
-        "1,2024-06-01,on,1.5,\n"
+        "1,2024-06-01 00:00,on,1.5,\n"
         "2,,NO DATA,2,\n"
-        "x,2024-06-01,off,3,\n",
+        "x,2024-06-01 00:01,off,3,\n",
         LOG_RCD_B,
     ).audit
 
@@ -275,10 +185,18 @@ def test_the_audit_tells_what_the_file_was(tmp_path: Path) -> None:
         },
         rows=3,
         staged=2,
-        quarantined={"point_log_inst_id is no integer": 1},
+        warnings=[
+            "1 of 3 values are sentinels in place of a number (33.3%, max_sentinels is 5.0%): "
+            "NO DATA (1)",
+            "recorded_at was guessed from log_time, which is the same in all rows:\n"
+            "[LOG_RCD_B]\nrecorded_at = log_time",
+        ],
+        quarantined={"point_log_inst_id is not an integer": 1},
         nulls={"point_log_inst_id": 0, "recorded_at": 1, "value": 1, "status": 1},
+        values=3,
         words={"NO DATA": 1},
         word_rows=1,
+        states={"on": (1.0, 1), "off": (0.0, 1)},
     )
     assert Audit.from_json(audit.to_json()) == audit
 
@@ -293,7 +211,7 @@ def test_the_audit_tells_what_the_first_rows_look_like(tmp_path: Path) -> None:
 
 def test_times_are_read_in_the_source_timezone_or_the_declared_format(tmp_path: Path) -> None:
     local = dataclasses.replace(LOG_RCD_F, source_timezone="Europe/Berlin")
-    declared = dataclasses.replace(local, time_format="%d.%m.%Y %H:%M")
+    declared = dataclasses.replace(local, time_format=("%d.%m.%Y %H:%M",))
     noon = [datetime(2024, 7, 1, 10, tzinfo=UTC)]
 
     by_zone = stage(tmp_path, "point_log_inst_id,time\n1,2024-07-01 12:00\n", local)
@@ -349,7 +267,7 @@ def test_the_most_frequent_words_are_listed_and_all_are_counted(tmp_path: Path) 
     words = [f"w{chr(ord('a') + kind)}" for kind in range(25) for _ in range(25 - kind)]
     rows = "".join(f"1,{word}\n" for word in words)
 
-    audit = stage(tmp_path, f"point_log_inst_id,value\n{rows}x,wa\n", LOG_RCD_F).audit
+    audit = stage(tmp_path, f"point_log_inst_id,value\n{rows}x,wa\n1,1\n", LOG_RCD_F).audit
 
     assert audit.word_rows == len(words)  # The word of the quarantined row does not count.
     assert list(audit.words.items()) == Counter(words).most_common(20)
@@ -359,59 +277,106 @@ def test_the_most_frequent_words_are_listed_and_all_are_counted(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("source", "header", "row", "kind", "detail"),
+    ("source", "header", "row", "reason"),
     [
-        (APP_TYPE, "app_type_id,name", "x,Fan", "app_type_id is no integer", ": 'x'"),
-        (APP_TYPE, "app_type_id,name", "7.5,Fan", "app_type_id is no integer", ": '7.5'"),
-        (APP_TYPE, "app_type_id,name", f"{2**63},a", "app_type_id is no integer", f": '{2**63}'"),
-        (APP_TYPE, "app_type_id,name", ",Fan", "app_type_id is empty", ": ''"),
-        (APP_TYPE, "app_type_id,name", '" ","Fan"', "app_type_id is empty", ": ' '"),
+        (APP_TYPE, "app_type_id,name", "x,Fan", "app_type_id is not an integer: 'x'"),
+        (APP_TYPE, "app_type_id,name", "7.5,Fan", "app_type_id is not an integer: '7.5'"),
+        (APP_TYPE, "app_type_id,name", f"{2**63},a", f"app_type_id is not an integer: '{2**63}'"),
+        (APP_TYPE, "app_type_id,name", ",Fan", "app_type_id is empty: ''"),
+        (APP_TYPE, "app_type_id,name", '" ","Fan"', "app_type_id is empty: ' '"),
+        (APP_TYPE, "app_type_id,name", "NULL,Fan", "app_type_id is empty: 'NULL'"),
         (
             APP_TYPE,
             "app_type_id,name",
             "-1,Fan",
-            "app_type_id is -1, which stands for the unknown",
-            ": '-1'",
+            "app_type_id is -1, the key of the unknown member: '-1'",
         ),
-        (APP_TYPE, "app_type_id,name", "1", "too few fields", ": 1 instead of 2"),
-        (APP_TYPE, "app_type_id,name", "  ", "too few fields", ": 1 instead of 2"),
-        (APP_TYPE, "app_type_id,name", "1,a,b,", "too many fields", ": 4 instead of 2"),
-        (APP_TYPE, "app_type_id,name", '1,"a\r\n""b""",c', "too many fields", ": 3 instead of 2"),
-        (APP_TYPE_REF, "app_type_ref_id,app_type_id,unit_id", "1,2,", "unit_id is empty", ": ''"),
-        (
-            LOG_INSTANCE,
-            "point_log_inst_id,point_id,log_interval",
-            "1,2,5m",
-            "log_interval is no integer",
-            ": '5m'",
-        ),
+        (APP_TYPE, "app_type_id,name", "1", "too few fields: 1 instead of 2"),
+        (APP_TYPE, "app_type_id,name", "  ", "too few fields: 1 instead of 2"),
+        (APP_TYPE, "app_type_id,name", "1,a,b,", "too many fields: 4 instead of 2"),
+        (APP_TYPE, "app_type_id,name", '1,"a\r\n""b""",c', "too many fields: 3 instead of 2"),
+        (APP_TYPE, "app_type_id,name", '1,"a"b', "text after a closing quote"),
+        (APP_TYPE, "app_type_id,name", "1,a\0b", "a NUL character"),
+        (APP_TYPE_REF, "app_type_ref_id,app_type_id,unit_id", "1,2,", "unit_id is empty: ''"),
         (
             LOG_RCD_F,
             "point_log_inst_id,time",
             "1,01.06.2024",
-            "recorded_at is no timestamp",
-            ": '01.06.2024'",
+            "recorded_at is not a timestamp: '01.06.2024'",
         ),
-        (LOG_RCD_F, "point_log_inst_id,value", '1,"21,5"', "value is no number", ": '21,5'"),
-        (LOG_RCD_B, "point_log_inst_id,value", "1,0x1", "value is no switch", ": '0x1'"),
+        (
+            LOG_RCD_F,
+            "point_log_inst_id,value",
+            '1,"21,5"',
+            "value is not a number: '21,5' (it has a comma)",
+        ),
+        (
+            LOG_RCD_B,
+            "point_log_inst_id,value",
+            "1,0x1",
+            "value is not a switch: '0x1' (it has letters)",
+        ),
         (
             LOG_RCD_F,
             "point_log_inst_id,value,time",
             "y,12abc,z",
-            "point_log_inst_id is no integer",
-            ": 'y'",
+            "point_log_inst_id is not an integer: 'y'",
         ),
     ],
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_what_cannot_be_read_is_quarantined_with_its_line_its_reason_and_the_row_as_it_came(
-    tmp_path: Path, source: Source, header: str, row: str, kind: str, detail: str, line_end: str
+    tmp_path: Path, source: Source, header: str, row: str, reason: str, line_end: str
 ) -> None:
     staged = stage(tmp_path, f"{header}{line_end}{row}{line_end}", source)
 
-    assert staged.quarantined == [Quarantined(f"{source.name}.csv", 2, f"{kind}{detail}", row)]
-    assert staged.audit.quarantined == {kind: 1}
+    kind = reason.partition(": ")[0]
+    column = kind.partition(" is ")[0] if " is " in kind else ""
+    file = f"{source.name}.csv"
+    assert staged.quarantined == [Quarantined(file, 2, column, kind, reason, row)]
     assert staged.audit.staged == 0
+
+
+def test_in_a_describing_table_an_invalid_cell_that_may_be_null_is_emptied(tmp_path: Path) -> None:
+    staged = stage(
+        tmp_path,
+        "point_log_inst_id,point_id,eng_unit_id,log_interval\n"
+        "1,2,C,5m\n"
+        '2,2,"a\nb",\n'
+        "3,x,F,60\n"  # 5: the row is lost, not its cell alone.
+        "1,2,K,5m\n",
+        LOG_INSTANCE,
+    )
+
+    assert staged.columns == {
+        "point_log_inst_id": [1, 2],
+        "point_id": [2, 2],
+        "eng_unit_id": [None, None],
+        "log_interval": [None, None],
+    }
+    assert staged.reasons == [
+        (5, "point_id is not an integer: 'x'"),
+        (6, "point_log_inst_id is duplicated: 1; line 2 has the same values"),
+    ]
+    assert staged.cells == [
+        Cell(2, "eng_unit_id", "eng_unit_id is not an integer: 'C'", "C"),
+        Cell(2, "log_interval", "log_interval is not an integer: '5m'", "5m"),
+        Cell(3, "eng_unit_id", "eng_unit_id is not an integer: 'a\\nb'", "a\nb"),
+    ]
+    assert staged.audit.emptied == {
+        "eng_unit_id is not an integer": 2,
+        "log_interval is not an integer": 1,
+    }
+
+
+def test_emptied_cells_count_like_rejected_rows(tmp_path: Path) -> None:
+    rows = "".join(f"{n},1,{'C' if n < 3 else n}\n" for n in range(99)) + "x,1,1\n"
+    content = f"point_log_inst_id,point_id,eng_unit_id\n{rows}"
+
+    assert stage(tmp_path, content, LOG_INSTANCE, max_rejected=0.04).audit.rejected_or_emptied == 4
+    assert refusal(tmp_path, content, LOG_INSTANCE, max_rejected=0.03).startswith(
+        "LOG_INSTANCE.csv: 4 of 100 rows cannot be read as declared; at most 3.0% may be rejected."
+    )
 
 
 def test_a_bad_row_harms_no_other_and_lines_are_counted_as_an_editor_counts_them(
@@ -435,19 +400,12 @@ def test_a_bad_row_harms_no_other_and_lines_are_counted_as_an_editor_counts_them
     assert staged.columns["point_log_inst_id"] == [1, 2, 4, 8]
     assert staged.columns["value"] == [1.0, 2.0, None, 8.0]
     assert staged.columns["status"] == [None, None, "NO\nDATA", None]
-    file = "LOG_RCD_F.csv"
-    assert staged.quarantined == [
-        Quarantined(file, 5, "point_log_inst_id is no integer: 'x'", "x,2024-06-01,3"),
-        Quarantined(file, 8, "recorded_at is no timestamp: '2024-02-30'", "5,2024-02-30,5"),
-        Quarantined(file, 9, "too few fields: 2 instead of 3", "6,2024-06-01"),
-        Quarantined(file, 10, "too many fields: 4 instead of 3", "7,2024-06-01,7,7"),
+    assert [(row.line, row.reason, row.row) for row in staged.quarantined] == [
+        (5, "point_log_inst_id is not an integer: 'x'", "x,2024-06-01,3"),
+        (8, "recorded_at is not a timestamp: '2024-02-30'", "5,2024-02-30,5"),
+        (9, "too few fields: 2 instead of 3", "6,2024-06-01"),
+        (10, "too many fields: 4 instead of 3", "7,2024-06-01,7,7"),
     ]
-    assert staged.audit.quarantined == {
-        "point_log_inst_id is no integer": 1,
-        "recorded_at is no timestamp": 1,
-        "too few fields": 1,
-        "too many fields": 1,
-    }
 
 
 def test_a_blank_time_or_value_is_no_reason_to_quarantine(tmp_path: Path) -> None:
@@ -460,20 +418,20 @@ def test_a_blank_time_or_value_is_no_reason_to_quarantine(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("row", "kind"),
+    "row",
     [
-        (b"2,K\xf6ln", "not UTF-8"),
-        (b'2,"K\xf6ln, \xff\xfe\r\n"', "not UTF-8"),
-        (b"\xa02,K", "not UTF-8"),
-        (b"2,\xed\xa0\x80", "not UTF-8"),
-        (b"K\xf6ln", "too few fields"),
-        (b"2,K\xf6ln,3", "too many fields"),
-        (b'2,"K\xf6ln\n",\xc3', "too many fields"),
+        b"2,K\xf6ln",
+        b'2,"K\xf6ln, \xff\xfe\r\n"',
+        b"\xa02,K",
+        b"2,\xed\xa0\x80",
+        b"K\xf6ln",
+        b"2,K\xf6ln,3",
+        b'2,"K\xf6ln\n",\xc3',
     ],
 )
 @pytest.mark.parametrize("block_bytes", [64, None])
 def test_bytes_that_are_no_utf_8_are_quarantined_byte_for_byte(
-    tmp_path: Path, row: bytes, kind: str, block_bytes: int | None
+    tmp_path: Path, row: bytes, block_bytes: int | None
 ) -> None:
     before, after = "1,größe\n".encode() * 3, "9,温度\n".encode() * 3
     staged = stage(
@@ -484,16 +442,22 @@ def test_bytes_that_are_no_utf_8_are_quarantined_byte_for_byte(
     )
 
     assert staged.columns["x"] == ["größe"] * 3 + ["温度"] * 3
-    assert staged.audit.quarantined == {kind: 1}
+    assert staged.audit.quarantined == {"not UTF-8": 1}
     (quarantined,) = staged.quarantined
     assert quarantined.line == 5
     assert quarantined.row.encode(errors="surrogateescape") == row
 
 
-def test_the_kind_of_reason_of_bytes_that_are_no_utf_8_shows_the_text(tmp_path: Path) -> None:
-    staged = stage(tmp_path, b"app_type_id,name\n1,K\xf6ln\n")
+def test_the_refusal_shows_bytes_that_are_no_utf_8_and_an_encoding_that_reads_them(
+    tmp_path: Path,
+) -> None:
+    content = b"app_type_id,name\n" + b"1,K\xf6ln\n"
 
-    assert [q.reason for q in staged.quarantined] == ["not UTF-8: 'K\ufffdln'"]
+    message = refusal(tmp_path, content, max_rejected=0)
+
+    assert "\n  line 2: not UTF-8: '1,K\ufffdln'\n" in message
+    assert "\n[APP_TYPE]\nencoding = cp1252\n" in message
+    assert stage(tmp_path, content, encoding="cp1252").columns["name"] == ["Köln"]
 
 
 # Keys that stand twice
@@ -514,25 +478,25 @@ def test_of_rows_with_the_same_key_the_first_stays(tmp_path: Path) -> None:
     )
 
     assert staged.columns == {"app_type_id": [7, 8], "name": ["first", "other"]}
-    assert [(q.line, q.reason) for q in staged.quarantined] == [
-        (3, "app_type_id is no integer: 'x'"),
-        (5, "app_type_id stands twice: 7; line 2 has the same row"),
+    assert staged.reasons == [
+        (3, "app_type_id is not an integer: 'x'"),
+        (5, "app_type_id is duplicated: 7; line 2 has the same values"),
         (6, "too few fields: 1 instead of 2"),
-        (7, "app_type_id stands twice: 7; line 2 has another row"),
-        (8, "app_type_id stands twice: 7; line 2 has another row"),
-        (9, "app_type_id stands twice: 8; line 4 has the same row"),
+        (7, "app_type_id is duplicated: 7; line 2 has the same values"),
+        (8, "app_type_id is duplicated: 7; line 2 has other values"),
+        (9, "app_type_id is duplicated: 8; line 4 has the same values"),
     ]
-    assert staged.audit.quarantined["app_type_id stands twice"] == 4
-    assert staged.audit.repeated_keys == {"same": 2, "different": 2}
+    assert staged.audit.quarantined["app_type_id is duplicated"] == 4
+    assert staged.audit.repeated_keys == {"same": 3, "different": 1}
 
 
 def test_a_quarantined_row_does_not_take_the_key_from_a_good_one(tmp_path: Path) -> None:
     staged = stage(tmp_path, "point_id,app_instance_id\n7,x\n7,1\n7,2\n", POINT)
 
     assert staged.columns == {"point_id": [7], "app_instance_id": [1]}
-    assert [(q.line, q.reason) for q in staged.quarantined] == [
-        (2, "app_instance_id is no integer: 'x'"),
-        (4, "point_id stands twice: 7; line 3 has another row"),
+    assert staged.reasons == [
+        (2, "app_instance_id is not an integer: 'x'"),
+        (4, "point_id is duplicated: 7; line 3 has other values"),
     ]
 
 
@@ -542,9 +506,7 @@ def test_a_key_is_found_again_in_a_later_block(tmp_path: Path) -> None:
     staged = stage(tmp_path, f"app_type_id,name\n{rows}3,again\n", block_bytes=64)
 
     assert staged.columns["app_type_id"] == list(range(40))
-    assert [(q.line, q.reason) for q in staged.quarantined] == [
-        (42, "app_type_id stands twice: 3; line 5 has another row")
-    ]
+    assert staged.reasons == [(42, "app_type_id is duplicated: 3; line 5 has other values")]
 
 
 def test_log_records_may_be_alike(tmp_path: Path) -> None:
@@ -557,9 +519,7 @@ def test_only_the_primary_key_must_not_be_minus_one(tmp_path: Path) -> None:
     staged = stage(tmp_path, "point_id,app_instance_id\n0,-1\n1,0\n-1,0\n", POINT)
 
     assert staged.columns == {"point_id": [0, 1], "app_instance_id": [-1, 0]}
-    assert [(q.line, q.reason) for q in staged.quarantined] == [
-        (4, "point_id is -1, which stands for the unknown: '-1'")
-    ]
+    assert staged.reasons == [(4, "point_id is -1, the key of the unknown member: '-1'")]
 
 
 # How much may be quarantined
@@ -603,27 +563,99 @@ def test_the_refusal_tells_the_counts_the_first_rows_and_what_to_do(tmp_path: Pa
 
     assert message == (
         "LOG_RCD_F.csv: 1,303 of 2,503 rows cannot be read as declared; "
-        "at most 2.5% may be quarantined. Nothing was replaced.\n"
-        "  1,302 x recorded_at is no timestamp\n"
+        "at most 2.5% may be rejected. Nothing was replaced.\n"
+        "  1,302 x recorded_at is not a timestamp\n"
         "  1 x too few fields\n"
         "  the first of them:\n"
-        "  line 1202: recorded_at is no timestamp: '01.06.2024': '1,01.06.2024'\n"
+        "  line 1202: recorded_at is not a timestamp: '01.06.2024': '1,01.06.2024'\n"
         "  line 1203: too few fields: 1 instead of 2: '2'\n"
-        "  line 1204: recorded_at is no timestamp: '02.06.2024': '3,02.06.2024'\n"
-        "  line 1205: recorded_at is no timestamp: '02.06.2024': '0,02.06.2024'\n"
-        "  line 1206: recorded_at is no timestamp: '02.06.2024': '1,02.06.2024'\n"
-        "Mend the file; or tell in luigi.cfg how to read it, section [LOG_RCD_F]: "
-        "time_format, source_timezone, <column> = <header>;\n"
-        "or accept the loss: max_rejected = <share>."
+        "  line 1204: recorded_at is not a timestamp: '02.06.2024': '3,02.06.2024'\n"
+        "  line 1205: recorded_at is not a timestamp: '02.06.2024': '0,02.06.2024'\n"
+        "  line 1206: recorded_at is not a timestamp: '02.06.2024': '1,02.06.2024'\n"
+        "Fix the file; or paste what would read it into luigi.cfg, section [LOG_RCD_F], in place "
+        "of lines of the same name:\n"
+        "[LOG_RCD_F]\n"
+        "time_format =\n    iso\n    %d.%m.%Y\n"
+        "Or accept the loss, in [LOG_RCD_F]: max_rejected = 0.521"
     )
 
 
-def test_a_refused_file_does_not_touch_the_quarantine_of_the_last_good_run(tmp_path: Path) -> None:
-    before = stage(tmp_path, "app_type_id\n1\nx\n").quarantine
+@pytest.mark.parametrize(
+    ("content", "source", "how"),
+    [
+        ("app_type_id\nNULL\n-1\n1\n1\n", APP_TYPE, {}),
+        ("point_id,app_instance_id\n1,NULL\n2,x\n", POINT, {}),
+        (
+            "point_log_inst_id,recorded_at\n1,2024-03-31 02:30\n",
+            LOG_RCD_F,
+            {"source_timezone": "Europe/Berlin"},
+        ),
+        ("point_log_inst_id,value\n1,1..2\n2,3\n", LOG_RCD_F, {}),
+        ("point_log_inst_id,value\n1,2\n2,a\0b\n", LOG_RCD_F, {}),
+    ],
+)
+def test_no_line_is_proposed_that_cannot_help(
+    tmp_path: Path, content: str, source: Source, how: dict[str, Any]
+) -> None:
+    message = refusal(tmp_path, content, source, max_rejected=0, **how)
 
-    refusal(tmp_path, "app_type_id\n1\ny\n", max_rejected=0.1)
+    assert "\nFix the file.\nOr accept the loss, in [" in message
 
-    assert (tmp_path / "quarantine.csv").read_bytes() == before
+
+@pytest.mark.parametrize("block_bytes", [None, 40])
+def test_lines_proposed_for_several_columns_together_read_them_all(
+    tmp_path: Path, block_bytes: int | None
+) -> None:
+    content = (
+        "point_log_inst_id,point_id,eng_unit_id,log_interval\n1,1,K,none\n2,1,7,60\n3,1,C,none\n"
+    )
+
+    message = refusal(tmp_path, content, LOG_INSTANCE, max_rejected=0, block_bytes=block_bytes)
+
+    assert "\nna_values =\n    NULL\n    \\N\n    K\n    C\n    none\nOr accept" in message
+    na_values = ("NULL", "\\N", "K", "C", "none")
+    read = stage(tmp_path, content, LOG_INSTANCE, max_rejected=0, na_values=na_values)
+    assert read.columns["eng_unit_id"] == [None, 7, None]
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "lines"),
+    [
+        (APP_TYPE, "app_type_id,name\n1,a\n\n(1 rows affected)\n", {"skipfooter": 2}),
+        (APP_TYPE, "app_type_id,name\n1,a\nx,b\n\n(2 rows, affected)\n", {"skipfooter": 2}),
+        (LOG_RCD_F, "point_log_inst_id,value\n1,2\n2,(5)\nTotal\nEnd", {"skipfooter": 2}),
+        (APP_TYPE, "app_type_id,name\n-----------,----\n1,a\n", {"skiprows": (1,)}),
+        (LOG_RCD_F, "point_log_inst_id,value\n---,---\n1,2\n", {"skiprows": (1,)}),
+        (LOG_RCD_F, "point_log_inst_id\tvalue\n--- ---\n1\t2\n", {"skiprows": (1,)}),
+        (APP_TYPE, 'app_type_id,name\n1,"a\\"b, c"\n', {"escapechar": "\\"}),
+        (APP_TYPE, "app_type_id,name\n1,'a, b'\n", {"quotechar": "'"}),
+    ],
+)
+def test_lines_are_proposed_for_what_is_no_row_or_quoted_otherwise(
+    tmp_path: Path, source: Source, content: str, lines: dict[str, Any]
+) -> None:
+    message = refusal(tmp_path, content, source, max_rejected=0)
+
+    (option, value), *_ = lines.items()
+    told = "[1]" if isinstance(value, tuple) else str(value).replace("\\", "\\\\")
+    assert f"\n[{source.name}]\n{option} = {told}\n" in message
+    staged = stage(tmp_path, content, source, **lines)
+    before = stage(tmp_path, content, source).audit
+    assert staged.audit.staged >= before.staged
+    kinds = {kind for kind in staged.audit.quarantined if "fields" in kind or "quote" in kind}
+    assert kinds == set()
+    assert staged.audit.rejected == sum(line in content for line in ("x,b", "2,(5)"))
+
+
+def test_a_row_without_the_empty_field_that_others_end_in_is_told_as_such(tmp_path: Path) -> None:
+    rows = "".join(f"{n},a,\n" for n in range(9000))
+
+    staged = stage(tmp_path, f"app_type_id,name\n{rows}9001,b\n9002,c,d\n9003,e,\n")
+
+    assert staged.reasons == [
+        (9002, "too few fields: 2 instead of 3"),
+        (9003, "too many fields: 3 instead of 2"),
+    ]
 
 
 # Files that cannot be told apart into rows
@@ -638,7 +670,7 @@ def test_a_quote_that_is_never_closed_is_refused_with_its_line(
 
     assert message == (
         "APP_TYPE.csv: line 5: a quote opens a field and is never closed, "
-        "so the rest of the file cannot be told apart.\n"
+        "so that the rest of the file cannot be divided into records.\n"
         f"  the line reads: '{opening}'\n"
         "Close the quote, or double it if it belongs to the text."
     )
@@ -652,13 +684,20 @@ def test_a_last_field_that_ends_in_a_line_break_is_no_open_quote(tmp_path: Path)
     assert [q.row for q in malformed.quarantined] == ['2,y,"z\n"']
 
 
-@pytest.mark.parametrize("long", ["x" * 200, '"' + "x\n" * 100 + '"'])
-def test_a_record_longer_than_a_block_is_refused_with_its_line(tmp_path: Path, long: str) -> None:
-    message = refusal(tmp_path, f"app_type_id,name\n1,a\n\n2,{long}\n3,c\n", block_bytes=64)
+@pytest.mark.parametrize(
+    ("long", "begins"),
+    [("x" * 200, f"'2,{'x' * 118}'..."), ('"' + "x\n" * 100 + '"', "'2,\"x'")],
+)
+def test_a_record_longer_than_the_limit_is_refused_with_its_line(
+    tmp_path: Path, long: str, begins: str
+) -> None:
+    message = refusal(
+        tmp_path, f"app_type_id,name\n1,a\n\n2,{long}\n3,c\n", block_bytes=64, max_record_bytes=150
+    )
 
     assert message == (
-        "APP_TYPE.csv: line 4: a record of more than 64 bytes.\n"
-        f"  it begins: {f'2,{long}'[:120]!r}...\n"
+        "APP_TYPE.csv: line 4: a record of more than 150 bytes.\n"
+        f"  it begins: {begins}\n"
         "Usually a quote is opened and not closed where it should be."
     )
 
@@ -679,7 +718,8 @@ def test_a_packed_file_damaged_behind_its_start_is_refused(tmp_path: Path, damag
 
 def test_a_file_that_does_not_fit_its_declaration_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, "name\nFan\n") == (
-        "APP_TYPE was refused:\n  column 'app_type_id' is missing; the file has: name"
+        "APP_TYPE was rejected:\n  column 'app_type_id' is missing; the file has: name\n"
+        "[APP_TYPE]\n# app_type_id = <header of that column>"
     )
 
 
@@ -705,12 +745,12 @@ def test_a_row_is_found_again_wherever_the_borders_of_blocks_fall(tmp_path: Path
     ]
     content = "app_type_id,name\r\n" + "\r\n".join(rows) + "\r\n"
 
-    for block_bytes in range(24, 90):
+    for block_bytes in range(24, 90, 2):
         staged = stage(tmp_path, content, block_bytes=block_bytes)
 
         assert staged.columns == {
             "app_type_id": [1, 2, 4, 5, 6, 7],
-            "name": ["a", "c\r\n\r\nd", '"g"', "größe", "\r\n", "k"],
+            "name": ["a", "c\r\n\r\nd", '"g"', "größe", None, "k"],
         }
         assert [(q.line, q.row) for q in staged.quarantined] == [
             (3, "few"),
@@ -731,7 +771,7 @@ def test_bytes_that_are_no_utf_8_change_no_row_wherever_the_borders_of_blocks_fa
     rows[2:2] = [strange, b"20," + strange]
     content = b"\r\n".join([b"app_type_id,name", *rows, b""])
 
-    for block_bytes in range(40, 90):
+    for block_bytes in range(40, 90, 3):
         staged = stage(tmp_path, content, block_bytes=block_bytes)
 
         assert staged.columns == {"app_type_id": list(range(9)), "name": ["a\r\n\r\nb"] * 9}
@@ -796,14 +836,14 @@ broken_rows = st.sampled_from(
         (b'"few\n"', "too few fields"),
         (b"1,2,3", "too many fields"),
         (b'1,2,"x\r\ny"', "too many fields"),
-        (b"1,\xff,3", "too many fields"),
-        (b"x,name", "app_type_id is no integer"),
-        (b'x,"na\nme"', "app_type_id is no integer"),
+        (b"1,\xff,3", "not UTF-8"),
+        (b"x,name", "app_type_id is not an integer"),
+        (b'x,"na\nme"', "app_type_id is not an integer"),
         (b",name", "app_type_id is empty"),
-        (b"-1,name", "app_type_id is -1, which stands for the unknown"),
+        (b"-1,name", "app_type_id is -1, the key of the unknown member"),
         (b"1000,\xff", "not UTF-8"),
         (b'1000,"\n\xff"', "not UTF-8"),
-        (b"999,again", "app_type_id stands twice"),
+        (b"999,again", "app_type_id is duplicated"),
     ]
 )
 
@@ -823,13 +863,14 @@ def test_broken_rows_never_change_the_good_ones_and_are_found_where_they_stand(
     block_bytes: int | None,
 ) -> None:
     content = b"app_type_id,name" + line_end + b"999,first"
-    names, broken = ["first"], []
+    names: list[str | None] = ["first"]
+    broken = []
     for row in rows:
         content += line_end
         line = 1 + content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n")
         if isinstance(row, str):  # A good one.
             content += b'%d,"%s"' % (len(names), row.replace('"', '""').encode())
-            names.append(row)
+            names.append(row if row.strip() else None)
         elif row is not None:  # None stands for an empty line.
             raw, kind = row
             content += raw
@@ -840,8 +881,7 @@ def test_broken_rows_never_change_the_good_ones_and_are_found_where_they_stand(
 
     assert staged.columns == {"app_type_id": [999, *range(1, len(names))], "name": names}
     assert [
-        (q.line, q.reason.partition(": ")[0], q.row.encode(errors="surrogateescape"))
-        for q in staged.quarantined
+        (q.line, q.kind, q.row.encode(errors="surrogateescape")) for q in staged.quarantined
     ] == broken
     assert staged.audit.rows == len(names) + len(broken)
     assert staged.audit.quarantined == Counter(kind for _, kind, _ in broken)

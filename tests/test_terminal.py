@@ -56,6 +56,12 @@ RUN = ("--module", "tasks", "AllReports", "--local-scheduler")
 WAIT = "time.sleep(2.5)"
 
 
+def without_warnings(project: Project) -> None:
+    """Accept the sentinels of the miniature files, of which runs warn otherwise."""
+    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("[source defaults]\nmax_sentinels = 0.2\n")
+
+
 def slowly(project: Project, slow: str = WAIT) -> list[str]:
     """A command that runs everything, with something done in the middle of staging POINT."""
     (project.folder / "slow.py").write_text(SLOW.format(slow=slow))
@@ -141,6 +147,7 @@ def on_terminal(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_takes_long_has_a_bar_that_is_gone_at_the_end(project: Project, workers: str) -> None:
+    without_warnings(project)
     seen = on_terminal(project, [*slowly(project), "--workers", workers])
     assert seen.status == 0, seen.lines
     assert any("CsvToParquet:POINT" in bar and "staging, 4 rows" in bar for bar in seen.bars)
@@ -167,6 +174,7 @@ def test_a_run_with_nothing_to_do_shows_no_bars_and_loads_nothing_for_them(ran: 
     assert b"\x1b" not in seen.raw
 
 
+@pytest.mark.soak
 def test_without_colour_bars_still_move(project: Project) -> None:
     seen = on_terminal(project, slowly(project), {"NO_COLOR": "1"})
     assert seen.status == 0
@@ -179,7 +187,9 @@ def test_with_colour_there_is_some(project: Project) -> None:
     assert re.findall(rb"\x1b\[[0-9;]*m", seen.raw) != []
 
 
-@pytest.mark.parametrize("environment", [{"CI": "true"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize(
+    "environment", [{"CI": "true"}, pytest.param({"TERM": "dumb"}, marks=pytest.mark.soak)]
+)
 def test_where_no_cursor_can_be_moved_lines_are_plain(
     project: Project, environment: dict[str, str]
 ) -> None:
@@ -189,6 +199,7 @@ def test_where_no_cursor_can_be_moved_lines_are_plain(
     assert "Loaded POINT: 8 rows, 3 columns" in "\n".join(seen.lines)
 
 
+@pytest.mark.soak
 def test_lines_of_several_processes_are_not_torn(project: Project) -> None:
     # Far longer than what a system writes to a pipe in one piece.
     chatter = (
@@ -222,7 +233,7 @@ def test_an_interruption_leaves_the_terminal_as_it_was(
     (tmp_path / "tmp").mkdir()
     seen = on_terminal(
         project,
-        [*slowly(project, "time.sleep(60)"), "--workers", workers],
+        [*slowly(project, "time.sleep(10)"), "--workers", workers],
         {"TMPDIR": str(tmp_path / "tmp")},
         interrupt_at="staging, 4 rows",
     )
@@ -258,14 +269,13 @@ REFUSED = f"""\
 1 task failed; {NOT_RUN} did not run because of it:
 
 CsvToParquet:POINT
-POINT.csv: 1 of 8 rows cannot be read as declared; at most 1.0% may be quarantined. Nothing was \
+POINT.csv: 1 of 8 rows cannot be read as declared; at most 1.0% may be rejected. Nothing was \
 replaced.
-  1 x point_id is no integer
+  1 x point_id is not an integer
   the first of them:
-  line 9: point_id is no integer: 'x': 'x,105,01.08'
-Mend the file; or tell in luigi.cfg how to read it, section [POINT]: time_format, source_timezone, \
-<column> = <header>;
-or accept the loss: max_rejected = <share>.
+  line 9: point_id is not an integer: 'x': 'x,105,01.08'
+Fix the file.
+Or accept the loss, in [POINT]: max_rejected = 0.125
 """
 
 
@@ -349,8 +359,8 @@ def test_a_task_that_cannot_be_scheduled_is_told_last(ran: Project) -> None:
     assert result.status == 35
     assert result.err.endswith(
         "\n1 task failed:\n\nAllReports\n"
-        "luigi.cfg: section [pipeline]: max_rejected = x is not a share.\n"
-        "Give a number from 0 to 1, such as 0.01.\n"
+        "luigi.cfg: section [pipeline]: max_rejected = x is not a share: a number from 0 to 1, "
+        "such as 0.01.\n"
     )
     assert result.err.count("is not a share") == 1
 
@@ -386,6 +396,7 @@ def test_what_a_file_holds_moves_no_cursor(project: Project) -> None:
 
 
 def test_in_a_pipe_there_are_plain_lines(project: Project) -> None:
+    without_warnings(project)
     result = project.run(*slowly(project), env={"FORCE_COLOR": "1", "TERM": "xterm-256color"})
     assert result.status == 0
     for text in (result.out, result.err):
@@ -395,6 +406,54 @@ def test_in_a_pipe_there_are_plain_lines(project: Project) -> None:
         assert re.match(r"\d\d:\d\d:\d\d INFO \S", line), line
     assert "Luigi" not in result.err
     assert result.out.count("Source files") == 1
+
+
+# --- warnings --------------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_its_warnings_whose_lines_can_be_pasted(project: Project) -> None:
+    log = project.data / "LOG_RCD_F.csv"
+    rows = [f"1;2024-06-02 00:0{n}:30;2024-06-01 00:0{n}:00;{n}" for n in range(9)]
+    log.write_text("\n".join(["point_log_inst_id;created_at;sample_time;value", *rows, ""]))
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.err
+    lines = (
+        "[LOG_RCD_F]\n"  # At the edge, so that they can be copied.
+        "recorded_at = sample_time\n"
+    )
+    assert result.out.endswith(
+        "\n  logs        logs/\n"
+        "\n"
+        "Warnings\n"
+        "  Lines of a section that luigi.cfg has already belong below its name there.\n"
+        "  LOG_RCD_B: 1 of 5 values are sentinels in place of a number (20.0%, max_sentinels is "
+        "5.0%): NO\n"
+        "     DATA (1)\n"
+        "  LOG_RCD_F: recorded_at was guessed from created_at, which is named like the time at "
+        "which the row\n"
+        "     was written:\n" + lines
+    )
+    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write(lines)
+    without_warnings(project)
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.err
+    assert result.out.endswith("\n  logs        logs/\n")
+    ((first,),) = project.query("SELECT min(recorded_at) FROM fact_logs WHERE log_kind = 'F'")
+    assert first == "2024-06-01 00:00:00.000000"
+
+
+def test_a_warning_moves_no_cursor_on_the_console(project: Project) -> None:
+    log = project.data / "LOG_RCD_F.csv"
+    log.write_text(
+        "point_log_inst_id,created\x1b[2J,value\n1,2024-06-01 00:00,1\n1,2024-06-01 00:01,2\n"
+    )
+    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+        stream.write("[LOG_RCD_B]\nmax_sentinels = 1\n")
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.err
+    assert "LOG_RCD_F: no column was recognised as recorded_at" in result.out
+    assert "\x1b" not in result.out + result.err
 
 
 # --- in logs/ --------------------------------------------------------------------------------

@@ -182,6 +182,7 @@ def shown(label: str) -> str:
     )
 
 
+@pytest.mark.soak
 def test_every_task_is_shown_done_and_every_edge_drawn_with_four_workers(
     ran: Project, project: Project, page: Page, unused_port: Callable[[], int]
 ) -> None:
@@ -248,7 +249,7 @@ def test_a_failure_is_shown_with_what_to_mend_and_can_be_enabled_again(
         page.click(f"{shown('CsvToParquet:POINT')} .showError")
         told = page.inner_text("#errorModal pre >> nth=0")
         assert told.startswith("POINT.csv: 1 of 8 rows cannot be read as declared; ")
-        assert "\n  line 9: point_id is no integer: '<b>x</b>': '<b>x</b>,105,01.08'\n" in told
+        assert "\n  line 9: point_id is not an integer: '<b>x</b>':\n" in told
         assert page.eval_on_selector("#errorModal pre", "box => box.scrollWidth <= box.clientWidth")
         assert "max_rejected" in told
         assert "Traceback" not in told
@@ -297,7 +298,7 @@ def test_a_configuration_that_cannot_be_used_is_shown_too(
         root = AllReports().task_id
         assert ui.statuses()[root] == "FAILED"
         told = json.loads(ui.ask("fetch_error", task_id=root)["error"])
-        assert told.startswith("luigi.cfg: section [POINT]: max_rejected = much is not a share.")
+        assert told.startswith("luigi.cfg: section [POINT]: max_rejected = much is not a share")
         assert ui.end(signal.SIGTERM) == 35
 
 

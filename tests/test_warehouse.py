@@ -214,7 +214,9 @@ def test_a_load_waits_for_another_writer_and_says_so(
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "not.db"
     path.write_text("hello " * 1000)
-    with pytest.raises(PipelineError, match=r"not\.db cannot be opened: file is not a database"):
+    with pytest.raises(
+        PipelineError, match=r"not\.db cannot be opened:\n  file is not a database\n"
+    ):
         load(f"sqlite:///{path}", DIM_UNIT, [(-1, "Unknown")])
     assert path.read_text() == "hello " * 1000
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from tasks.page_text import count_of
+from tasks.page_text import count_of, visible_lines
 
 _MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|])")
 
@@ -21,6 +21,7 @@ def render(template: str, **values: object) -> str:
     # Markdown: nothing is escaped unasked, data passes through the filter `text`.
     environment = _environment(autoescape=False)
     environment.filters["text"] = markdown_text
+    environment.filters["fenced"] = fenced
     return environment.get_template(template).render(**values)
 
 
@@ -84,4 +85,17 @@ def markdown_text(value: object) -> str:
     >>> print(markdown_text("a|b <i>"))
     a\|b \<i\>
     """
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))
+    return _MARKDOWN.sub(r"\\\1", visible_lines(" ".join(str(value).split())))
+
+
+def fenced(text: str) -> str:
+    """Lines as a block of code in Markdown, which no text in it can end.
+
+    >>> print(fenced("decimal = ,"))
+    ```
+    decimal = ,
+    ```
+    """
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"

@@ -136,7 +136,7 @@ def compare(pipeline: Path, reports: Path, out: Path) -> None:
 
 
 def _summary(path: Path, columns: Sequence[str]) -> Iterator[list[int]]:
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         for row in csv.DictReader(stream):
             yield [int(float(row[column] or 0)) for column in columns]
 

@@ -1,0 +1,50 @@
+"""Values in luigi.cfg: how they are written there."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = re.compile(r"\\(?:\\|t|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
+
+
+def unescape(text: str) -> str:
+    r"""A value of luigi.cfg: `\t`, `\xNN`, `\uNNNN` and `\\` are escapes, nothing else is.
+
+    >>> unescape(r"\x23N/A \N \\N \u2212") == "#N/A " + chr(92) + "N " + chr(92) + "N \u2212"
+    True
+    """
+
+    def character(match: re.Match[str]) -> str:
+        code = match[1] or match[2]
+        return chr(int(code, 16)) if code else match[0][1].replace("t", "\t")
+
+    return _ESCAPES.sub(character, text)
+
+
+def config_line(option: str, value: str | tuple[str, ...]) -> str:
+    r"""The line of luigi.cfg that gives an option a value; several lines for a list.
+
+    >>> print(config_line("delimiter", "\t"), "|", config_line("escapechar", "\\"))
+    delimiter = \t | escapechar = \\
+    >>> config_line("time_format", ("iso", "epoch"))
+    'time_format =\n    iso\n    epoch'
+    """
+    if isinstance(value, str) or len(value) == 1:
+        return f"{option} = {_escape(value if isinstance(value, str) else value[0])}"
+    return "\n    ".join([f"{option} =", *map(_escape, value)])
+
+
+def _escape(value: str) -> str:
+    text = re.sub(r"\\(?=$|[\\txu])", r"\\\\", value)
+    edges = re.compile(r"^[\s#;]|\s$|[^\S ]")
+    return edges.sub(lambda match: _code_of(match[0]), text)
+
+
+def _code_of(character: str) -> str:
+    code = ord(character)
+    return "\\t" if character == "\t" else f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def place_of(section: str) -> str:
+    """Where proposed lines go: Luigi refuses a file that has a section twice."""
+    return f"luigi.cfg, section [{section}], in place of lines of the same name"

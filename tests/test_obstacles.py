@@ -1,0 +1,278 @@
+"""What people see when the system is in the way: full and read-only disks, permissions, names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import PipelineError, system_errors
+from tasks.warehouse import _explained
+from tests.conftest import Project, Result
+
+READ_ONLY = (
+    "The disk is mounted read-only: mount it for writing, or name another place in luigi.cfg."
+)
+FULL = "The disk is full, or your share of it: free some space and run again."
+DENIED = "The user who runs this lacks the permission: give it, or name another place in luigi.cfg."
+RUN = "luigi --module tasks AllReports --local-scheduler"
+URL = {"PIPELINE_WAREHOUSE_URL": "sqlite:///store/data_warehouse.db"}
+
+
+@pytest.fixture(scope="session")
+def _mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip where nothing can be mounted."""
+    command = ["unshare", "-m", "mount", "-t", "tmpfs", "t", str(tmp_path_factory.mktemp("t"))]
+    if shutil.which("unshare") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+
+
+@pytest.fixture
+def stored(ran: Project) -> Project:
+    """A project that has been run, with the warehouse in a folder of its own and new work to do."""
+    (ran.folder / "store").mkdir()
+    ran.database.rename(ran.folder / "store" / ran.database.name)
+    ran.edit("APP_TYPE.csv", "3,Suction Group", "3,Suction")
+    return ran
+
+
+def run_mounted(project: Project, script: str) -> Result:
+    """Run a script whose mounts nobody else sees."""
+    return project.run("unshare", "-m", "bash", "-c", script, env=URL)
+
+
+def types(project: Project) -> list[tuple]:
+    with closing(sqlite3.connect(project.folder / "store" / "data_warehouse.db")) as connection:
+        return connection.execute("SELECT * FROM dim_application_type").fetchall()
+
+
+@pytest.mark.usefixtures("_mounts")
+@pytest.mark.parametrize("place", ["store", "store/data_warehouse.db"])
+def test_a_warehouse_that_is_mounted_read_only_is_named_as_such(
+    stored: Project, place: str
+) -> None:
+    before = types(stored)
+    result = run_mounted(
+        stored, f"mount --bind {place} {place} && mount -o remount,ro,bind {place} && {RUN}"
+    )
+    assert result.status == 30, result.err
+    assert f"  {place}: Read-only file system\n{READ_ONLY}\n" in result.err
+    assert "damaged" not in result.err
+    assert "Traceback" not in result.err
+    assert types(stored) == before
+    assert stored.luigi("AllReports", env=URL).status == 0
+    assert types(stored) != before
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_a_full_disk_leaves_the_former_warehouse_and_is_named_as_such(stored: Project) -> None:
+    before = types(stored)
+    result = run_mounted(
+        stored,
+        "cp -r store kept && mount -t tmpfs -o size=512k t store && cp kept/* store/"
+        " && (head -c 1000000 /dev/zero > store/fill 2> fill.log; true)"
+        f" && {RUN}; status=$?; rm store/fill; cp store/* kept/; exit $status",
+    )
+    assert result.status == 30, result.err
+    assert f"  store: No space left on device\n{FULL}\n" in result.err
+    assert "Traceback" not in result.err
+    shutil.rmtree(stored.folder / "store")
+    (stored.folder / "kept").rename(stored.folder / "store")
+    assert types(stored) == before
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_a_first_load_on_a_full_disk_is_named_as_such(stored: Project) -> None:
+    result = run_mounted(stored, f"mount -t tmpfs -o size=16k t store && {RUN}")
+    assert result.status == 30, result.err
+    assert (
+        "The warehouse store/data_warehouse.db cannot be opened:\n  database or disk is full\n"
+        f"  store: No space left on device\n{FULL}\n"
+    ) in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.usefixtures("_mounts")
+@pytest.mark.parametrize(
+    ("script", "said", "remedy"),
+    [
+        (
+            "mount --bind staging staging && mount -o remount,ro,bind staging",
+            "Read-only file system",
+            READ_ONLY,
+        ),
+        ("mount -t tmpfs -o size=4k t staging", "No space left on device", FULL),
+        ("mount -t tmpfs -o size=4k t reports", "No space left on device", FULL),
+        (
+            "mkdir above && mount -t tmpfs -o ro t above"
+            " && export PIPELINE_WAREHOUSE_URL=sqlite:///above/new/data_warehouse.db",
+            "Read-only file system: 'above/new'",
+            READ_ONLY,
+        ),
+    ],
+    ids=["read-only staging", "full staging", "full reports", "folder that cannot be made"],
+)
+def test_what_is_in_the_way_of_other_files_is_named_as_such(
+    stored: Project, script: str, said: str, remedy: str
+) -> None:
+    result = run_mounted(stored, f"{script} && {RUN}")
+    assert result.status == 30, result.err
+    assert said in result.err
+    assert f"\n{remedy}\n" in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_forgetting_on_a_read_only_disk_is_reported(stored: Project) -> None:
+    result = run_mounted(
+        stored,
+        "mount --bind staging staging && mount -o remount,ro,bind staging"
+        " && python -m tasks forget CheckSources",
+    )
+    assert result.status == 2
+    assert result.err.endswith(
+        f"Read-only file system: 'staging/.receipts/CheckSources.json'\n{READ_ONLY}\n"
+    )
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_source_files_that_do_not_fit_on_the_disk_are_reported(project: Project) -> None:
+    with zipfile.ZipFile(project.folder / "take_home_data.zip", "w") as archive:
+        archive.writestr("POINT.csv", "x" * 70_000)
+    shutil.rmtree(project.data)
+    project.data.mkdir()
+    mounted = "mount -t tmpfs -o size=64k t take_home_data"
+    result = run_mounted(
+        project, f"{mounted} && {RUN}; status=$?; ls -A take_home_data; exit $status"
+    )
+    assert result.status == 30, result.err
+    assert "unpacks to 70,000 bytes, but only 65,536 are free in take_home_data." in result.err
+    assert (result.out, "Traceback" in result.err) == ("", False)
+
+    (project.folder / "take_home_data.zip").unlink()
+    made = f"{mounted} && luigi --module tasks SampleData --scale 0.01 --local-scheduler"
+    result = run_mounted(project, made)
+    assert result.status == 30, result.err
+    assert "SampleData: a file cannot be read or written: [Errno 28]" in result.err
+    assert f"\n{FULL}\n" in result.err
+    assert "Traceback" not in result.err
+
+
+def without_privileges(project: Project, *command: str) -> Result:
+    """Run a command as one for whom permissions count, unlike for root."""
+    prefix: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+        if shutil.which("setpriv") is None or project.run(*prefix, "true").status:
+            pytest.skip("root cannot give up its privileges here")
+    return project.run(*prefix, *command, env=URL)
+
+
+@pytest.mark.parametrize("place", ["store", "store/data_warehouse.db"])
+def test_a_missing_permission_on_the_warehouse_is_named_as_such(
+    stored: Project, place: str
+) -> None:
+    before = types(stored)
+    path = stored.folder / place
+    mode = path.stat().st_mode
+    path.chmod(0o555)
+    result = without_privileges(stored, *RUN.split())
+    path.chmod(mode)
+    assert result.status == 30, result.err
+    assert f"  {place}: Permission denied\n{DENIED}\n" in result.err
+    assert "Traceback" not in result.err
+    assert types(stored) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "status", "said"),
+    [
+        ("take_home_data/POINT.csv", 30, "  POINT.csv cannot be read: permission denied\n"),
+        ("take_home_data", 35, "The folder take_home_data cannot be read: permission denied.\n"),
+    ],
+)
+def test_a_missing_permission_on_source_files_is_named_as_such(
+    stored: Project, place: str, status: int, said: str
+) -> None:
+    path = stored.folder / place
+    mode = path.stat().st_mode
+    path.chmod(0)
+    result = without_privileges(stored, *RUN.split())
+    path.chmod(mode)
+    assert (result.status, said in result.err) == (status, True), result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_link_to_a_warehouse_that_is_gone_is_named_as_such(stored: Project) -> None:
+    shutil.rmtree(stored.folder / "store")
+    (stored.folder / "store").mkdir()
+    (stored.folder / "store" / "data_warehouse.db").symlink_to("gone/data_warehouse.db")
+    result = stored.luigi("AllReports", env=URL)
+    assert result.status == 30
+    assert (
+        "  store/data_warehouse.db: No such file or directory\n"
+        "The file or its folder does not exist: make the folder, or name another place in "
+        "luigi.cfg.\n"
+    ) in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_name_that_is_too_long_is_named(ran: Project) -> None:
+    facts = ran.facts()
+    folder = ran.data / "LOG_RCD_F"
+    folder.mkdir()
+    name = "x" * 250
+    header, *_ = (ran.data / "LOG_RCD_F.csv").read_text().splitlines()
+    (folder / f"{name}.csv").write_text(f"{header}\n9,1,2024-06-03 00:00:00,4,OK\n")
+    result = ran.luigi("AllReports")
+    assert result.status == 30
+    assert (
+        f"File name too long: 'staging/LOG_RCD_F/.{name}.parquet.tmp'.\n"
+        "That name is too long: if it is made from the name of a source file, give that file a "
+        "shorter one.\n"
+    ) in result.err
+    assert "Traceback" not in result.err
+    assert ran.tasks("status").status == 0
+    assert ran.facts() == facts
+
+
+def test_for_other_errors_the_words_of_the_system_are_all() -> None:
+    with pytest.raises(PipelineError) as error, system_errors("POINT"):
+        raise OSError(5, "Input/output error", "x.parquet")
+    assert str(error.value) == (
+        "POINT: a file cannot be read or written: [Errno 5] Input/output error: 'x.parquet'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "lines"),
+    [
+        (
+            "database is locked",
+            ["database is locked", "Another program writes to it: try again when it is done."],
+        ),
+        (
+            "database disk image is malformed",
+            [
+                "database disk image is malformed",
+                "The file is damaged: move it away and run again: all of it is made from the CSV "
+                "files.",
+            ],
+        ),
+        (
+            "IO: failed to execute: NOT NULL constraint failed: a.b\nquery was: 'locked'",
+            ["IO: failed to execute: NOT NULL constraint failed: a.b"],
+        ),
+    ],
+)
+def test_the_advice_follows_what_sqlite_says(tmp_path: Path, said: str, lines: list[str]) -> None:
+    error = _explained("What.", tmp_path / "x.db", sqlite3.OperationalError(said))
+    assert str(error).replace("  ", "").splitlines() == ["What.", *lines]
+    assert list(tmp_path.iterdir()) == []
