@@ -159,12 +159,9 @@ def _add_values(batch: Batch, parsed: ParsedValues) -> None:
     words = len(parsed.sentinels) - parsed.sentinels.null_count
     batch.values = batch.numbers + words + parsed.invalid.true_count
     if parsed.states.null_count < len(parsed.states):
-        pairs = pa.table({"word": parsed.states, "value": parsed.values}).filter(
-            parsed.states.is_valid()
-        )
-        counts = pairs.group_by(["word", "value"], use_threads=False).aggregate([([], "count_all")])
-        for row in counts.to_pylist():
-            batch.states[row["word"]] = (row["value"], row["count_all"])
+        for word, rows in count_words(parsed.states).items():
+            value = parsed.values[pc.index(parsed.states, word).as_py()].as_py()
+            batch.states[word] = (value, rows)
 
 
 def _add_times(
@@ -227,10 +224,12 @@ def _with_sentinels(status: pa.StringArray, sentinels: pa.StringArray) -> pa.Str
     >>> _with_sentinels(pa.array(["", "2", "OK"]), pa.array(["ERR", "ERR", None])).to_pylist()
     ['ERR', '2; ERR', 'OK']
     """
-    own = pc.fill_null(status, "")
+    replaced = sentinels.is_valid()  # Few rows.
+    added = sentinels.filter(replaced)
+    own = pc.fill_null(status.filter(replaced), "")
     blank = pc.equal(pc.utf8_trim_whitespace(own), "")
-    both = pc.if_else(blank, sentinels, pc.binary_join_element_wise(own, sentinels, "; "))
-    return pc.if_else(pc.is_valid(sentinels), both, status)
+    both = pc.if_else(blank, added, pc.binary_join_element_wise(own, added, "; "))
+    return pc.replace_with_mask(status, replaced, both)
 
 
 def observe_type(text: pa.StringArray, source: Source = DEFAULTS) -> str:

@@ -76,17 +76,19 @@ class Losses:
                 kind: {key: n for key, n in counts.items() if n >= _FEWEST}
                 for kind, counts in by_kind.items()
             }
-            keys = sorted({key for counts in found.values() for key in counts})
-            if not keys:
-                continue
+            most: Counter[int] = Counter()
+            for counts in found.values():
+                most |= Counter(counts)
             kept: Counter[int] = Counter()
             column = "point_log_inst_id" if name == "log instance" else "recorded_at"
             with pq.ParquetFile(staged) as file:
                 for batch in file.iter_batches(columns=[column]):
+                    if kept >= most:  # No key of which most rows are lost.
+                        break
                     values = batch[column].drop_null()
                     if name == "time of day":
                         values = pa.array(self._minutes_of(values))
-                    kept.update(values.filter(pc.is_in(values, pa.array(keys))).to_pylist())
+                    kept.update(values.filter(pc.is_in(values, pa.array(list(most)))).to_pylist())
             for kind, counts in found.items():
                 worst = sorted(key for key, n in counts.items() if n > kept[key])
                 if worst and not (name == "time of day" and len(worst) > _MINUTES // 4):

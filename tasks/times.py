@@ -47,7 +47,7 @@ _YEAR_1 = -62_135_596_800_000_000
 _YEAR_10000 = 253_402_300_800_000_000
 """Microseconds since 1970 at which the calendar of dates begins and ends."""
 
-_FEW = 1024
+_FEW = 128
 _FIRST_FEW = 3
 _ARROW_KNOWS_CLOCKS_UNTIL = datetime(2037, 1, 1)
 
@@ -87,10 +87,7 @@ def parse_timestamps(text: pa.StringArray, how: Source = DEFAULTS) -> Times:
 def _parse_timestamps(text: pa.StringArray, how: Source) -> Times:
     formats = how.time_format or ("iso", "epoch")
     if formats[0] == "iso" and not holds_digits(how.na_values):
-        # Arrow takes long over a column that is not of this kind: a few texts show that.
-        common = _read_at_once(text[:_FIRST_FEW], how.source_timezone)
-        if common is not None and len(text) > _FIRST_FEW:
-            common = _read_at_once(text, how.source_timezone)
+        common = _read_at_once(text, how.source_timezone)
         if common is not None:
             return common
     if len(text) > _FEW:
@@ -112,16 +109,15 @@ def _parse_timestamps(text: pa.StringArray, how: Source) -> Times:
 
 def _read_at_once(text: pa.StringArray, zone: str) -> Times | None:
     """The column if all of it is plain ISO 8601, all with zones or all without: the usual case."""
-    try:
-        times = _in_zone(text.cast(pa.timestamp("us")), zone)
-    except pa.ArrowInvalid:
-        try:
-            values = text.cast(INSTANT)
-        except pa.ArrowInvalid:
-            return None
-        times = Times(values, pc.is_null(values), pa.repeat(False, len(text)), _no_later(values))
-    values = _in_calendar(times.values)
-    return times._replace(values=values, invalid=pc.is_null(values))
+    for kind in (pa.timestamp("us"), INSTANT):
+        with contextlib.suppress(pa.ArrowInvalid):
+            text[:_FIRST_FEW].cast(kind)  # Arrow takes long over a column of another kind.
+            read = text.cast(kind)
+            none = pa.repeat(False, len(text))
+            times = Times(read, none, none, _no_later(read)) if kind.tz else _in_zone(read, zone)
+            values = _in_calendar(times.values)
+            return times._replace(values=values, invalid=pc.is_null(values))
+    return None
 
 
 _Read = tuple[pa.Array, pa.Array]
