@@ -272,8 +272,7 @@ class _Reader:
             kept = kept[~filled]
             columns = [column.filter(pa.array(~filled)) for column in columns]
         line_count = text.count(b"\n") + (not text.endswith(b"\n"))
-        quoted = self.quote and self.quote in text
-        one_line_each = len(rows) == line_count and not quoted
+        one_line_each = len(rows) == line_count  # Empty lines and breaks within quotes only add.
 
         def lines() -> np.ndarray:
             if one_line_each:

@@ -62,17 +62,18 @@ class SeenKeys:
         return sorted(one._replace(first_line=firsts[one.key]) for one in duplicates)
 
     def _keep(self, keys: np.ndarray, lines: np.ndarray) -> None:
-        """Keep few runs, so that finding a key stays cheap."""
+        """Keep few runs that overlap, so that finding a key stays cheap."""
+        if not len(keys):
+            return
         while self._sorted and len(self._sorted[-1][0]) <= 2 * len(keys):
-            earlier, earlier_lines = self._sorted.pop()
+            earlier, earlier_lines = self._sorted[-1]
+            if earlier[-1] < keys[0]:
+                break
+            self._sorted.pop()
             both = np.concatenate([earlier, keys])
-            if len(keys) and len(earlier) and earlier[-1] < keys[0]:
-                keys, lines = both, np.concatenate([earlier_lines, lines])
-                continue
             order = np.argsort(both, kind="stable")
             keys, lines = both[order], np.concatenate([earlier_lines, lines])[order]
-        if len(keys):
-            self._sorted.append((keys, lines))
+        self._sorted.append((keys, lines))
 
 
 class KeyDigest:

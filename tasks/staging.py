@@ -195,11 +195,10 @@ class _Staged:
     def _find_duplicates(self, block: Block, batch: Batch, lines: np.ndarray) -> set[int]:
         key = self._source.primary_key
         assert key is not None
-        rows, keys = np.arange(len(batch.table)), batch.table[key].to_numpy()
-        if batch.rejected:
-            rows = np.delete(rows, list(batch.rejected))
-            keys = batch.table[key].take(pa.array(rows)).to_numpy()
-        found = self._seen.add(rows, keys, lines[rows] if batch.rejected else lines)
+        keys = batch.table[key].combine_chunks().fill_null(0).to_numpy()
+        out = list(batch.rejected)
+        columns = (np.delete(one, out) for one in (np.arange(len(keys)), keys, lines))
+        found = self._seen.add(*columns)
         for one in found:
             kind = f"{key} is duplicated"
             row = Rejected(int(lines[one.row]), key, kind, "", block.text(one.row))
