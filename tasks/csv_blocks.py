@@ -118,6 +118,7 @@ def read_blocks(
                 after = bytes_read(stream)
                 block.file_bytes, before = after - before, after
                 yield block, result
+                del block, result  # Or they stay in memory while the next ones are read.
     except (OSError, EOFError, zlib.error) as error:
         raise PipelineError(f"{path.name} cannot be read: {error}.") from error
 

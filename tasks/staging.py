@@ -202,7 +202,8 @@ class _Staged:
         for one in found:
             kind = f"{key} is duplicated"
             row = Rejected(int(lines[one.row]), key, kind, "", block.text(one.row))
-            self._duplicates.append((row, one, batch.table.slice(one.row, 1)))
+            # A copy: a slice would keep the whole block in memory.
+            self._duplicates.append((row, one, batch.table.take([one.row])))
         return {one.row for one in found}
 
     def _add_values(self, batch: Batch, out: set[int]) -> None:
