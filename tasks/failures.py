@@ -171,11 +171,13 @@ def too_many_rejected(
     if proposed:
         place = place_of(source.name)
         advice = [f"Fix the file; or paste what would read it into {place}:", proposed]
+    if audit.staged:
+        advice.append(f"Or accept the loss, in [{source.name}]: max_rejected = {share:g}")
     return PipelineError(
         f"{audit.file}: {audit.rejected_or_emptied:,} of {audit.rows:,} rows cannot be read as "
         f"declared; at most {source.max_rejected:.1%} may be rejected. Nothing was replaced.",
         [*(f"{rows:,} x {kind}" for kind, rows in kinds.items()), "the first of them:", *rows],
-        "\n".join([*advice, f"Or accept the loss, in [{source.name}]: max_rejected = {share:g}"]),
+        "\n".join(advice),
     )
 
 

@@ -161,3 +161,8 @@ def refusal(folder: Path, content: str | bytes, source: Source = APP_TYPE, **how
     with pytest.raises(PipelineError) as error:
         stage(folder, content, source, **how)
     return str(error.value)
+
+
+def advice(message: str) -> str:
+    """A refusal up to the line that accepts the loss, which is there only if some rows are read."""
+    return message.partition("\nOr accept the loss, in [")[0]
