@@ -1,6 +1,6 @@
 """The pipeline: `luigi --module tasks AllReports --local-scheduler`."""
 
-from tasks.settings import supply_defaults
+from tasks.run.settings import supply_defaults
 
 supply_defaults()
 

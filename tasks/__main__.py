@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.sources import SOURCES
-from tasks.archive import find_archive
-from tasks.console import print_lines, show_places
-from tasks.errors import PipelineError, advice, cleaned
-from tasks.freshness import FreshTask, digest_cache, walk
+from tasks.core.errors import PipelineError, advice, cleaned
+from tasks.core.memo import one_look
+from tasks.freshness.task import FreshTask, digest_cache, walk
 from tasks.graph import AllReports
-from tasks.memo import one_look
-from tasks.settings import settings
-from tasks.source_files import find_files
-from tasks.source_settings import source
+from tasks.run.console import print_lines, show_places
+from tasks.run.settings import settings
+from tasks.run.source_settings import source
+from tasks.sources.archive import find_archive
+from tasks.sources.files import find_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     parser.error("forget: name one task, or give --all")
                 return forget_tasks(options.task, downstream=options.downstream)
             case "ui":
-                from tasks.ui import show_ui
+                from tasks.ui.server import show_ui
 
                 return show_ui(
                     options.port, options.reports_port, options.workers, run=not options.no_run

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.sources import SOURCES
-from tasks.batch import read_batch
-from tasks.inspection import inspect_file
-from tasks.progress import UNTOLD, Progress
-from tasks.source_files import source_path
+from tasks.run.progress import UNTOLD, Progress
+from tasks.sources.files import source_path
+from tasks.sources.inspection import inspect_file
+from tasks.staging.batch import read_batch
 
 ROWS: Mapping[str, int] = {
     "APP_TYPE": 19_040,

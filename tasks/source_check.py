@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from config.declarations import Source
 from config.sources import SOURCES
-from tasks.audit import Audit
-from tasks.console import format_table
-from tasks.errors import PipelineError
-from tasks.inspection import SourceFile, inspect_file
-from tasks.quarantine import read_quarantine
-from tasks.source_settings import source
-from tasks.staging import Outputs, stage_file
+from tasks.core.errors import PipelineError
+from tasks.run.console import format_table
+from tasks.run.source_settings import source
+from tasks.sources.inspection import SourceFile, inspect_file
+from tasks.staging.audit import Audit
+from tasks.staging.quarantine import read_quarantine
+from tasks.staging.stage import Outputs, stage_file
 
 _FIRST_ROWS = 5
 

@@ -1,7 +1,7 @@
 """What code each task's result depends on, and its digest under the declared version.
 
 `python -m tests.code_versions` records the present digests, after `code_version` was raised in
-`tasks/graph.py`, or where a change of the code cannot change the result.
+`tasks/graph`, or where a change of the code cannot change the result.
 """
 
 from __future__ import annotations
@@ -12,80 +12,88 @@ import json
 from pathlib import Path
 
 from tasks import graph
-from tasks.freshness import FreshTask
+from tasks.freshness.task import FreshTask
 
 ROOT = Path(__file__).parent.parent
 RECORDED = Path(__file__).with_suffix(".json")
 
 _INSPECTED = (
-    "config_text.py",
-    "csv_blocks.py",
-    "csv_records.py",
-    "headers.py",
-    "inspection.py",
-    "proposals.py",
-    "source_files.py",
-    "time_column.py",
-    "times.py",
-    "parsing.py",
+    "core/config_text.py",
+    "sources/csv_blocks.py",
+    "sources/csv_records.py",
+    "sources/header.py",
+    "sources/inspection.py",
+    "sources/proposals.py",
+    "sources/files.py",
+    "sources/time_column.py",
+    "parsing/times.py",
+    "parsing/numbers.py",
 )
 _STAGED = (
     *_INSPECTED,
-    "audit.py",
-    "batch.py",
-    "failures.py",
-    "keys.py",
-    "losses.py",
-    "quarantine.py",
-    "repeated_hour.py",
-    "staging.py",
+    "staging/audit.py",
+    "staging/batch.py",
+    "staging/failures.py",
+    "staging/keys.py",
+    "staging/losses.py",
+    "staging/quarantine.py",
+    "staging/repeated_hour.py",
+    "staging/stage.py",
 )
-_PAGES = ("templates/__init__.py", "templates/page.css", "templates/page.js")
-_LOADED = ("star.py", "star_schema.py", "warehouse.py")
+_PAGES = (
+    "reports/templates/__init__.py",
+    "reports/templates/page.css",
+    "reports/templates/page.js",
+)
+_LOADED = ("enrichment/star.py", "warehouse/tables.py", "warehouse/load.py")
 
 CODE: dict[type[FreshTask], tuple[str, ...]] = {
-    graph.CheckSources: ("archive.py", *_INSPECTED),
+    graph.CheckSources: ("sources/archive.py", *_INSPECTED),
     graph.CsvToParquet: _STAGED,
-    graph.EnrichedLogs: ("enrichment.py", "log_numbers.py"),
-    graph.LogActivity: ("activity.py",),
-    graph.LogMeasures: ("activity.py", "profile.py", "sketches.py"),
-    graph.ActivityReport: ("activity.py", "activity_report.py", "spreadsheet.py"),
-    graph.SourceProfiles: ("profile.py", "sketches.py"),
-    graph.ProfileReport: (
-        "audit.py",
-        "profile.py",
-        "profile_report.py",
-        "sketches.py",
-        "spreadsheet.py",
+    graph.EnrichedLogs: ("enrichment/enrich.py", "enrichment/log_numbers.py"),
+    graph.LogActivity: ("measures/activity.py",),
+    graph.LogMeasures: ("measures/activity.py", "measures/profile.py", "measures/sketches.py"),
+    graph.ActivityReport: (
+        "measures/activity.py",
+        "reports/activity_report.py",
+        "core/spreadsheet.py",
     ),
-    graph.LogInstanceChains: ("enrichment.py",),
-    graph.SourceRelations: ("quality.py",),
-    graph.LoadDimension: (*_LOADED, "enrichment.py"),
+    graph.SourceProfiles: ("measures/profile.py", "measures/sketches.py"),
+    graph.ProfileReport: (
+        "staging/audit.py",
+        "measures/profile.py",
+        "reports/profile_report.py",
+        "measures/sketches.py",
+        "core/spreadsheet.py",
+    ),
+    graph.LogInstanceChains: ("enrichment/enrich.py",),
+    graph.SourceRelations: ("reports/quality.py",),
+    graph.LoadDimension: (*_LOADED, "enrichment/enrich.py"),
     graph.LoadFactLogs: _LOADED,
-    graph.CheckWarehouse: ("audit.py", "reconciliation.py"),
-    graph.SummaryReport: ("spreadsheet.py", "summaries.py"),
+    graph.CheckWarehouse: ("staging/audit.py", "warehouse/reconciliation.py"),
+    graph.SummaryReport: ("core/spreadsheet.py", "reports/summaries.py"),
     graph.DataQualityReport: (
-        "audit.py",
-        "page_text.py",
-        "quality.py",
-        "templates/__init__.py",
-        "templates/data_quality.md.j2",
+        "staging/audit.py",
+        "core/text.py",
+        "reports/quality.py",
+        "reports/templates/__init__.py",
+        "reports/templates/data_quality.md.j2",
     ),
     graph.SchemaChangeReport: (
-        "audit.py",
-        "schema_change.py",
-        "templates/schema_change.md.j2",
-        "templates/article.html.j2",
+        "staging/audit.py",
+        "reports/schema_change.py",
+        "reports/templates/schema_change.md.j2",
+        "reports/templates/article.html.j2",
         *_PAGES,
     ),
     graph.ReportPage: (
-        "charts.py",
-        "diagrams.py",
-        "overview.py",
-        "page.py",
-        "page_text.py",
-        "quarantine.py",
-        "templates/page.html.j2",
+        "reports/charts.py",
+        "reports/diagrams.py",
+        "reports/overview.py",
+        "reports/page.py",
+        "core/text.py",
+        "staging/quarantine.py",
+        "reports/templates/page.html.j2",
         *_PAGES,
     ),
 }

@@ -15,10 +15,10 @@ import pytest
 
 from config.declarations import Source
 from config.sources import APP_TYPE
-from tasks.audit import Audit
-from tasks.csv_blocks import NotPlainError, _Reader
-from tasks.errors import PipelineError
-from tasks.staging import Outputs, stage_file
+from tasks.core.errors import PipelineError
+from tasks.sources.csv_blocks import NotPlainError, _Reader
+from tasks.staging.audit import Audit
+from tasks.staging.stage import Outputs, stage_file
 
 
 class Quarantined(NamedTuple):
@@ -118,10 +118,10 @@ def stage(
 
             patch.setattr(_Reader, "read_plain", read)
             if block_bytes is not None:
-                patch.setattr("tasks.csv_blocks.BLOCK_BYTES", block_bytes)
+                patch.setattr("tasks.sources.csv_blocks.BLOCK_BYTES", block_bytes)
             if max_record_bytes is not None:
-                patch.setattr("tasks.csv_blocks.MAX_RECORD_BYTES", max_record_bytes)
-                patch.setattr("tasks.csv_records.MAX_RECORD_BYTES", max_record_bytes)
+                patch.setattr("tasks.sources.csv_blocks.MAX_RECORD_BYTES", max_record_bytes)
+                patch.setattr("tasks.sources.csv_records.MAX_RECORD_BYTES", max_record_bytes)
             try:
                 audit = stage_file(path, declared, out, threads=2)
             except PipelineError as error:

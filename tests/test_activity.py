@@ -17,16 +17,16 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tasks import activity
-from tasks.activity import (
+from tasks.measures import activity
+from tasks.measures.activity import (
     Activity,
     PartActivity,
     add_parts,
     measure_activity,
     merge_activity,
 )
-from tasks.activity_report import gaps, records_over_time, unit_days
-from tasks.parsing import INSTANT
+from tasks.parsing.numbers import INSTANT
+from tasks.reports.activity_report import gaps, records_over_time, unit_days
 from tests.conftest import Project
 
 SECOND = 1_000_000

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from config.sources import SOURCES
-from tasks.archive import ARCHIVE, find_archive, provide_files
-from tasks.errors import PipelineError
+from tasks.core.errors import PipelineError
+from tasks.sources.archive import ARCHIVE, find_archive, provide_files
 from tests.conftest import MINIATURE, Project, make_project
 
 BY_HAND = "\nUnpack it by hand into the data folder, or remove it."

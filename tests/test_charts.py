@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tasks.charts import (
+from tasks.reports.charts import (
     SHADES,
     Bar,
     Step,

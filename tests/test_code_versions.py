@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tasks.freshness import Milestone, walk
+from tasks.freshness.task import Milestone, walk
 from tasks.graph import AllReports
 from tests.code_versions import CODE, RECORDED, present
 
@@ -18,7 +18,7 @@ def test_code_that_changed_has_a_new_version_or_was_recorded_as_making_no_differ
     }
     assert changed == {}, (
         "The code of these tasks changed. Does the same input give another result now? Raise their "
-        "code_version in tasks/graph.py. Then record: python -m tests.code_versions"
+        "code_version in tasks/graph. Then record: python -m tests.code_versions"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from xml.etree import ElementTree
 
-from tasks.diagrams import Box, Line, draw_boxes, rank, without_detours
+from tasks.reports.diagrams import Box, Line, draw_boxes, rank, without_detours
 
 
 def drawn(svg: str) -> tuple[dict[str, tuple[float, float, float, float]], dict[str, str]]:

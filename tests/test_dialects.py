@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from config.sources import LOG_RCD_F
-from tasks.source_settings import OPTIONS
+from tasks.run.source_settings import OPTIONS
 from tests.staged import stage
 
 HEADER = ["point_log_inst_id", "recorded_at", "value", "note"]

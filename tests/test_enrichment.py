@@ -5,9 +5,15 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tasks.enrichment import PartLosses, add_up_losses, enrich, look_up, resolve_log_instances
-from tasks.errors import PipelineError
-from tasks.parsing import INSTANT
+from tasks.core.errors import PipelineError
+from tasks.enrichment.enrich import (
+    PartLosses,
+    add_up_losses,
+    enrich,
+    look_up,
+    resolve_log_instances,
+)
+from tasks.parsing.numbers import INSTANT
 
 LOG_INSTANCE = pa.table(
     {

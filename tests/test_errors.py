@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import PipelineError
-from tasks.warehouse import unwatch, watch
+from tasks.core.errors import PipelineError
+from tasks.warehouse.load import unwatch, watch
 from tests.conftest import Project
 
 

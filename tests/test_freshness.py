@@ -20,9 +20,9 @@ import luigi
 import pytest
 from luigi.configuration import get_config
 
-from tasks import freshness
-from tasks.errors import PipelineError
-from tasks.freshness import DigestCache, FreshTask, Part, walk
+from tasks.core.errors import PipelineError
+from tasks.freshness import task as freshness
+from tasks.freshness.task import DigestCache, FreshTask, Part, walk
 from tasks.graph import (
     AllReports,
     CsvToParquet,
@@ -77,7 +77,7 @@ def test_scheduling_a_run_asks_each_task_once(
         return real(self)
 
     monkeypatch.setattr(FreshTask, "own_reason", own_reason)
-    monkeypatch.setattr("tasks.graph._shown_at", {"none"})
+    monkeypatch.setattr("tasks.graph.events._shown_at", {"none"})
 
     def schedule() -> set[str]:
         asked.clear()
@@ -103,7 +103,7 @@ def test_no_answer_of_one_run_is_left_for_the_next(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ran.folder)
-    monkeypatch.setattr("tasks.graph._shown_at", {"none"})
+    monkeypatch.setattr("tasks.graph.events._shown_at", {"none"})
 
     class Both(luigi.WrapperTask):
         """Not of the pipeline: it announces nothing, and the second one asks for the first."""
@@ -810,7 +810,7 @@ def test_damaged_lines_of_the_digest_cache_cost_nothing_but_time(
 def test_the_digest_cache_does_not_grow_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.freshness._SPARE_LINES", 10)
+    monkeypatch.setattr("tasks.freshness.task._SPARE_LINES", 10)
     path, kept = tmp_path / "file", tmp_path / "digests.jsonl"
     cache = DigestCache(kept)
     for turn in range(100):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from config.sources import APP_TYPE, LOG_INSTANCE, LOG_RCD_B, LOG_RCD_F
-from tasks.errors import PipelineError
-from tasks.proposals import propose_encoding
-from tasks.staging import Outputs, stage_file
+from tasks.core.errors import PipelineError
+from tasks.sources.proposals import propose_encoding
+from tasks.staging.stage import Outputs, stage_file
 from tests.staged import advice
 
 

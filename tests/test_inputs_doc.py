@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from luigi.configuration.cfg_parser import LuigiConfigParser
 
-from tasks import source_settings
-from tasks.errors import PipelineError
-from tasks.inspection import check_duplicates, check_sources
-from tasks.quarantine import read_quarantine
-from tasks.source_files import content_digest, find_parts
-from tasks.staging import Outputs, stage_file
+from tasks.core.errors import PipelineError
+from tasks.run import source_settings
+from tasks.sources.files import content_digest, find_parts
+from tasks.sources.inspection import check_duplicates, check_sources
+from tasks.staging.quarantine import read_quarantine
+from tasks.staging.stage import Outputs, stage_file
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
@@ -123,7 +123,7 @@ def test_each_example_gives_what_the_page_shows(
     configuration.write_text(example.settings, encoding="utf-8")
     parser = LuigiConfigParser()
     parser.read([str(configuration)], encoding="utf-8")
-    monkeypatch.setattr("tasks.settings.get_config", lambda: parser)
+    monkeypatch.setattr("tasks.run.settings.get_config", lambda: parser)
     folder = tmp_path / "take_home_data"
     folder.mkdir()
     if example.kind == "error":

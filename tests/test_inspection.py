@@ -21,12 +21,12 @@ from config.sources import (
     LOG_RCD_F,
     POINT,
 )
-from tasks.csv_records import Dialect, Record, read_records, shorten, split_lines
-from tasks.errors import PipelineError
-from tasks.headers import match_columns
-from tasks.inspection import check_duplicates, check_sources, inspect_file
-from tasks.source_files import content_digest, open_bytes
-from tasks.source_settings import OPTIONS
+from tasks.core.errors import PipelineError
+from tasks.run.source_settings import OPTIONS
+from tasks.sources.csv_records import Dialect, Record, read_records, shorten, split_lines
+from tasks.sources.files import content_digest, open_bytes
+from tasks.sources.header import match_columns
+from tasks.sources.inspection import check_duplicates, check_sources, inspect_file
 from tests.test_source_files import contents, write
 
 RECORD_HEADER = ["point_log_inst_id", "log_time", "log_value", "status"]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from config.declarations import Source
 from config.sources import LOG_INSTANCE, LOG_RCD_B, LOG_RCD_F
-from tasks.batch import observe_type
-from tasks.parsing import parse_integers, parse_numbers, parse_switches
-from tasks.times import parse_timestamps
+from tasks.parsing.numbers import parse_integers, parse_numbers, parse_switches
+from tasks.parsing.times import parse_timestamps
+from tasks.staging.batch import observe_type
 from tests.staged import refusal, stage
 
 BLANKS = st.sampled_from(["", " ", "\t", "  "])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import PipelineError, system_errors
-from tasks.warehouse import _explained
+from tasks.core.errors import PipelineError, system_errors
+from tasks.warehouse.load import _explained
 from tests.conftest import Project, Result
 
 READ_ONLY = (

@@ -15,10 +15,10 @@ import jsonschema
 import pytest
 
 from config.warehouse import SUMMARY_LEVELS, TABLES
-from tasks.overview import read_json
-from tasks.page import write_page
-from tasks.reports_server import find_file
-from tasks.ui import served_folders
+from tasks.reports.overview import read_json
+from tasks.reports.page import write_page
+from tasks.ui.reports_server import find_file
+from tasks.ui.server import served_folders
 from tests.conftest import ROOT, Project, make_project
 from tests.hostile import NAMES
 from tests.html_page import Page

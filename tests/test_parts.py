@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from config.warehouse import PART_ROWS
-from tasks.freshness import PartedTask
+from tasks.enrichment.log_numbers import number_parts
+from tasks.freshness.task import PartedTask
 from tasks.graph import (
     CsvToParquet,
     EnrichedLogs,
@@ -25,9 +26,8 @@ from tasks.graph import (
     LogActivity,
     LogMeasures,
     SourceProfiles,
-    group_of,
 )
-from tasks.log_numbers import number_parts
+from tasks.graph.measure import group_of
 from tests.conftest import Project, make_project
 from tests.test_freshness import fresh_project, run_here
 
@@ -362,7 +362,7 @@ def test_parts_may_have_different_columns(parted: Project) -> None:
 
 
 def test_names_that_make_the_same_number_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.log_numbers._NUMBERS", 7)
+    monkeypatch.setattr("tasks.enrichment.log_numbers._NUMBERS", 7)
     names = ["LOG_RCD_B", "LOG_RCD_F", *(f"LOG_RCD_F/{day}" for day in range(5))]
     numbers = number_parts(names)
     assert sorted(numbers.values()) == list(range(7))

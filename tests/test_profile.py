@@ -18,10 +18,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.declarations import Column, Source, Type
-from tasks.parsing import INSTANT
-from tasks.profile import SourceProfile, merge_profiles, profile_file
-from tasks.profile_report import source_figures, write_profile_report
-from tasks.staging import Audit
+from tasks.measures.profile import SourceProfile, merge_profiles, profile_file
+from tasks.parsing.numbers import INSTANT
+from tasks.reports.profile_report import source_figures, write_profile_report
+from tasks.staging.stage import Audit
 from tests.conftest import Project
 
 SHARED = hypothesis_settings(

@@ -12,10 +12,10 @@ from luigi.rpc import RPCError
 from luigi.scheduler import Scheduler
 
 from config.sources import SOURCES
-from tasks import progress as progress_module
 from tasks.graph import AllReports, CsvToParquet, LoadFactLogs
-from tasks.progress import Progress
-from tasks.staging import Outputs, stage_file
+from tasks.run import progress as progress_module
+from tasks.run.progress import Progress
+from tasks.staging.stage import Outputs, stage_file
 from tests.conftest import Project
 
 
@@ -31,7 +31,7 @@ class Told(luigi.Task):
 
 def test_a_scheduler_is_told_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("tasks.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: now)
     task = Told()
     told = task.told()
     progress = Progress(task)
@@ -62,7 +62,7 @@ def test_no_percentage_is_above_99_before_the_end(monkeypatch: pytest.MonkeyPatc
 
 def test_a_phase_that_may_last_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("tasks.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: now)
     task = Told()
     told = task.told()
     progress = Progress(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tasks.templates import markdown_text
+from tasks.reports.templates import markdown_text
 from tests.conftest import Project
 
 

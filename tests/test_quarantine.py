@@ -10,9 +10,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tasks.csv_records import Rejected
-from tasks.page_text import visible_lines
-from tasks.quarantine import read_quarantine, write_cells, write_quarantine
+from tasks.core.text import visible_lines
+from tasks.sources.csv_records import Rejected
+from tasks.staging.quarantine import read_quarantine, write_cells, write_quarantine
 from tests.conftest import ROOT, Project
 from tests.html_page import Page
 

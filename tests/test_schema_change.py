@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from tasks.schema_change import (
+from tasks.reports.schema_change import (
     LiveTable,
     Step,
     Version,
@@ -118,7 +118,7 @@ def test_a_damaged_history_starts_anew(ran: Project) -> None:
 @pytest.fixture
 def live(ran: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The project's warehouse with many facts, so that copying takes several chunks."""
-    monkeypatch.setattr("tasks.schema_change.CHUNK_ROWS", 7)
+    monkeypatch.setattr("tasks.reports.schema_change.CHUNK_ROWS", 7)
     with closing(sqlite3.connect(ran.database)) as connection, connection:
         for log_id in range(100, 160):
             connection.execute(

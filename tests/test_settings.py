@@ -9,10 +9,10 @@ import pytest
 from luigi.configuration import get_config
 
 from config.sources import SOURCES
-from tasks.config_text import config_line
-from tasks.errors import PipelineError
-from tasks.settings import settings
-from tasks.source_settings import OPTIONS, source
+from tasks.core.config_text import config_line
+from tasks.core.errors import PipelineError
+from tasks.run.settings import settings
+from tasks.run.source_settings import OPTIONS, source
 from tests.conftest import Project
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.sketches import (
+from tasks.measures.sketches import (
     COUNTED,
     DISTINCT_ERROR,
     DISTINCT_KEPT,

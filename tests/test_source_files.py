@@ -13,8 +13,8 @@ from unittest.mock import Mock
 import pytest
 
 from config.declarations import Source
-from tasks.errors import PipelineError
-from tasks.source_files import (
+from tasks.core.errors import PipelineError
+from tasks.sources.files import (
     bytes_read,
     find_files,
     find_parts,

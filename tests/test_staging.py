@@ -14,12 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from config.declarations import Source
 from config.sources import APP_TYPE, APP_TYPE_REF, LOG_INSTANCE, LOG_RCD_B, LOG_RCD_F, POINT
-from tasks.audit import Audit
+from tasks.staging.audit import Audit
 from tests.staged import Cell, Quarantined, advice, refusal, stage
 
 moderate = settings(max_examples=60, deadline=None)
@@ -797,6 +797,13 @@ awkward_text = st.text(st.sampled_from('a,"\n\r é🔥\u2028\ufeff'), max_size=2
     encoding=st.sampled_from(["utf-8", "utf-8-sig"]),
     packed=st.booleans(),
     block_bytes=st.sampled_from([256, None]),
+)
+@example(  # Arrow drops a mark at the start of a block.
+    rows=[("\ufeff", "")] * 30,
+    dialect=("\n", csv.QUOTE_MINIMAL),
+    encoding="utf-8",
+    packed=False,
+    block_bytes=256,
 )
 def test_any_text_comes_back_the_same(
     tmp_path_factory: pytest.TempPathFactory,

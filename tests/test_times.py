@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from luigi.configuration import LuigiConfigParser
 
 from config.sources import LOG_RCD_F
-from tasks.parsing import DEFAULTS
-from tasks.source_settings import OPTIONS
-from tasks.times import parse_timestamps
+from tasks.parsing.numbers import DEFAULTS
+from tasks.parsing.times import parse_timestamps
+from tasks.run.source_settings import OPTIONS
 from tests.staged import Staged, refusal, stage
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -22,10 +22,10 @@ import pytest
 from filelock import FileLock
 from luigi.task import flatten
 
-from tasks.errors import PipelineError
-from tasks.freshness import FreshTask, walk
+from tasks.core.errors import PipelineError
+from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports, CsvToParquet, LoadFactLogs
-from tasks.reports_server import find_file, serve_files
+from tasks.ui.reports_server import find_file, serve_files
 from tests import browser
 from tests.conftest import Project, Result
 

@@ -23,11 +23,11 @@ from config.warehouse import (
     FACT_LOGS,
     TABLES,
 )
-from tasks.errors import PipelineError
-from tasks.freshness import Receipt
-from tasks.star import arrow_schema
-from tasks.star_schema import metadata
-from tasks.warehouse import connect, database_path, load_receipt, replace_rows
+from tasks.core.errors import PipelineError
+from tasks.enrichment.star import arrow_schema
+from tasks.freshness.task import Receipt
+from tasks.warehouse.load import connect, database_path, load_receipt, replace_rows
+from tasks.warehouse.tables import metadata
 
 RECEIPT = Receipt(code=1, declarations={}, inputs={"x": "1"}, outputs={"rows": "1"})
 

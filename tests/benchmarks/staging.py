@@ -19,7 +19,10 @@ STAGE = """
 import sys, tempfile, time
 from pathlib import Path
 from config.sources import SOURCES
-from tasks import staging
+try:
+    from tasks.staging import stage as staging
+except ImportError:  # Up to version 0.4.0.
+    from tasks import staging
 data, name = Path(sys.argv[1]), sys.argv[2]
 source, path = SOURCES[name], data / f"{name}.csv"
 with tempfile.TemporaryDirectory() as folder:

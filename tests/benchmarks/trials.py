@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from config.warehouse import FACT_LOGS
-from tasks import staging
-from tasks.star import facts
+from tasks.enrichment.star import facts
+from tasks.staging import stage as staging
 from tests.benchmarks.bench import LOGS, ROOT, Project, make_project
 
 TIMED = """
 import luigi, luigi.cmdline
-from tasks.freshness import FreshTask
+from tasks.freshness.task import FreshTask
 
 @FreshTask.event_handler(luigi.Event.PROCESSING_TIME)
 def note(task, seconds):
@@ -141,10 +141,11 @@ STAGE = """
 import sys
 from pathlib import Path
 from config.sources import SOURCES
-from tasks import csv_text, staging
-csv_text.PLAIN_BLOCK_BYTES = int(sys.argv[3])
-staging.stage_file(Path(sys.argv[1]), SOURCES["POINT"], Path(sys.argv[2], "rows"),
-                   Path(sys.argv[2], "quarantine"), threads=2)
+from tasks.sources import csv_blocks
+from tasks.staging.stage import Outputs, stage_file
+csv_blocks.BLOCK_BYTES = int(sys.argv[3])
+out = Outputs(*(Path(sys.argv[2], name) for name in ("rows", "quarantine", "cells", "keys")))
+stage_file(Path(sys.argv[1]), SOURCES["POINT"], out, threads=2)
 (peak,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(int(peak.split()[1]) // 1024)
 """

@@ -1,0 +1,1 @@
+"""Log records with their units, application instances and types."""

@@ -1,0 +1,1 @@
+"""Tasks that know whether their inputs changed."""

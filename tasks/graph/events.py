@@ -1,0 +1,96 @@
+"""What happens beside the tasks: Luigi's events."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import luigi
+import luigi.interface
+
+from tasks.freshness.task import (
+    FreshTask,
+)
+from tasks.graph.report import AllReports
+from tasks.graph.scheduler_pages import SchedulerPages, scheduler_url
+from tasks.run import outcome
+from tasks.run.run_record import note_task
+from tasks.run.settings import settings
+
+if TYPE_CHECKING:
+    pass
+
+logger = logging.getLogger("pipeline")
+
+
+_PRELOADED = (
+    "staging.stage",
+    "enrichment.star",
+    "warehouse.reconciliation",
+    "reports.summaries",
+    "reports.quality",
+    "reports.schema_change",
+    "reports.activity_report",
+    "reports.profile_report",
+    "reports.page",
+)
+
+
+@FreshTask.event_handler(luigi.Event.PROCESSING_TIME)
+def take_note(task: FreshTask, seconds: float) -> None:
+    """Note how long a task took."""
+    note_task(task, seconds)
+
+
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
+def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
+    """Load what tasks need before a process is forked for each: once, not in each.
+
+    Called while the graph is scheduled, if a task has to be run.
+    """
+    if luigi.interface.core().workers > 1 and "tasks.staging.stage" not in sys.modules:
+        gc.disable()  # All that is made now stays.
+        try:
+            for name in _PRELOADED:
+                importlib.import_module(f"tasks.{name}")
+            importlib.import_module("adbc_driver_sqlite")
+            importlib.import_module("sqlalchemy.dialects.sqlite")
+            importlib.import_module("numpy.ma")
+            gc.freeze()  # What the collector never looks at stays shared between processes.
+        finally:
+            gc.enable()
+
+
+_shown_at: set[str] = set()
+"""The scheduler whose pages this run completes at its end, once it is known."""
+
+
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+@FreshTask.event_handler(luigi.Event.DEPENDENCY_MISSING)
+def complete_scheduler_pages(task: FreshTask, dependency: FreshTask | None = None) -> None:
+    """Have the central scheduler's pages show the whole graph when the run ends, however it ends.
+
+    The first call while the graph is scheduled is for the task that was asked for.
+    """
+    if not _shown_at:
+        url = scheduler_url()
+        _shown_at.add(url or "none")
+        if url is not None:
+            pages = SchedulerPages(url, task)
+            pages.warn_of_disabled()
+            atexit.register(pages.complete)
+
+
+@AllReports.event_handler(luigi.Event.SUCCESS)
+@AllReports.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def show_results(task: AllReports) -> None:
+    """Show what there is at the end of a run, also if nothing had to be done."""
+    if not outcome.note(results=True):
+        from tasks.run.console import print_results
+
+        print_results(settings())

@@ -1,0 +1,1 @@
+"""From CSV text to numbers, states and times."""

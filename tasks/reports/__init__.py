@@ -1,0 +1,1 @@
+"""What people read: summaries, quality, profiles, schema changes, the page."""

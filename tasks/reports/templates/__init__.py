@@ -1,0 +1,101 @@
+"""The texts of the reports, and the pages that are made of them."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import re
+from importlib.resources import files
+
+import jinja2
+from markupsafe import Markup
+
+from tasks.core.text import count_of, visible_lines
+
+_MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|])")
+
+
+def render(template: str, **values: object) -> str:
+    """Fill in a Markdown template of this folder; an unknown name in it is an error."""
+    # Markdown: nothing is escaped unasked, data passes through the filter `text`.
+    environment = _environment(autoescape=False)
+    environment.filters["text"] = markdown_text
+    environment.filters["fenced"] = fenced
+    return environment.get_template(template).render(**values)
+
+
+def render_page(template: str, **values: object) -> str:
+    """Fill in an HTML template of this folder: everything is escaped, unless it is Markup.
+
+    The page holds its style and its script, and may load nothing: a browser runs that very script
+    and no other.
+    """
+    script = _text("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment(autoescape=True)
+        .get_template(template)
+        .render(
+            style=Markup(_text("page.css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+            f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            **values,
+        )
+    )
+
+
+def render_markdown_page(title: str, markdown: str) -> str:
+    """A Markdown report as an HTML page. HTML in it is shown as text."""
+    from markdown_it import MarkdownIt
+
+    converted = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    # Wide tables and commands are scrolled by themselves, also with the keyboard.
+    for wide in ("table", "pre"):
+        converted = converted.replace(
+            f"<{wide}>",
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{wide}"><{wide}>',
+        ).replace(f"</{wide}>", f"</{wide}></div>")
+    return render_page("article.html.j2", title=title, content=Markup(converted))  # noqa: S704
+
+
+@functools.cache
+def _environment(*, autoescape: bool) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tasks.reports"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["of"] = count_of
+    return environment
+
+
+def _text(name: str) -> str:
+    return files("tasks.reports.templates").joinpath(name).read_text(encoding="utf-8")
+
+
+def markdown_text(value: object) -> str:
+    r"""A value from the data as one line of plain Markdown text.
+
+    >>> print(markdown_text("a|b <i>"))
+    a\|b \<i\>
+    """
+    return _MARKDOWN.sub(r"\\\1", visible_lines(" ".join(str(value).split())))
+
+
+def fenced(text: str) -> str:
+    """Lines as a block of code in Markdown, which no text in it can end.
+
+    >>> print(fenced("decimal = ,"))
+    ```
+    decimal = ,
+    ```
+    """
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"

@@ -1,0 +1,1 @@
+"""A run: its settings, progress, log and end."""

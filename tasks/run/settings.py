@@ -1,0 +1,184 @@
+"""The configuration: section [pipeline] and a section for each source, from luigi.cfg.
+
+The environment wins over the file: PIPELINE_DATA_DIR, PIPELINE_WAREHOUSE_URL and so on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import multiprocessing
+import os
+from configparser import Error as ConfigParserError
+from dataclasses import dataclass
+from pathlib import Path
+
+from luigi.configuration import get_config
+
+from config.sources import SOURCES
+from tasks.core.errors import PipelineError
+from tasks.core.memo import once_settled
+
+DEFAULTS_SECTION = "source defaults"
+"""Settings of all sources."""
+
+
+LOGGING = Path(__file__).parent.parent.parent / "config" / "logging.cfg"
+
+# Asked so that nothing is decided by asking; the first of all methods is the default one.
+_START_METHOD = (
+    multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+)
+_WORKERS = min(2, os.cpu_count() or 1) if _START_METHOD == "fork" else 1
+"""Tasks at the same time. Where processes cannot be forked, each would load everything anew."""
+
+_DEFAULTS = {
+    ("core", "logging_conf_file"): str(LOGGING),
+    ("core", "workers"): str(_WORKERS),
+    ("worker", "check_unfulfilled_deps"): "false",
+    ("worker", "task_process_context"): "tasks.run.terminal.RunningTask",
+    ("retcode", "already_running"): "10",
+    ("retcode", "missing_data"): "20",
+    ("retcode", "not_run"): "25",
+    ("retcode", "task_failed"): "30",
+    ("retcode", "scheduling_error"): "35",
+    ("retcode", "unhandled_exception"): "40",
+}
+
+
+def supply_defaults() -> None:
+    """Set what Luigi itself would leave unsafe: without it, a run that fails exits 0."""
+    config = get_config()
+    for (section, option), value in _DEFAULTS.items():
+        if not config.has_option(section, option):
+            config.set(section, option, value.replace("%", "%%"))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are, and how strict to be.
+
+    Attributes:
+        data_dir: Folder of the CSV files.
+        staging_dir: Folder of Parquet files, quarantine, audits and receipts.
+        reports_dir: Folder of the reports.
+        logs_dir: Folder of the log files.
+        warehouse_url: SQLAlchemy URL of the warehouse.
+        source_timezone: For all sources, as written; `source_settings` reads it.
+        max_rejected: Likewise.
+        reports_url: Address of the reports, to which the scheduler's pages link; "" if none.
+        csv_bom: Whether the reports' CSV files begin with a byte order mark; None: those that hold
+            a character beyond ASCII.
+    """
+
+    data_dir: Path = Path("take_home_data")
+    staging_dir: Path = Path("staging")
+    reports_dir: Path = Path("reports")
+    logs_dir: Path = Path("logs")
+    warehouse_url: str = "sqlite:///data_warehouse.db"
+    source_timezone: str = "UTC"
+    max_rejected: str = "0.01"
+    reports_url: str = ""
+    csv_bom: bool | None = None
+
+
+def settings() -> Settings:
+    """The settings in force: environment, else luigi.cfg, else the default.
+
+    Raises:
+        PipelineError: A line is unknown or has a value that cannot be used.
+    """
+    return once_settled("settings", _settings)
+
+
+def _settings() -> Settings:
+    _refuse_misspelt_sections()
+    names = [field.name for field in dataclasses.fields(Settings)]
+    given = section_of("pipeline")
+    refuse_unknown("pipeline", given, names)
+    for name in names:
+        variable = f"PIPELINE_{name.upper()}"
+        if os.environ.get(variable):
+            given[name] = os.environ[variable]
+    defaults = Settings()
+    return Settings(
+        data_dir=Path(given.get("data_dir", defaults.data_dir)),
+        staging_dir=Path(given.get("staging_dir", defaults.staging_dir)),
+        reports_dir=Path(given.get("reports_dir", defaults.reports_dir)),
+        logs_dir=logs_dir(),
+        warehouse_url=given.get("warehouse_url", defaults.warehouse_url),
+        source_timezone=given.get("source_timezone", defaults.source_timezone),
+        max_rejected=given.get("max_rejected", defaults.max_rejected),
+        reports_url=_web_address(given.get("reports_url", defaults.reports_url)),
+        csv_bom=_bom(given.get("csv_bom", "auto")),
+    )
+
+
+def logs_dir() -> Path:
+    """The folder of the log files, also where the other settings cannot be used."""
+    told = get_config().get("pipeline", "logs_dir", "", raw=True)
+    given = os.environ.get("PIPELINE_LOGS_DIR") or told
+    return Path(given) if given else Settings.logs_dir
+
+
+def section_of(name: str) -> dict[str, str]:
+    """The options of a section as they are written; none if it does not exist."""
+    config = get_config()
+    if not config.has_section(name):
+        return {}
+    try:
+        # Raw: a time format is full of percent signs.
+        return {option: config.get(name, option, raw=True) for option in config.options(name)}
+    except ConfigParserError as error:
+        raise PipelineError(f"luigi.cfg: section [{name}] cannot be read: {error}") from error
+
+
+def _refuse_misspelt_sections() -> None:
+    for section in get_config().sections():
+        meant = _section_meant(section)
+        if meant not in (None, section):
+            raise PipelineError(
+                f"luigi.cfg: section [{section}] means nothing.",
+                remedy=f"The section of a source is named after it: [{meant}]."
+                if meant in SOURCES
+                else f"Settings of all sources are in a section [{meant}].",
+            )
+
+
+@functools.cache
+def _section_meant(section: str) -> str | None:
+    """The section of sources whose name a section's is, or is close to."""
+    names = {name.upper(): name for name in (*SOURCES, DEFAULTS_SECTION)}
+    found = difflib.get_close_matches(section.upper(), names, n=1, cutoff=0.8)
+    return names[found[0]] if found else None
+
+
+def refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> None:
+    """Raise PipelineError if a section has an option that means nothing."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise PipelineError(
+            f"luigi.cfg: section [{section}] has lines that mean nothing:",
+            [f"{option} = {given[option]}" for option in unknown],
+            f"Known there: {', '.join(known)}.",
+        )
+
+
+def _web_address(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise PipelineError(
+            f"luigi.cfg: section [pipeline]: reports_url = {text} is no address of a web server.",
+            remedy="Give one such as http://127.0.0.1:8083, or none.",
+        )
+    return text.rstrip("/")
+
+
+def _bom(text: str) -> bool | None:
+    choices = {"auto": None, "true": True, "false": False}
+    if text.lower() not in choices:
+        raise PipelineError(
+            f"luigi.cfg: section [pipeline]: csv_bom = {text} cannot be used.",
+            remedy=f"Give one of {', '.join(choices)}.",
+        )
+    return choices[text.lower()]

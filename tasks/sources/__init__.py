@@ -1,0 +1,1 @@
+"""The source files: where they are, their dialects, headers and records."""

@@ -1,0 +1,1 @@
+"""A source file as Parquet, with its audit and quarantine."""

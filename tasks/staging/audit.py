@@ -1,0 +1,190 @@
+"""What became of the rows of a source, and how its files were read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+
+from tasks.parsing.numbers import widest_type
+
+MOST_WORDS = 20
+_MOST_WARNINGS = 20
+
+
+@dataclass
+class Audit:
+    """What became of a source file's rows. Every row is staged or quarantined.
+
+    Attributes:
+        source: The source's name.
+        file: The file's name.
+        header: The columns' names in it.
+        recognised: Declared column -> the header that was taken for it; several if they are
+            joined, with commas between.
+        absent: Declared columns that the file does not have; they are null.
+        notes: How the file is written, as far as no setting says so.
+        warnings: What was guessed, lost or read in a way that may be wrong.
+        observed_types: Header -> what the first rows look like (integer, text, ...).
+        rows: Rows of the file.
+        staged: Rows staged.
+        quarantined: Kind of reason -> rows.
+        emptied: Kind of reason -> cells that are null in a staged row since they were invalid.
+        repeated_keys: Primary keys of the quarantined rows that repeat one, by whether the row
+            is the same as the first ("same") or has other values ("different").
+        nulls: Declared column -> staged rows without it.
+        values: Rows with something in the value column.
+        words: Sentinel in place of a value -> rows; the most frequent.
+        word_rows: Rows with a sentinel.
+        max_sentinels: Share of the values up to which sentinels are accepted.
+        states: Word that was read as a state -> the state, and rows.
+        times: Kind of odd time -> rows.
+    """
+
+    source: str
+    file: str
+    header: list[str]
+    recognised: dict[str, str]
+    absent: list[str]
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    observed_types: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    staged: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
+    emptied: dict[str, int] = field(default_factory=dict)
+    repeated_keys: dict[str, int] = field(default_factory=dict)
+    nulls: dict[str, int] = field(default_factory=dict)
+    values: int = 0
+    words: dict[str, int] = field(default_factory=dict)
+    word_rows: int = 0
+    max_sentinels: float = 0.05
+    states: dict[str, tuple[float, int]] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rejected(self) -> int:
+        """Rows quarantined."""
+        return sum(self.quarantined.values())
+
+    @property
+    def cells_emptied(self) -> int:
+        """Cells emptied."""
+        return sum(self.emptied.values())
+
+    @property
+    def rejected_or_emptied(self) -> int:
+        """Rows quarantined and cells emptied, which count alike."""
+        return self.rejected + self.cells_emptied
+
+    @property
+    def has_many_sentinels(self) -> bool:
+        """Whether there are more sentinels among the values than accepted."""
+        return self.word_rows > Fraction(str(self.max_sentinels)) * self.values
+
+    def headers_of(self, column: str) -> list[str]:
+        """The headers that a recognised column was taken from: one, or those that are joined.
+
+        >>> Audit("B", "B.csv", ["Date", "Time"], {"recorded_at": "Date, Time"}, []).headers_of(
+        ...     "recorded_at"
+        ... )
+        ['Date', 'Time']
+        """
+        header = self.recognised[column]
+        return [header] if header in self.header else header.split(", ")
+
+    @property
+    def carried(self) -> list[str]:
+        """The headers of the columns that are passed through as text."""
+        taken = {header for column in self.recognised for header in self.headers_of(column)}
+        return [header for header in self.header if header not in taken]
+
+    def to_json(self) -> str:
+        """The audit as text."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Audit:
+        """The audit in a text that `to_json` made."""
+        content = json.loads(text)
+        content["states"] = {word: tuple(state) for word, state in content["states"].items()}
+        return Audit(**content)
+
+
+def merge_audits(audits: Sequence[Audit], file: str) -> Audit:
+    """The audit of a source that came in partitions.
+
+    Args:
+        audits: Of its partitions, at least one.
+        file: What the partitions are called together.
+    """
+    if len(audits) == 1:
+        return audits[0]
+    headers = dict.fromkeys(column for audit in audits for column in audit.header)
+    summed: dict[str, Counter[str]] = {
+        name: Counter()
+        for name in ("quarantined", "emptied", "repeated_keys", "nulls", "words", "times")
+    }
+    states: dict[str, tuple[float, int]] = {}
+    for audit in audits:
+        for name, counter in summed.items():
+            counter.update(getattr(audit, name))
+        for word, (value, rows) in audit.states.items():
+            states[word] = (value, states.get(word, (value, 0))[1] + rows)
+    return Audit(
+        source=audits[0].source,
+        file=file,
+        header=list(headers),
+        recognised={name: header for audit in audits for name, header in audit.recognised.items()},
+        absent=[name for name in audits[0].absent if all(name in a.absent for a in audits)],
+        notes=_together((audit.notes for audit in audits), len(audits)),
+        warnings=_together((audit.warnings for audit in audits), len(audits)),
+        observed_types={
+            column: widest_type(
+                audit.observed_types[column] for audit in audits if column in audit.observed_types
+            )
+            for column in headers
+            if any(column in audit.observed_types for audit in audits)
+        },
+        rows=sum(audit.rows for audit in audits),
+        staged=sum(audit.staged for audit in audits),
+        quarantined=dict(sorted(summed["quarantined"].items())),
+        emptied=dict(sorted(summed["emptied"].items())),
+        repeated_keys=dict(summed["repeated_keys"]),
+        nulls=dict(summed["nulls"]),
+        values=sum(audit.values for audit in audits),
+        words=most_frequent(summed["words"]),
+        word_rows=sum(audit.word_rows for audit in audits),
+        max_sentinels=audits[0].max_sentinels,
+        states=states,
+        times=dict(summed["times"]),
+    )
+
+
+def most_frequent(words: Counter[str]) -> dict[str, int]:
+    """The words that occur most, with their counts."""
+    return dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:MOST_WORDS])
+
+
+def _together(of_files: Iterable[Sequence[str]], files: int) -> list[str]:
+    """Lines of several files, each once, with the number of files that it is of."""
+    counts = Counter(line for lines in of_files for line in lines)
+    found = [
+        line if count == files else _with_files(line, f" (in {count:,} of {files:,} files)")
+        for line, count in counts.items()
+    ]
+    more = len(found) - _MOST_WARNINGS
+    return found if more <= 0 else [*found[:_MOST_WARNINGS], f"and {more:,} more like these"]
+
+
+def _with_files(text: str, files: str) -> str:
+    r"""A text that says in how many files it is so: not behind lines that are meant to be pasted.
+
+    >>> _with_files("paste:\n[LOG_RCD_B]\ndecimal = ,", " (in 1 of 2 files)")
+    'paste (in 1 of 2 files):\n[LOG_RCD_B]\ndecimal = ,'
+    """
+    first, end, lines = text.partition("\n")
+    colon = ":" if end and first.endswith(":") else ""
+    return f"{first.removesuffix(colon)}{files}{colon}{end}{lines}"

@@ -1,0 +1,1 @@
+"""`make ui`: the central scheduler with the reports."""

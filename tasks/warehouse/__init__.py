@@ -1,0 +1,1 @@
+"""The warehouse: its tables, loads and reconciliation."""
