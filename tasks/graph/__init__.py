@@ -1,27 +1,30 @@
-"""The task graph: what requires what. The work itself is in the modules that `build` calls.
+"""The task graph: what requires what. Each stage has a module; the work is in the rooms it calls.
 
-    take_home_data/*.csv
-        CheckSources                 every file is there and has its columns
-          CsvToParquet (7)           staging/NAME.parquet, audit, quarantine
-            AllStaged                nothing is loaded before
-              LoadDimension (4)      dim_... in the warehouse
-            LogInstanceChains        staging/log_instance_chains.parquet
-              EnrichedLogs           staging/enriched_logs/*.parquet
-            SourceRelations          staging/audit/relations.json
-            SourceProfiles           staging/profiles/
-            LogActivity              staging/activity/
-              LogMeasures            staging/measures/
-                ProfileReport        reports/profile.json, profile.csv
-                ActivityReport       reports/gaps.csv, records_over_time.csv, unit_days.csv
-              LoadFactLogs           fact_logs in the warehouse
-                CheckWarehouse       reports/reconciliation.csv
-                  SummaryReport (3)  reports/summary_by_....csv
-                  DataQualityReport  reports/data_quality.md
-                  SchemaChangeReport reports/schema_change.md
-                    AllReports
+task               requires                                    makes
+CheckSources                                                   (nothing else is touched before)
+CsvToParquet (7)   CheckSources                                staging/NAME.parquet and more
+AllStaged          CsvToParquet                                (nothing is loaded before)
+LogInstanceChains  CsvToParquet                                staging/log_instance_chains.parquet
+EnrichedLogs       CsvToParquet LogInstanceChains              staging/enriched_logs/
+LoadDimension (4)  AllStaged LoadDimension LogInstanceChains   dim_...
+LoadFactLogs       EnrichedLogs LoadDimension                  fact_logs
+CheckWarehouse     LoadFactLogs                                reports/reconciliation.csv
+LogActivity        CsvToParquet                                staging/activity/
+SourceProfiles     CsvToParquet                                staging/profiles/
+LogMeasures        LogActivity SourceProfiles                  staging/measures/
+SourceRelations    CsvToParquet                                staging/audit/relations.json
+SummaryReport (3)  CheckWarehouse                              reports/summary_by_....csv
+ActivityReport     LogInstanceChains LogMeasures               reports/gaps.csv, ...
+ProfileReport      LogMeasures SourceProfiles                  reports/profile.csv, ...
+DataQualityReport  CheckWarehouse SourceRelations              reports/data_quality.md, ...
+SchemaChangeReport CheckWarehouse                              reports/schema_change.md, ...
+ReportPage         each report                                 reports/index.html, run.json
+AllReports         ReportPage                                  (everything)
 
-Modules that load pyarrow, pandas or SQLAlchemy are imported where they are used: a run in which
-nothing has to be done needs none of them.
+SampleData makes up source files; no other task requires it.
+
+Modules that load pyarrow, pandas or SQLAlchemy are imported where they are used: a run with nothing
+to do needs none of them.
 """
 
 from tasks.graph import events  # noqa: F401  # Registers the handlers.
