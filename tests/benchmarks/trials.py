@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from config.warehouse import FACT_LOGS
 from tasks.enrichment.star import facts
 from tasks.staging import stage as staging
-from tests.benchmarks.bench import LOGS, ROOT, Project, make_project
+from tests.benchmarks.projects import LOGS, ROOT, Project, make_project
 
 TIMED = """
 import luigi, luigi.cmdline
