@@ -20,55 +20,57 @@ from tasks.sources.files import find_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status: 0 done, 1 not so, 2 refused."""
-    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("status", help="tell of each task whether it is fresh, and why not")
-    forget = commands.add_parser(
-        "forget", help="make tasks run again; removes receipts, never data"
-    )
-    forget.add_argument("task", nargs="?", help="such as CsvToParquet:POINT or LoadFactLogs")
-    forget.add_argument("--downstream", action="store_true", help="and all that depends on it")
-    forget.add_argument("--all", action="store_true", help="every task")
-    listed = commands.add_parser(
-        "sources", help="list the source files; exit status 1 if there is none"
-    )
-    listed.add_argument("--check", type=Path, metavar="FILE", help="show how a file would be read")
-    listed.add_argument("--source", metavar="NAME", help="the source that it holds")
-    ui = commands.add_parser(
-        "ui", help="run everything in the central scheduler and keep its pages up until Ctrl-C"
-    )
-    ui.add_argument("--port", type=_port, default=8082, help="of the scheduler's pages")
-    ui.add_argument("--reports-port", type=_port, default=8083, help="of the reports")
-    ui.add_argument("--workers", type=int, help="tasks at the same time")
-    ui.add_argument("--no-run", action="store_true", help="only show what there is")
-    commands.add_parser("where", help="tell where the reports and the warehouse are")
-    options = parser.parse_args(arguments)
+    """Run a command and return the exit status: 0 done, 1 not so, 2 rejected."""
+    options = _parser().parse_args(arguments)
     try:
         match options.command:
             case "status":
                 return status()
             case "forget":
-                if (options.task is None) != options.all:
-                    parser.error("forget: name one task, or give --all")
                 return forget_tasks(options.task, downstream=options.downstream)
+            case "sources" if options.check is None:
+                return sources()
+            case "sources":
+                return check(options.check, options.source)
             case "ui":
-                from tasks.ui.server import show_ui
+                from tasks.ui.command import show_ui
 
-                return show_ui(
-                    options.port, options.reports_port, options.workers, run=not options.no_run
-                )
-            case "where":
+                return show_ui(options.port, options.workers, run=not options.no_run)
+            case _:
                 print_lines(show_places(settings()))
                 return 0
-            case _:
-                return sources() if options.check is None else check(options.check, options.source)
     except PipelineError as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
         print(f"{error}\n{advice(error)}".rstrip(), file=sys.stderr)
         return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("status", help="show for each task whether it is fresh, and why not")
+    forget = commands.add_parser(
+        "forget", help="make tasks run again; removes receipts, never data"
+    )
+    which = forget.add_mutually_exclusive_group(required=True)
+    which.add_argument("task", nargs="?", help="such as CsvToParquet:POINT or LoadFactLogs")
+    which.add_argument("--all", action="store_true", help="every task")
+    forget.add_argument("--downstream", action="store_true", help="and all that depends on it")
+    listed = commands.add_parser(
+        "sources", help="list the source files; exit status 1 if there is none"
+    )
+    listed.add_argument("--check", type=Path, metavar="FILE", help="show how a file would be read")
+    listed.add_argument("--source", metavar="NAME", help="the source of that file")
+    ui = commands.add_parser(
+        "ui", help="run everything in the central scheduler and keep its pages up until Ctrl-C"
+    )
+    ui.add_argument("--port", type=_port, default=8082, help="of the pages and the reports")
+    ui.add_argument("--workers", type=int, help="tasks at the same time")
+    ui.add_argument("--no-run", action="store_true", help="only show the pages")
+    commands.add_parser("where", help="show where the reports and the warehouse are")
+    return parser
 
 
 def _port(text: str) -> int:

@@ -1,13 +1,13 @@
 """Made-up source files with the traits of real ones, the same for the same seed.
 
-Traits: blank, padded and repeated names; a key 0; exports capped at a million rows, hence
-orphans; words where a value should be; gaps; a few rows that cannot be read. Temperatures
-follow the day, digital points switch. Keys of files that are there already are taken up.
+Traits: blank, padded and repeated names; a key 0; exports cut at a million rows, so that parents
+are missing; sentinels in place of values; gaps; a few rows that cannot be read. Temperatures
+follow the day, digital points switch. The files refer to the keys of files that exist already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.sources import SOURCES
-from tasks.run.progress import UNTOLD, Progress
 from tasks.sources.files import source_path
 from tasks.sources.inspection import inspect_file
 from tasks.staging.batch import read_batch
@@ -31,52 +30,32 @@ ROWS: Mapping[str, int] = {
 }
 """Rows at scale 1."""
 
-HEADERS: Mapping[str, tuple[str, ...]] = {
-    "APP_TYPE": ("app_type_id", "name"),
-    "APP_TYPE_REF": ("app_type_ref_id", "app_type_id", "unit_id"),
-    "LOG_INSTANCE": ("point_log_inst_id", "point_id", "eng_unit_id", "log_interval"),
-    "APP_INSTANCE": ("app_instance_id", "app_type_ref_id", "app_instance_name"),
-    "POINT": (
-        "point_id",
-        "app_instance_id",
-        "point_name",
-        "point_type",
-        "point_description",
-        "io_address",
-        "eng_unit_id",
-        "low_limit",
-        "high_limit",
-        "default_value",
-        "is_writable",
-        "is_alarmed",
-        "alarm_priority",
-        "display_order",
-        "created_on",
-    ),
-    "LOG_RCD_B": ("log_rcd_id", "point_log_inst_id", "log_time", "log_value", "status"),
-    "LOG_RCD_F": ("log_rcd_id", "point_log_inst_id", "log_time", "log_value", "status"),
+HEADERS: Mapping[str, str] = {
+    "APP_TYPE": "app_type_id,name",
+    "APP_TYPE_REF": "app_type_ref_id,app_type_id,unit_id",
+    "LOG_INSTANCE": "point_log_inst_id,point_id,eng_unit_id,log_interval",
+    "APP_INSTANCE": "app_instance_id,app_type_ref_id,app_instance_name",
+    "POINT": "point_id,app_instance_id,point_name,point_type,point_description,io_address,"
+    "eng_unit_id,low_limit,high_limit,default_value,is_writable,is_alarmed,alarm_priority,"
+    "display_order,created_on",
+    "LOG_RCD_B": "log_rcd_id,point_log_inst_id,log_time,log_value,status",
+    "LOG_RCD_F": "log_rcd_id,point_log_inst_id,log_time,log_value,status",
 }
 
 _START = np.datetime64("2024-06-01T00:00:00", "s")
 _DAY_SECONDS = 86_400
 _EQUIPMENT = (
-    "Walk-in Cooler",
-    "Walk-in Freezer",
-    "Dairy Case",
-    "Frozen Food Case",
-    "Produce Case",
-    "Suction Group",
-    "Condenser Fan",
-    "Air Handler",
-    "Rooftop Unit",
-    "Dehumidifier",
-    "Anti-Sweat Heater",
-    "Lighting Schedule",
-    "Leak Detector",
-    "Heat Reclaim",
-)
+    "Walk-in Cooler,Walk-in Freezer,Dairy Case,Frozen Food Case,Produce Case,Suction Group,"
+    "Condenser Fan,Air Handler,Rooftop Unit,Dehumidifier,Anti-Sweat Heater,Lighting Schedule,"
+    "Leak Detector,Heat Reclaim"
+).split(",")
 _SUFFIXES = ("", " A", " B", " Standard", " Override", " Two Stage", " Digital", " Backup")
-_WORDS = ("NO DATA", "POINT FAIL", "ERROR")
+_SENTINELS = ("NO DATA", "POINT FAIL", "ERROR")
+
+
+def row_count(name: str, scale: float) -> int:
+    """How many rows the file of a source has at a scale; 1 gives ROWS."""
+    return max(1, round(ROWS[name] * scale))
 
 
 def write_sample(
@@ -85,25 +64,28 @@ def write_sample(
     scale: float = 1.0,
     seed: int = 1,
     *,
-    progress: Progress = UNTOLD,
+    advance: Callable[[int, int], object] | None = None,
 ) -> dict[Path, int]:
-    """Write the named source files and return how many rows each has.
+    """Write the files of the named sources and return how many rows each has.
 
     Args:
-        data_dir: Folder of the source files, whose other files are taken up.
-        names: Sources to make up.
+        data_dir: Folder of the source files; those of other sources are read for their keys.
+        names: Sources without a file.
         scale: 1 gives the row counts of ROWS.
         seed: Of the random numbers.
-        progress: Told the rows, file by file.
+        advance: Called after each file with its rows, twice: the progress, and the rows.
+
+    Raises:
+        FileExistsError: A file appeared meanwhile. It is left as it is.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     sample = _Sample(data_dir, set(names), scale, seed)
     made = {}
-    progress.begin("writing", sum(sample.row_count(name) for name in sample.names))
     for name in ROWS:  # Parents first.
         if name in sample.names:
-            made[data_dir / f"{name}.csv"] = sample.write(name)
-            progress.advance(sample.row_count(name), sample.row_count(name))
+            rows = made[data_dir / f"{name}.csv"] = sample.write(name)
+            if advance is not None:
+                advance(rows, rows)
     return made
 
 
@@ -116,21 +98,18 @@ class _Sample:
         self.keys: dict[tuple[str, str], np.ndarray] = {}
         self.random = np.random.default_rng(seed)
 
-    def row_count(self, name: str) -> int:
-        return max(1, round(ROWS[name] * self.scale))
-
     def write(self, name: str) -> int:
         # Each file has random numbers of its own, so that it does not depend on the others made.
         self.random = np.random.default_rng([self.seed, list(ROWS).index(name)])
-        rows = self.row_count(name)
+        rows = row_count(name, self.scale)
         columns = getattr(self, f"_{name.lower()}")(rows)
-        lines = _lines(columns)
-        self._spoil(name, lines, columns)
+        lines: list[str] = pc.binary_join_element_wise(*columns, ",").to_pylist()
+        if name in ("APP_INSTANCE", "POINT", "LOG_RCD_B", "LOG_RCD_F"):
+            self._spoil(name, lines, columns)
         target = self.data_dir / f"{name}.csv"
         temporary = target.with_name(f".{target.name}.tmp")
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(",".join(HEADERS[name]) + "\n")
-            stream.write("\n".join(lines) + "\n")
+            stream.writelines(f"{line}\n" for line in [HEADERS[name], *lines])
         if target.exists():
             temporary.unlink()
             raise FileExistsError(f"{target} appeared meanwhile; it was left as it is")
@@ -138,15 +117,13 @@ class _Sample:
         return rows
 
     def known(self, name: str, column: str) -> np.ndarray:
-        """The keys in a source file, made up or found."""
+        """The keys in a source file, made up or not."""
         if (name, column) not in self.keys:
             self.keys[name, column] = _read_keys(source_path(name, self.data_dir), name, column)
         return self.keys[name, column]
 
     def _spoil(self, name: str, lines: list[str], columns: Sequence[pa.Array]) -> None:
         """Replace a few rows, one in 20,000, by ones that cannot be read."""
-        if name not in ("APP_INSTANCE", "POINT", "LOG_RCD_B", "LOG_RCD_F"):
-            return
         bad = self.random.choice(len(lines), size=len(lines) // 20_000, replace=False)
         for turn, row in enumerate(bad.tolist()):
             fields = [column[row].as_py() for column in columns]
@@ -179,67 +156,53 @@ class _Sample:
         return [_text(np.arange(1, rows + 1)), pa.array(texts)]
 
     def _app_type_ref(self, rows: int) -> list[pa.Array]:
-        types = self.known("APP_TYPE", "app_type_id")
+        known = self.known("APP_TYPE", "app_type_id")
         ids = 417_000 + np.arange(rows) * 3
         ids[0] = 0
-        return [
-            _text(ids),
-            _text(self.random.choice(types, size=rows, replace=len(types) < rows)),
-            _text(np.resize(self.random.permutation(np.arange(1, 101)), rows)),
-        ]
+        types = self.random.choice(known, rows, replace=len(known) < rows)
+        units = np.resize(self.random.permutation(np.arange(1, 101)), rows)
+        return [_text(ids), _text(types), _text(units)]
 
     def _log_instance(self, rows: int) -> list[pa.Array]:
-        if "POINT" in self.names:
-            points = self.random.choice(self._point_range(), size=rows, replace=False)
-        else:
-            known = self.known("POINT", "point_id")
-            points = self.random.choice(known, size=rows, replace=len(known) < rows)
-        return [
-            _text(1_000_001 + np.arange(rows)),
-            _text(points),
-            _text(
-                self.random.choice([2, 74, 94, 26, 14], size=rows, p=[0.8, 0.17, 0.01, 0.01, 0.01])
-            ),
-            _text(self.random.choice([180, 60, 5400], size=rows, p=[0.91, 0.08, 0.01])),
-        ]
+        made = "POINT" in self.names
+        known = self._point_range() if made else self.known("POINT", "point_id")
+        points = self.random.choice(known, rows, replace=not made and len(known) < rows)
+        units = self.random.choice([2, 74, 94, 26, 14], rows, p=[0.8, 0.17, 0.01, 0.01, 0.01])
+        intervals = self.random.choice([180, 60, 5400], rows, p=[0.91, 0.08, 0.01])
+        return [_text(1_000_001 + np.arange(rows)), _text(points), _text(units), _text(intervals)]
 
     def _app_instance(self, rows: int) -> list[pa.Array]:
-        refs = self.known("APP_TYPE_REF", "app_type_ref_id")
-        picked = self.random.choice(refs, size=rows)
-        orphans = self.random.random(rows) < 0.01
+        refs = self._parents("APP_TYPE_REF", "app_type_ref_id", rows, orphans=0.01)
         # As if the export had been cut: every tenth instance is not in it.
-        ids = np.arange(rows) + np.arange(rows) // 9
-        return [
-            _text(ids),
-            _text(np.where(orphans, refs.max() + 1 + picked, picked)),
-            _join("Application ", _text(ids)),
-        ]
+        ids = _text(np.arange(rows) + np.arange(rows) // 9)
+        return [ids, _text(refs), _join("Application ", ids)]
+
+    def _parents(self, name: str, key: str, rows: int, *, orphans: float) -> np.ndarray:
+        """Keys of a source, one for each row; a share of them does not exist."""
+        known = self.known(name, key)
+        picked = self.random.choice(known, size=rows)
+        return np.where(self.random.random(rows) < orphans, known.max() + 1 + picked, picked)
 
     def _point_range(self) -> np.ndarray:
         return np.arange(1, max(2, round(ROWS["POINT"] * self.scale)) * 11 // 10 + 2)
 
     def _point(self, rows: int) -> list[pa.Array]:
         logged = np.unique(self.known("LOG_INSTANCE", "point_id"))
-        # A few logged points fall to the cap of the export; the others are all in it.
+        others = np.setdiff1d(self._point_range(), logged)
+        # The cut of the export removes a few logged points.
         logged = logged[self.random.random(len(logged)) >= 0.02][:rows]
-        others = np.setdiff1d(self._point_range(), self.known("LOG_INSTANCE", "point_id"))
         others = self.random.permutation(others)[: rows - len(logged)]
         ids = np.sort(np.concatenate([logged, others]))
-        more = np.arange(rows - len(ids)) + ids.max(initial=0) + 1
-        ids = np.concatenate([ids, more])
-        instances = self.known("APP_INSTANCE", "app_instance_id")
-        picked = self.random.choice(instances, size=rows)
-        orphans = self.random.random(rows) < 0.02
+        ids = np.append(ids, np.arange(rows - len(ids)) + ids.max(initial=0) + 1)
+        instances = self._parents("APP_INSTANCE", "app_instance_id", rows, orphans=0.02)
         kinds = self.random.integers(0, 4, rows)
-        numbers = _text(ids)
+        notes = ("", "NA", " see plan", '"the ""old"" one"', "-")
         return [
-            numbers,
-            _text(np.where(orphans, instances.max() + 1 + picked, picked)),
+            _text(ids),
+            _text(instances),
             _pick(kinds, ('"Supply Air, Temp"', "Case Temp", "Fan Run", "Defrost")),
             _pick(kinds, ("AI", "AI", "DI", "DO")),
-            _pick(
-                self.random.integers(0, 5, rows), ("", "NA", " see plan", '"the ""old"" one"', "-")
-            ),
+            _pick(self.random.integers(0, 5, rows), notes),
             _join("0", _text(ids % 256), ".00", _text(ids % 16)),
             _pick(kinds, ("2", "2", "74", "74")),
             _pick(kinds, ("-40.0", "-30.0", "0", "0")),
@@ -258,7 +221,7 @@ class _Sample:
         # Each point switches with a rhythm of its own, of half an hour to some hours.
         rhythm = 1800 + (instances % 13) * 900
         states = (seconds // rhythm + instances) % 2
-        values = _with_words(_pick(states, ("0", "1")), self.random)
+        values = _with_sentinels(_pick(states, ("0", "1")), self.random)
         return self._records(instances, moments, values)
 
     def _log_rcd_f(self, rows: int) -> list[pa.Array]:
@@ -270,19 +233,17 @@ class _Sample:
         temperatures = level + 1.5 * day + self.random.normal(0, 0.3, rows)
         hundredths = np.round(temperatures * 100).astype(np.int64)
         signs = _pick((hundredths < 0).astype(np.int64), ("", "-"))
-        size = np.abs(hundredths)
-        values = _join(
-            signs, _text(size // 100), ".", pc.utf8_lpad(_text(size % 100), width=2, padding="0")
-        )
-        return self._records(instances, moments, _with_words(values, self.random))
+        whole, cents = np.divmod(np.abs(hundredths), 100)
+        values = _join(signs, _text(whole), ".", pc.utf8_lpad(_text(cents), 2, padding="0"))
+        return self._records(instances, moments, _with_sentinels(values, self.random))
 
     def _schedule(self, rows: int, *, digital: bool) -> tuple[np.ndarray, np.ndarray]:
         """Which log instance records when: at its interval, with gaps, in order of time."""
         logs = np.unique(self.known("LOG_INSTANCE", "point_log_inst_id"))
-        mine = logs[(logs % 9 < 4) == digital]
-        mine = mine if len(mine) else logs
-        turns = np.arange(rows) // len(mine)
-        instances = mine[np.arange(rows) % len(mine)]
+        recording = logs[(logs % 9 < 4) == digital]
+        recording = recording if len(recording) else logs
+        turns, which = np.divmod(np.arange(rows), len(recording))
+        instances = recording[which]
         # One instance in twenty began a day before the others and was off for that day after its
         # hundredth record.
         early = ((instances % 20 == 0) & (turns <= 100)) * _DAY_SECONDS
@@ -316,8 +277,8 @@ def _text(numbers: np.ndarray) -> pa.Array:
     return pa.array(numbers).cast(pa.string())
 
 
-def _join(*parts: pa.Array | str) -> pa.Array:
-    return pc.binary_join_element_wise(*parts, "")
+def _join(*texts: pa.Array | str) -> pa.Array:
+    return pc.binary_join_element_wise(*texts, "")
 
 
 def _pick(choice: np.ndarray, texts: Sequence[str]) -> pa.Array:
@@ -328,12 +289,7 @@ def _moments(moments: np.ndarray) -> pa.Array:
     return pa.array(moments.astype("datetime64[s]")).cast(pa.string())
 
 
-def _with_words(values: pa.Array, random: np.random.Generator) -> pa.Array:
-    """Values, three in a thousand of them replaced by a word."""
-    words = _pick(random.integers(0, len(_WORDS), len(values)), _WORDS)
-    return pc.if_else(pa.array(random.random(len(values)) < 0.003), words, values)
-
-
-def _lines(columns: Sequence[pa.Array]) -> list[str]:
-    lines: list[str] = pc.binary_join_element_wise(*columns, ",").to_pylist()
-    return lines
+def _with_sentinels(values: pa.Array, random: np.random.Generator) -> pa.Array:
+    """Values, three in a thousand of them replaced by a sentinel."""
+    sentinels = _pick(random.integers(0, len(_SENTINELS), len(values)), _SENTINELS)
+    return pc.if_else(pa.array(random.random(len(values)) < 0.003), sentinels, values)

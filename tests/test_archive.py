@@ -1,4 +1,4 @@
-"""What of an archive of source files is unpacked, and every way in which one is rejected."""
+"""Which members of an archive are unpacked, and why one is rejected."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_archive_in_the_folder_or_beside_it_is_unpacked(tmp_path: Path, besid
         "__MACOSX/LOG_RCD_F/._1.csv",
     ],
 )
-def test_what_is_no_source_file_is_left_out(tmp_path: Path, name: str) -> None:
+def test_other_files_are_not_unpacked(tmp_path: Path, name: str) -> None:
     data = tmp_path / "project" / "data"
     archive(data / ARCHIVE, **{name: ""})
     before = contents(tmp_path)
@@ -112,7 +112,7 @@ def test_what_is_no_source_file_is_left_out(tmp_path: Path, name: str) -> None:
         ("LOG_RCD_F/C:1.csv", "LOG_RCD_F/C:1.csv"),
     ],
 )
-def test_nothing_lands_outside_the_folder(tmp_path: Path, name: str, target: str) -> None:
+def test_nothing_is_written_outside_the_folder(tmp_path: Path, name: str, target: str) -> None:
     data = tmp_path / "project" / "data"
     archive(data / ARCHIVE, **{name: "content"})
     packed = contents(tmp_path)
@@ -121,18 +121,18 @@ def test_nothing_lands_outside_the_folder(tmp_path: Path, name: str, target: str
     assert contents(tmp_path) == {**packed, f"project/data/{target}": b"content"}
 
 
-@pytest.mark.parametrize("there", ["APP_TYPE.csv", "app_type.CSV.GZ", "LOG_RCD_F/1.csv"])
-def test_nothing_is_unpacked_beside_a_source_file(tmp_path: Path, there: str) -> None:
+@pytest.mark.parametrize("existing", ["APP_TYPE.csv", "app_type.CSV.GZ", "LOG_RCD_F/1.csv"])
+def test_nothing_is_unpacked_beside_a_source_file(tmp_path: Path, existing: str) -> None:
     archive(tmp_path / ARCHIVE, **{"POINT.csv": "packed", "APP_TYPE.csv": "packed"})
-    (tmp_path / there).parent.mkdir(exist_ok=True)
-    (tmp_path / there).write_text("mine")
+    (tmp_path / existing).parent.mkdir(exist_ok=True)
+    (tmp_path / existing).write_text("mine")
     before = contents(tmp_path)
 
     assert provide_files(SOURCES, tmp_path) == []
     assert contents(tmp_path) == before
 
 
-def test_a_file_where_a_folder_is_needed_stays_and_nothing_appears(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_is_needed_stays_and_nothing_is_unpacked(tmp_path: Path) -> None:
     archive(tmp_path / ARCHIVE, **{"APP_TYPE.csv": "packed", "LOG_RCD_F/1.csv": "packed"})
     (tmp_path / "LOG_RCD_F").write_text("mine")
     before = contents(tmp_path)
@@ -184,7 +184,7 @@ def test_an_archive_that_needs_more_than_is_free_is_rejected(
     assert (tmp_path / "POINT.csv").read_text() == "y" * 4_000
 
 
-def test_an_archive_that_grows_out_of_all_proportion_is_rejected(tmp_path: Path) -> None:
+def test_an_archive_with_a_suspicious_ratio_is_rejected(tmp_path: Path) -> None:
     half = bytes(50 * 2**20)
     path = archive(tmp_path / ARCHIVE, **{"APP_TYPE.csv": half, "POINT.csv": half + b"0"})
     packed = path.stat().st_size
@@ -197,7 +197,7 @@ def test_an_archive_that_grows_out_of_all_proportion_is_rejected(tmp_path: Path)
     assert len(provide_files(SOURCES, tmp_path)) == 2
 
 
-def test_a_large_archive_that_is_packed_as_usual_is_unpacked(tmp_path: Path) -> None:
+def test_a_large_archive_with_a_usual_ratio_is_unpacked(tmp_path: Path) -> None:
     content = os.urandom(2**20) + bytes(100 * 2**20)
     archive(tmp_path / ARCHIVE, **{"POINT.csv": content})
 

@@ -1,4 +1,4 @@
-"""What people see when the system is in the way: full and read-only disks, permissions, names."""
+"""Messages about errors of the system: full and read-only disks, permissions, names."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stored(ran: Project) -> Project:
 
 
 def run_mounted(project: Project, script: str) -> Result:
-    """Run a script whose mounts nobody else sees."""
+    """Run a script in a mount namespace of its own."""
     return project.run("unshare", "-m", "bash", "-c", script, env=URL)
 
 
@@ -71,7 +71,7 @@ def test_a_warehouse_that_is_mounted_read_only_is_named_as_such(
 
 
 @pytest.mark.usefixtures("_mounts")
-def test_a_full_disk_leaves_the_former_warehouse_and_is_named_as_such(stored: Project) -> None:
+def test_a_full_disk_leaves_the_previous_warehouse_and_is_named_as_such(stored: Project) -> None:
     before = types(stored)
     result = run_mounted(
         stored,
@@ -100,7 +100,7 @@ def test_a_first_load_on_a_full_disk_is_named_as_such(stored: Project) -> None:
 
 @pytest.mark.usefixtures("_mounts")
 @pytest.mark.parametrize(
-    ("script", "said", "remedy"),
+    ("script", "message", "remedy"),
     [
         (
             "mount --bind staging staging && mount -o remount,ro,bind staging",
@@ -118,12 +118,12 @@ def test_a_first_load_on_a_full_disk_is_named_as_such(stored: Project) -> None:
     ],
     ids=["read-only staging", "full staging", "full reports", "folder that cannot be made"],
 )
-def test_what_is_in_the_way_of_other_files_is_named_as_such(
-    stored: Project, script: str, said: str, remedy: str
+def test_a_failed_write_of_other_files_is_named_as_such(
+    stored: Project, script: str, message: str, remedy: str
 ) -> None:
     result = run_mounted(stored, f"{script} && {RUN}")
     assert result.status == 30, result.err
-    assert said in result.err
+    assert message in result.err
     assert f"\n{remedy}\n" in result.err
     assert "Traceback" not in result.err
 
@@ -166,7 +166,7 @@ def test_source_files_that_do_not_fit_on_the_disk_are_reported(project: Project)
 
 
 def without_privileges(project: Project, *command: str) -> Result:
-    """Run a command as one for whom permissions count, unlike for root."""
+    """Run a command without root's right to ignore permissions."""
     prefix: tuple[str, ...] = ()
     if os.geteuid() == 0:
         prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
@@ -192,28 +192,28 @@ def test_a_missing_permission_on_the_warehouse_is_named_as_such(
 
 
 @pytest.mark.parametrize(
-    ("place", "status", "said"),
+    ("place", "status", "message"),
     [
         ("take_home_data/POINT.csv", 30, "  POINT.csv cannot be read: permission denied\n"),
         ("take_home_data", 35, "The folder take_home_data cannot be read: permission denied.\n"),
     ],
 )
 def test_a_missing_permission_on_source_files_is_named_as_such(
-    stored: Project, place: str, status: int, said: str
+    stored: Project, place: str, status: int, message: str
 ) -> None:
     path = stored.folder / place
     mode = path.stat().st_mode
     path.chmod(0)
     result = without_privileges(stored, *RUN.split())
     path.chmod(mode)
-    assert (result.status, said in result.err) == (status, True), result.err
+    assert (result.status, message in result.err) == (status, True), result.err
     assert "Traceback" not in result.err
 
 
-def test_a_link_to_a_warehouse_that_is_gone_is_named_as_such(stored: Project) -> None:
+def test_a_dangling_link_to_the_warehouse_is_named_as_such(stored: Project) -> None:
     shutil.rmtree(stored.folder / "store")
     (stored.folder / "store").mkdir()
-    (stored.folder / "store" / "data_warehouse.db").symlink_to("gone/data_warehouse.db")
+    (stored.folder / "store" / "data_warehouse.db").symlink_to("missing/data_warehouse.db")
     result = stored.luigi("AllReports", env=URL)
     assert result.status == 30
     assert (
@@ -243,7 +243,7 @@ def test_a_name_that_is_too_long_is_named(ran: Project) -> None:
     assert ran.facts() == facts
 
 
-def test_for_other_errors_the_words_of_the_system_are_all() -> None:
+def test_other_errors_have_the_message_of_the_system_alone() -> None:
     with pytest.raises(PipelineError) as error, system_errors("POINT"):
         raise OSError(5, "Input/output error", "x.parquet")
     assert str(error.value) == (
@@ -252,7 +252,7 @@ def test_for_other_errors_the_words_of_the_system_are_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "lines"),
+    ("message", "lines"),
     [
         (
             "database is locked",
@@ -272,7 +272,9 @@ def test_for_other_errors_the_words_of_the_system_are_all() -> None:
         ),
     ],
 )
-def test_the_advice_follows_what_sqlite_says(tmp_path: Path, said: str, lines: list[str]) -> None:
-    error = _explained("What.", tmp_path / "x.db", sqlite3.OperationalError(said))
+def test_the_advice_follows_from_the_message_of_sqlite(
+    tmp_path: Path, message: str, lines: list[str]
+) -> None:
+    error = _explained("What.", tmp_path / "x.db", sqlite3.OperationalError(message))
     assert str(error).replace("  ", "").splitlines() == ["What.", *lines]
     assert list(tmp_path.iterdir()) == []

@@ -29,9 +29,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with the real files that there are and sample data for the others, run once."""
+    """A project with the real files, and sample data where there is none, run once."""
     if not REAL.is_dir():
-        pytest.skip("the real files are not here")
+        pytest.skip("the real files are missing")
     project = make_project(tmp_path_factory.mktemp("real") / "project", data=REAL)
     made = project.luigi("SampleData", "--scale", SCALE)
     assert made.status == 0, made.log
@@ -41,7 +41,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def read(project: Project, name: str, key: str | None = None) -> pd.DataFrame:
-    """A source file as pandas reads it, without the rows that cannot be read."""
+    """A source file as pandas reads it, without its invalid rows."""
     frame = pd.read_csv(project.data / f"{name}.csv", dtype=str, keep_default_na=False)
     for column in frame.columns:
         if column.endswith("_id"):
@@ -53,7 +53,7 @@ def read(project: Project, name: str, key: str | None = None) -> pd.DataFrame:
 
 
 def chain(project: Project) -> pd.DataFrame:
-    """The seed's merges: log instances with all they belong to, inner joins."""
+    """The seed's merges: log instances with all that they refer to, by inner joins."""
     logs = read(project, "LOG_INSTANCE", "point_log_inst_id")
     points = read(project, "POINT", "point_id")[["point_id", "app_instance_id"]]
     instances = read(project, "APP_INSTANCE", "app_instance_id")
@@ -68,7 +68,7 @@ def chain(project: Project) -> pd.DataFrame:
 
 
 def known(project: Project, level: str, count: str) -> dict[int, int]:
-    """What a summary counts, the unknown aside."""
+    """What a summary counts, without the unknown member."""
     summary = pd.read_csv(project.reports / f"summary_by_{level}.csv", index_col=level)
     found = summary[count].drop(-1)
     return {int(str(key)): int(number) for key, number in found.items() if number}
@@ -93,7 +93,7 @@ def test_log_count_is_what_the_seeds_merges_count(
     expected = sizes(chain(project), level)
     found = known(project, level, "log_count")
     if level == "app_instance_id":
-        # A log instance reaches its application instance even if the chain breaks behind it.
+        # A log instance has its application instance even if a later lookup fails.
         assert {key: found[key] for key in expected} == expected
         orphans = set(found) - set(expected)
         refs = set(read(project, "APP_TYPE_REF")["app_type_ref_id"])
@@ -129,14 +129,14 @@ def test_the_sample_has_the_traits_of_the_real_files(sample: Project) -> None:
     assert types["name"].str.startswith(" ").any()
     refs = pd.read_csv(sample.data / "APP_TYPE_REF.csv")
     assert refs["app_type_ref_id"].min() == 0
-    words = sample.query("SELECT DISTINCT status FROM fact_logs WHERE value IS NULL")
-    assert any("NO DATA" in word for (word,) in words)
+    statuses = sample.query("SELECT DISTINCT status FROM fact_logs WHERE value IS NULL")
+    assert any("NO DATA" in status for (status,) in statuses)
     unknown = sample.query("SELECT count(*) FROM fact_logs WHERE unit_id = -1")
     assert unknown[0][0] > 0
 
 
 def test_full_scale_has_the_row_and_column_counts_of_the_assignment() -> None:
-    assert {name: (rows, len(HEADERS[name])) for name, rows in ROWS.items()} == {
+    assert {name: (rows, HEADERS[name].count(",") + 1) for name, rows in ROWS.items()} == {
         "APP_TYPE": (19_040, 2),
         "APP_TYPE_REF": (919, 3),
         "LOG_INSTANCE": (935, 4),
@@ -184,7 +184,7 @@ def test_sample_data_never_overwrites_a_file_and_refers_to_its_keys(
     assert (again.status, again.ran) == (0, [])
 
 
-def test_files_that_only_some_sources_lack_are_made_for_them(tmp_path: Path) -> None:
+def test_only_the_named_files_are_made(tmp_path: Path) -> None:
     for path in (ROOT / "tests" / "miniature").glob("APP*.csv"):
         shutil.copy(path, tmp_path)
     made = write_sample(tmp_path, ["POINT", "LOG_INSTANCE"], scale=0.01)

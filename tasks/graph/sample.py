@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
 
 import luigi
 import luigi.interface
@@ -15,16 +14,13 @@ from tasks.run.progress import Progress
 from tasks.run.settings import settings
 from tasks.sources import archive, files
 
-if TYPE_CHECKING:
-    pass
-
 logger = logging.getLogger("pipeline")
 
 
 class SampleData(luigi.Task):
-    """Makes up the source files that are missing; never touches one that is there.
+    """Makes up the source files that are missing; never touches one that exists.
 
-    Files that are there are taken up: the made-up ones refer to their keys.
+    The made-up files refer to the keys of those that exist.
     """
 
     scale = luigi.FloatParameter(default=1.0, description="1 gives the seed's row counts.")
@@ -40,7 +36,7 @@ class SampleData(luigi.Task):
 
     def run(self) -> None:
         """Make up what is missing."""
-        from tasks.sample_data import write_sample
+        from tasks.sample_data import row_count, write_sample
 
         if not 0 < self.scale < math.inf:
             raise PipelineError(f"SampleData: --scale {self.scale} is not above 0.")
@@ -48,9 +44,9 @@ class SampleData(luigi.Task):
         with system_errors("SampleData"):
             archive.provide_files(SOURCES, settings().data_dir)
             progress.start()
-            made = write_sample(
-                settings().data_dir, self._missing(), self.scale, self.seed, progress=progress
-            )
+            names, folder = self._missing(), settings().data_dir
+            progress.begin("writing", sum(row_count(name, self.scale) for name in names))
+            made = write_sample(folder, names, self.scale, self.seed, advance=progress.advance)
         for path, rows in made.items():
             logger.info("Wrote sample %s: %s rows", path, f"{rows:,}")
         progress.result = f"{sum(made.values()):,} rows written, {len(made)} files"
