@@ -33,8 +33,9 @@ class Column:
         references: `table.column` of the row it points to.
         aliases: Other headers under which source files are likely to bring it, likeliest first.
         header: The one header that will do, where the configuration names it.
-        origin: In the warehouse, the source columns from which the value comes, from the row's own
-            source on: each key leads to the row that has the next one.
+        origin: In the warehouse, `SOURCE.column` from which the value is taken. Lookups lead from
+            the row's own source to SOURCE; -1 or NULL where one finds no row. LOG_RCD is either
+            source of log records.
     """
 
     name: str
@@ -44,18 +45,37 @@ class Column:
     references: str | None = None
     aliases: tuple[str, ...] = ()
     header: str | None = None
-    origin: tuple[str, ...] = ()
+    origin: str = ""
+
+    @property
+    def source(self) -> str:
+        """The source of the origin; empty if the column has none.
+
+        >>> Column("unit_id", Type.INTEGER, "Which unit.", origin="APP_TYPE_REF.unit_id").source
+        'APP_TYPE_REF'
+        """
+        return self.origin.partition(".")[0]
+
+    @property
+    def source_column(self) -> str:
+        """The column of the origin in its source; empty if the column has none."""
+        return self.origin.partition(".")[2]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its grain, its columns and the columns that identify a row."""
+    """A table: its grain, its columns and the columns that identify a row.
+
+    Attributes:
+        check: A condition in SQL that each row meets.
+    """
 
     name: str
     grain: str
     columns: tuple[Column, ...]
-    primary_key: str | None = None
+    primary_key: str | tuple[str, ...] | None = None
     indexes: tuple[str, ...] = ()
+    check: str = ""
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError if the table has none."""
@@ -63,6 +83,13 @@ class Table:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns of the primary key."""
+        if isinstance(self.primary_key, str):
+            return (self.primary_key,)
+        return self.primary_key or ()
 
     @property
     def references(self) -> dict[str, tuple[str, str]]:
@@ -106,6 +133,7 @@ class Source(Table):
         allow_duplicate_files: Whether two of its files may have the same content.
     """
 
+    primary_key: str | None = None
     in_partitions: bool = False
     delimiter: str | None = None
     quotechar: str = '"'

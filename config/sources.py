@@ -175,3 +175,25 @@ SOURCES: dict[str, Source] = {
 
 LOG_KINDS: dict[str, str] = {"B": "LOG_RCD_B", "F": "LOG_RCD_F"}
 """Kind of log record -> the source that holds it, in the order in which `log_id` numbers them."""
+
+
+def _lookups(first: Source) -> dict[str, str]:
+    """The sources that the references lead to from a source on, and the key of each.
+
+    Raises:
+        ValueError: A source refers to more than one other: then no chain follows from them.
+    """
+    found: dict[str, str] = {}
+    source = first
+    while source.references:
+        ((parent, key),) = source.references.values()
+        found[parent] = key
+        source = SOURCES[parent]
+    return found
+
+
+LOOKUPS: dict[str, str] = _lookups(LOG_RCD_B)
+"""Lookup chain of a log record: parent source -> its key, from LOG_INSTANCE to APP_TYPE.
+
+Each source refers to the next one by its declared reference.
+"""

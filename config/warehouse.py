@@ -1,48 +1,47 @@
-"""The star schema: every table's grain, columns and keys.
+"""The warehouse: every table's grain, columns and keys.
 
-DDL, Arrow schemas, the checks and the data dictionary in the documentation derive from it.
+DDL, Arrow schemas, the columns that enrichment looks up, the checks and the data dictionary derive
+from it.
 """
 
 from config.declarations import Column, Table, Type
+from config.sources import LOG_RCD_B, LOOKUPS, SOURCES
 
-_FROM_RECORD = ("LOG_RCD.point_log_inst_id",)
-_FROM_LOG_INSTANCE = ("LOG_INSTANCE.point_id",)
-_FROM_POINT = ("POINT.app_instance_id",)
-_FROM_INSTANCE = ("APP_INSTANCE.app_type_ref_id",)
+PARTITION_ROWS = 10_000_000_000
+"""`log_id` is `partition_id` times this, plus 1, 2, ... in the partition."""
 
-
-def _unit(*way: str) -> Column:
-    """The unit, which is reached from the table's own source by these columns."""
-    return Column(
-        "unit_id",
-        Type.INTEGER,
-        "The controller (unit); -1 if unknown.",
-        references="dim_unit.unit_id",
-        origin=(*way, "APP_TYPE_REF.unit_id"),
-    )
-
-
-def _app_type(*way: str) -> Column:
-    """The application type, likewise."""
-    return Column(
-        "app_type_id",
-        Type.INTEGER,
-        "The application type; -1 if unknown.",
-        references="dim_application_type.app_type_id",
-        origin=(*way, "APP_TYPE_REF.app_type_id"),
-    )
-
-
-def _app_instance(*way: str) -> Column:
-    """The application instance, likewise."""
-    return Column(
-        "app_instance_id",
-        Type.INTEGER,
-        "The application instance; -1 if unknown.",
-        references="dim_application_instance.app_instance_id",
-        origin=(*way, "POINT.app_instance_id"),
-    )
-
+_UNIT = Column(
+    "unit_id",
+    Type.INTEGER,
+    "The controller (unit); -1 if unknown.",
+    references="dim_unit.unit_id",
+    origin="APP_TYPE_REF.unit_id",
+)
+_APP_INSTANCE = Column(
+    "app_instance_id",
+    Type.INTEGER,
+    "The application instance; -1 if unknown.",
+    references="dim_application_instance.app_instance_id",
+    origin="APP_INSTANCE.app_instance_id",
+)
+_APP_TYPE = Column(
+    "app_type_id",
+    Type.INTEGER,
+    "The application type; -1 if unknown.",
+    references="dim_application_type.app_type_id",
+    origin="APP_TYPE.app_type_id",
+)
+_APP_TYPE_REF = Column(
+    "app_type_ref_id",
+    Type.INTEGER,
+    "The type reference it is an instance of; -1 if APP_TYPE_REF has no such row.",
+    origin="APP_TYPE_REF.app_type_ref_id",
+)
+_RETAINED = Column(
+    "is_retained",
+    Type.INTEGER,
+    "1 for a member that the source no longer has, kept while rows refer to it; else 0.",
+)
 
 DIM_APPLICATION_TYPE = Table(
     name="dim_application_type",
@@ -52,14 +51,15 @@ DIM_APPLICATION_TYPE = Table(
             "app_type_id",
             Type.INTEGER,
             "Natural key, from APP_TYPE.",
-            origin=("APP_TYPE.app_type_id",),
+            origin="APP_TYPE.app_type_id",
         ),
         Column(
             "app_type_description",
             Type.TEXT,
             "APP_TYPE's name without padding; '(no name)' where it is blank.",
-            origin=("APP_TYPE.name",),
+            origin="APP_TYPE.name",
         ),
+        _RETAINED,
     ),
     primary_key="app_type_id",
 )
@@ -72,14 +72,15 @@ DIM_UNIT = Table(
             "unit_id",
             Type.INTEGER,
             "Natural key, from APP_TYPE_REF.",
-            origin=("APP_TYPE_REF.unit_id",),
+            origin="APP_TYPE_REF.unit_id",
         ),
         Column(
             "unit_name",
             Type.TEXT,
             "A label made from the number: no source names the units.",
-            origin=("APP_TYPE_REF.unit_id",),
+            origin="APP_TYPE_REF.unit_id",
         ),
+        _RETAINED,
     ),
     primary_key="unit_id",
 )
@@ -92,16 +93,12 @@ DIM_APPLICATION_INSTANCE = Table(
             "app_instance_id",
             Type.INTEGER,
             "Natural key, from APP_INSTANCE.",
-            origin=("APP_INSTANCE.app_instance_id",),
+            origin="APP_INSTANCE.app_instance_id",
         ),
-        Column(
-            "app_type_ref_id",
-            Type.INTEGER,
-            "The type reference it is an instance of; -1 if APP_TYPE_REF has no such row.",
-            origin=("APP_INSTANCE.app_type_ref_id",),
-        ),
-        _app_type(*_FROM_INSTANCE),
-        _unit(*_FROM_INSTANCE),
+        _APP_TYPE_REF,
+        _APP_TYPE,
+        _UNIT,
+        _RETAINED,
     ),
     primary_key="app_instance_id",
 )
@@ -114,37 +111,35 @@ DIM_LOG_INSTANCE = Table(
             "point_log_inst_id",
             Type.INTEGER,
             "Natural key, from LOG_INSTANCE.",
-            origin=("LOG_INSTANCE.point_log_inst_id",),
+            origin="LOG_INSTANCE.point_log_inst_id",
         ),
         Column(
             "point_id",
             Type.INTEGER,
             "The point that is logged; -1 for the unknown member.",
-            origin=("LOG_INSTANCE.point_id",),
+            origin="LOG_INSTANCE.point_id",
         ),
-        _app_instance(*_FROM_LOG_INSTANCE),
-        _app_type(*_FROM_LOG_INSTANCE, *_FROM_POINT, *_FROM_INSTANCE),
-        _unit(*_FROM_LOG_INSTANCE, *_FROM_POINT, *_FROM_INSTANCE),
+        _APP_INSTANCE,
+        _APP_TYPE,
+        _UNIT,
         Column(
             "eng_unit_id",
             Type.INTEGER,
             "Engineering unit of its values, by number; the export does not name them.",
             nullable=True,
-            origin=("LOG_INSTANCE.eng_unit_id",),
+            origin="LOG_INSTANCE.eng_unit_id",
         ),
         Column(
             "log_interval",
             Type.INTEGER,
             "How often it logs, as exported; plausibly seconds.",
             nullable=True,
-            origin=("LOG_INSTANCE.log_interval",),
+            origin="LOG_INSTANCE.log_interval",
         ),
+        _RETAINED,
     ),
     primary_key="point_log_inst_id",
 )
-
-PART_ROWS = 10_000_000_000
-"""`log_id` is the number of a part of the log records times this, plus 1, 2, ... in the part."""
 
 FACT_LOGS = Table(
     name="fact_logs",
@@ -153,65 +148,202 @@ FACT_LOGS = Table(
         Column(
             "log_id",
             Type.INTEGER,
-            "Surrogate key: the number of the part (0 for LOG_RCD_B.csv, 1 for LOG_RCD_F.csv, for "
-            "a file of a folder one made from its name) times ten billion, plus the row in it.",
-            origin=("LOG_RCD (the file and the row in it)",),
+            "Surrogate key: partition_id times ten billion, plus the row in the partition.",
+            origin="LOG_RCD (the file and the row in it)",
         ),
-        _unit(*_FROM_RECORD, *_FROM_LOG_INSTANCE, *_FROM_POINT, *_FROM_INSTANCE),
-        _app_instance(*_FROM_RECORD, *_FROM_LOG_INSTANCE),
-        _app_type(*_FROM_RECORD, *_FROM_LOG_INSTANCE, *_FROM_POINT, *_FROM_INSTANCE),
+        _UNIT,
+        _APP_INSTANCE,
+        _APP_TYPE,
         Column(
             "point_id",
             Type.INTEGER,
             "The point that was logged, as LOG_INSTANCE names it; -1 if unknown.",
-            origin=(*_FROM_RECORD, "LOG_INSTANCE.point_id"),
+            origin="LOG_INSTANCE.point_id",
         ),
         Column(
             "point_log_inst_id",
             Type.INTEGER,
             "The log instance that made the record; -1 if LOG_INSTANCE has no such row.",
             references="dim_log_instance.point_log_inst_id",
-            origin=_FROM_RECORD,
+            origin="LOG_INSTANCE.point_log_inst_id",
         ),
         Column(
             "recorded_at",
             Type.TIMESTAMP,
-            "When the value was recorded, UTC; NULL if the export does not tell.",
+            "When the value was recorded, UTC; NULL if the export has no time.",
             nullable=True,
-            origin=("LOG_RCD.recorded_at",),
+            origin="LOG_RCD.recorded_at",
         ),
         Column(
             "value",
             Type.NUMBER,
             "The value, in the log instance's engineering unit; 1 or 0 for digital records; "
-            "NULL where a word stood in its place.",
+            "NULL where the export has a word in its place.",
             nullable=True,
-            origin=("LOG_RCD.value",),
+            origin="LOG_RCD.value",
         ),
         Column(
             "status",
             Type.TEXT,
-            "The record's status as exported, and the word that stood in place of a value.",
+            "The record's status as exported, and the word that was in place of a value.",
             nullable=True,
-            origin=("LOG_RCD.status", "LOG_RCD.value"),
+            origin="LOG_RCD.status",
         ),
         Column(
             "log_kind",
             Type.TEXT,
             "'B' for a digital record, 'F' for a float record.",
-            origin=("LOG_RCD (which of the two files)",),
+            origin="LOG_RCD (which of the two files)",
+        ),
+        Column(
+            "partition_id",
+            Type.INTEGER,
+            "The file of log records: 0 for LOG_RCD_B.csv, 1 for LOG_RCD_F.csv, for a file of a "
+            "folder a number made from its name; load_receipt has the names.",
+            origin="LOG_RCD (the file)",
         ),
     ),
     primary_key="log_id",
     indexes=("unit_id", "app_instance_id", "app_type_id"),
+    # So that the facts of a partition are found by the primary key.
+    check=f"log_id > partition_id * {PARTITION_ROWS}"
+    f" AND log_id <= (partition_id + 1) * {PARTITION_ROWS}",
 )
+
+ENRICHED_LOGS = Table(
+    name="enriched_logs",
+    grain=FACT_LOGS.grain,
+    columns=(*FACT_LOGS.columns, _APP_TYPE_REF),
+    primary_key="log_id",
+)
+"""The Parquet files of enriched log records, one for each partition."""
+
+LOG_INSTANCE_CHAINS = Table(
+    name="log_instance_chains",
+    grain="one row per log instance",
+    columns=tuple(
+        {
+            column.name: column
+            for table in (DIM_LOG_INSTANCE, ENRICHED_LOGS)
+            for column in table.columns
+            if column.source in LOOKUPS
+        }.values()
+    ),
+    primary_key="point_log_inst_id",
+)
+"""The Parquet file of what is looked up for each log instance, for all tables together."""
 
 DIMENSIONS: dict[str, Table] = {
     table.name: table
     for table in (DIM_APPLICATION_TYPE, DIM_UNIT, DIM_APPLICATION_INSTANCE, DIM_LOG_INSTANCE)
 }
-"""Parents stand before the tables that refer to them."""
+"""Parents come before the tables that refer to them."""
 
 TABLES: dict[str, Table] = {**DIMENSIONS, FACT_LOGS.name: FACT_LOGS}
+"""The star."""
+
+LOG_INSTANCE_ACTIVITY = Table(
+    name="log_instance_activity",
+    grain="one row per partition and log instance that has records in it",
+    columns=(
+        Column(
+            "point_log_inst_id",
+            Type.INTEGER,
+            "The log instance; -1 for records whose log instance is unknown.",
+        ),
+        Column("partition_id", Type.INTEGER, "The file of log records, as in fact_logs."),
+        Column("log_kind", Type.TEXT, "'B' for digital records, 'F' for float records."),
+        Column("record_count", Type.INTEGER, "How many facts there are."),
+        Column(
+            "first_recorded_at",
+            Type.TIMESTAMP,
+            "The earliest of their times, UTC; NULL if none has a time.",
+            nullable=True,
+        ),
+        Column(
+            "last_recorded_at",
+            Type.TIMESTAMP,
+            "The latest of their times, UTC; NULL if none has a time.",
+            nullable=True,
+        ),
+    ),
+    primary_key=("point_log_inst_id", "partition_id"),
+)
+
+LOAD_RECEIPT = Table(
+    name="load_receipt",
+    grain="one row per table that is as it was loaded, and one per partition of fact_logs",
+    columns=(
+        Column("table_name", Type.TEXT, "Name of the table."),
+        Column("partition", Type.TEXT, "The file, such as LOG_RCD_F/2024-06; '' for the table."),
+        Column("partition_id", Type.INTEGER, "As in fact_logs; NULL for the table.", nullable=True),
+        Column("receipt", Type.TEXT, "What the rows were made from: digests."),
+        Column("load_id", Type.TEXT, "The load that wrote the rows; another one each time."),
+        Column("row_count", Type.INTEGER, "How many rows were loaded."),
+        Column(
+            "size_bytes",
+            Type.INTEGER,
+            "Size of the table and its indexes, about; NULL if unknown.",
+            nullable=True,
+        ),
+        Column("loaded_at", Type.TIMESTAMP, "When the load ended, UTC."),
+    ),
+    primary_key=("table_name", "partition"),
+)
+
+DATA_DICTIONARY = Table(
+    name="data_dictionary",
+    grain="one row per table and one per column of each",
+    columns=(
+        Column("table_name", Type.TEXT, "Name of the table."),
+        Column("column_name", Type.TEXT, "The column; '' for the table itself."),
+        Column("type", Type.TEXT, "Type of the column's values, or 'table'."),
+        Column("description", Type.TEXT, "What the column holds; the grain of the table."),
+    ),
+    primary_key=("table_name", "column_name"),
+)
+
+BOOKKEEPING: dict[str, Table] = {
+    table.name: table for table in (LOG_INSTANCE_ACTIVITY, LOAD_RECEIPT, DATA_DICTIONARY)
+}
+"""What loads write beside the star."""
 
 SUMMARY_LEVELS: tuple[str, ...] = ("unit_id", "app_instance_id", "app_type_id")
+
+
+def source_columns(table: Table) -> dict[str, tuple[str, ...]]:
+    """The columns that the rows of a table are made from, by source: keys of lookups, and origins.
+
+    >>> source_columns(DIM_UNIT)
+    {'APP_TYPE_REF': ('app_type_ref_id', 'app_type_id', 'unit_id')}
+    """
+    chain = list(LOOKUPS)
+    origins = [column for column in table.columns if column.source in chain]
+    first = chain.index(table.column(table.key_columns[0]).source)
+    last = max(chain.index(column.source) for column in origins)
+    return {
+        name: (
+            *SOURCES[name].required,
+            *(
+                column.source_column
+                for column in origins
+                if column.source == name and column.source_column not in SOURCES[name].required
+            ),
+        )
+        for name in chain[first : last + 1]
+    }
+
+
+def origin_path(table: Table, column: Column) -> list[str]:
+    """The source columns that lead to a value, from the row's own source on.
+
+    >>> origin_path(DIM_LOG_INSTANCE, DIM_LOG_INSTANCE.column("app_instance_id"))
+    ['LOG_INSTANCE.point_id', 'POINT.app_instance_id', 'APP_INSTANCE.app_instance_id']
+    """
+    chain = ["LOG_RCD", *LOOKUPS]
+    if column.source not in LOOKUPS:
+        return [column.origin] if column.origin else []
+    own = table.column(table.key_columns[0]).source
+    steps = chain[chain.index(own) if own in chain else 0 : chain.index(column.source)]
+    references = {name: next(iter(SOURCES.get(name, LOG_RCD_B).references)) for name in steps}
+    return [*(f"{name}.{reference}" for name, reference in references.items()), column.origin]

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError, advice, cleaned
-from tasks.core.memo import one_look
-from tasks.freshness.task import FreshTask, digest_cache, walk
+from tasks.freshness.snapshot import Snapshot
+from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports
 from tasks.run.console import print_lines, show_places
+from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.run.source_settings import source
 from tasks.sources.archive import find_archive
 from tasks.sources.files import find_files
+from tasks.state import BUILT, FAILED, UNCHANGED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,20 +84,29 @@ def _port(text: str) -> int:
 
 def status() -> int:
     """Print each task, fresh or stale, and why. Changes nothing."""
-    digest_cache().read_only = True
     for name in SOURCES:
-        source(name)  # A configuration that cannot be used is told first.
+        source(name)  # A configuration that cannot be used is reported first.
     graph = walk(AllReports())
-    asked: dict[str, str | None] = {}
+    snapshot = Snapshot(state())
+    last = snapshot.state.last_runs(BUILT, UNCHANGED, FAILED)
+    failures = {task: run.why for task, run in last.items() if run.status == FAILED}
     width = max(len(task.label) for task in graph)
     stale = 0
     for task in graph:
-        with one_look():
-            reason = task.why_stale(asked)
+        reason = task.why_stale(snapshot)
         stale += reason is not None
-        print(f"{task.label:<{width}}  {'fresh' if reason is None else f'stale: {reason}'}")
+        line = "fresh" if reason is None else f"stale: {reason}"
+        if reason is not None and task.label in failures:
+            line += f"; failed: {_first_line(failures[task.label])}"
+        print_lines([f"{task.label:<{width}}  {line}"])
     print(f"{len(graph) - stale} of {len(graph)} tasks are fresh.")
     return 0
+
+
+def _first_line(why: str) -> str:
+    """The line that says most of an error: the last one of a traceback."""
+    lines = why.strip().splitlines()
+    return lines[-1] if lines[0].startswith("Traceback ") else lines[0]
 
 
 def forget_tasks(name: str | None, *, downstream: bool) -> int:
@@ -114,7 +125,7 @@ def forget_tasks(name: str | None, *, downstream: bool) -> int:
 
 
 def _depends(task: FreshTask, labels: set[str]) -> bool:
-    return task.label in labels or any(_depends(one, labels) for one in task.depends_on())
+    return task.label in labels or any(_depends(one, labels) for one in task.upstream())
 
 
 def sources() -> int:
@@ -131,8 +142,10 @@ def sources() -> int:
 
 def check(path: Path, name: str | None) -> int:
     """Print how a file would be read; 1 if it would not be staged. Writes nothing."""
+    from tasks.core.arrow import configure_arrow
     from tasks.source_check import describe, source_of
 
+    configure_arrow()
     try:
         for line in describe(path, source_of(path, name)):
             print_lines([line])

@@ -9,20 +9,22 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tasks.run.settings import settings
+from tasks.run.source_settings import source
 from tests.browser import chromium as chromium
 from tests.browser import page as page
 
 ROOT = Path(__file__).parent.parent
 MINIATURE = Path(__file__).parent / "miniature"
-MILESTONES = {"AllReports", "AllStaged"}
-"""The tasks that make nothing."""
+WRAPPERS = {"AllReports", "AllStaged"}
+"""The tasks that only wrap others."""
 
 
 OF_THE_RUN = (
@@ -42,7 +44,7 @@ class Result:
         status: Its exit status.
         out: What it wrote to the standard output.
         err: What it wrote to the standard error output: what a person sees.
-        log: That, and what it wrote to the log file.
+        log: That, and what it wrote to a log file of its own.
     """
 
     status: int
@@ -67,7 +69,7 @@ class Result:
     @property
     def built(self) -> list[str]:
         """The tasks that built something."""
-        return sorted(set(self.ran) - set(self.unchanged) - MILESTONES)
+        return sorted(set(self.ran) - set(self.unchanged) - WRAPPERS)
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Project:
 
     def run(self, *command: str, env: dict[str, str] | None = None) -> Result:
         """Run a command in the folder, from the environment of the tests."""
-        before = self.log_size()
+        before = self.log_files()
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -108,20 +110,13 @@ class Project:
             timeout=300,
             check=False,
         )
-        return Result(
-            done.returncode, done.stdout, done.stderr, done.stderr + self.logged_since(before)
-        )
+        logs = sorted(self.log_files() - before)
+        log = "".join([done.stderr, *(path.read_text(encoding="utf-8") for path in logs)])
+        return Result(done.returncode, done.stdout, done.stderr, log)
 
-    def log_size(self) -> int:
-        return self.log_file.stat().st_size if self.log_file.exists() else 0
-
-    def logged_since(self, size: int) -> str:
-        """What was written to the log file since it had a size."""
-        if not self.log_file.exists():
-            return ""
-        with self.log_file.open("rb") as stream:
-            stream.seek(size if size <= self.log_size() else 0)
-            return stream.read().decode()
+    def log_files(self) -> set[Path]:
+        """The log files, one of each run."""
+        return set(self.log_file.parent.glob("pipeline-*.log"))
 
     def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
         kept = {
@@ -168,8 +163,8 @@ class Project:
             for folder in (self.staging, self.reports)
             for path in sorted(folder.rglob("*"))
             if path.is_file()
-            and ".receipts" not in path.parts
-            and path.name not in (*OF_THE_RUN, "header_history.json", ".gitkeep")
+            and not {".receipts", ".locks"} & set(path.parts)
+            and path.name not in (*OF_THE_RUN, "header_history.json", ".gitkeep", "state.db")
             and not path.name.startswith("luigid")
         }
         tables = [
@@ -178,7 +173,7 @@ class Project:
             "dim_application_instance",
             "dim_log_instance",
             "fact_logs",
-            "retained_member",
+            "log_instance_activity",
             "data_dictionary",
         ]
         return {
@@ -217,6 +212,19 @@ def make_project(folder: Path, data: Path | None = MINIATURE) -> Project:
             target.parent.mkdir(exist_ok=True)
             shutil.copy(path, target)
     return Project(folder)
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_the_test() -> Iterator[None]:
+    """The settings are read once per process; each test has its own."""
+    read_settings_again()
+    yield
+    read_settings_again()
+
+
+def read_settings_again() -> None:
+    settings.cache_clear()
+    source.cache_clear()
 
 
 @pytest.fixture

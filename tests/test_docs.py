@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from config.sources import SOURCES
-from config.warehouse import TABLES
+from config.warehouse import LOG_INSTANCE_ACTIVITY, TABLES
 from tests.conftest import ROOT, Project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ COMMANDS = [
 def data_dictionary() -> str:
     """The declared tables as Markdown."""
     parts = []
-    for table in TABLES.values():
+    for table in (*TABLES.values(), LOG_INSTANCE_ACTIVITY):
         parts.append(f"**{table.name}**: {table.grain}.\n\n| column | type | |\n|---|---|---|\n")
         parts += [f"| {c.name} | {c.type} | {c.description} |\n" for c in table.columns]
         parts.append("\n")

@@ -1,18 +1,17 @@
-"""Chains and enriched log records, on tables written by hand."""
+"""Lookup chains and enriched log records, on tables written by hand."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from config.sources import LOOKUPS
 from tasks.core.errors import PipelineError
-from tasks.enrichment.enrich import (
-    PartLosses,
-    add_up_losses,
-    enrich,
-    look_up,
-    resolve_log_instances,
-)
+from tasks.core.partition import Partition
+from tasks.enrichment.enrich import enrich
+from tasks.enrichment.lookup import Unmatched, add_up_lookups, look_up, resolve_log_instances
 from tasks.parsing.numbers import INSTANT
 
 LOG_INSTANCE = pa.table(
@@ -27,22 +26,21 @@ POINT = pa.table({"point_id": [10, 11], "app_instance_id": [20, 21]})
 APP_INSTANCE = pa.table({"app_instance_id": [20, 21], "app_type_ref_id": [0, 31]})
 APP_TYPE_REF = pa.table({"app_type_ref_id": [0, 31], "app_type_id": [40, 41], "unit_id": [7, 8]})
 APP_TYPE = pa.table({"app_type_id": [40, 41], "name": ["a", "b"]})
-CHAIN = (LOG_INSTANCE, POINT, APP_INSTANCE, APP_TYPE_REF, APP_TYPE)
+SOURCES = dict(
+    zip(LOOKUPS, (LOG_INSTANCE, POINT, APP_INSTANCE, APP_TYPE_REF, APP_TYPE), strict=True)
+)
 KEYS = ("point_id", "app_instance_id", "app_type_ref_id", "app_type_id", "unit_id")
 
 
-def chains_without(lost: str | None) -> pa.Table:
+def chains_without(parent: str | None) -> pa.Table:
     """The chains when one parent lacks the rows of log instance 2."""
-    names = ("LOG_INSTANCE", "POINT", "APP_INSTANCE", "APP_TYPE_REF", "APP_TYPE")
-    tables = [
-        table.slice(0, 1) if name == lost else table
-        for name, table in zip(names, CHAIN, strict=True)
-    ]
-    return resolve_log_instances(*tables)
+    return resolve_log_instances(
+        {name: table.slice(0, 1) if name == parent else table for name, table in SOURCES.items()}
+    )
 
 
 @pytest.mark.parametrize(
-    ("lost", "keys", "missing"),
+    ("parent", "keys", "missing"),
     [
         (None, (11, 21, 31, 41, 8), None),
         ("POINT", (11, -1, -1, -1, -1), 11),
@@ -52,21 +50,21 @@ def chains_without(lost: str | None) -> pa.Table:
     ],
 )
 def test_a_chain_goes_as_far_as_its_parents(
-    lost: str | None, keys: tuple[int, ...], missing: int | None
+    parent: str | None, keys: tuple[int, ...], missing: int | None
 ) -> None:
-    whole, broken = chains_without(lost).to_pylist()
+    whole, broken = chains_without(parent).to_pylist()
     assert tuple(whole[key] for key in KEYS) == (10, 20, 0, 40, 7)
     assert tuple(broken[key] for key in KEYS) == keys
-    assert (broken["lost_at"], broken["lost_key"]) == (lost, missing)
-    assert whole["lost_at"] is None
+    assert (broken["unmatched_in"], broken["unmatched_key"]) == (parent, missing)
+    assert whole["unmatched_in"] is None
 
 
-@pytest.mark.parametrize("twice", range(1, 5))
-def test_a_parent_that_holds_a_key_twice_is_refused(twice: int) -> None:
-    tables = list(CHAIN)
-    tables[twice] = pa.concat_tables([tables[twice], tables[twice].slice(0, 1)])
-    with pytest.raises(PipelineError, match="is to be unique in the table that is joined"):
-        resolve_log_instances(*tables)
+@pytest.mark.parametrize("parent", list(LOOKUPS)[1:])
+def test_a_parent_with_a_duplicate_key_is_rejected(parent: str) -> None:
+    table = SOURCES[parent]
+    duplicated = pa.concat_tables([table, table.slice(0, 1)])
+    with pytest.raises(PipelineError, match="is not unique in the table that is joined"):
+        resolve_log_instances({**SOURCES, parent: duplicated})
 
 
 def test_looking_up_nothing_finds_nothing() -> None:
@@ -87,9 +85,17 @@ def records(*instances: int, status: list[str | None] | None = None) -> pa.Table
     )
 
 
+def enriched_from(partition: Partition, batch: pa.Table, first_row: int = 1) -> pa.Table:
+    chains = chains_without(None)
+    rows = look_up(batch["point_log_inst_id"].combine_chunks(), chains, "point_log_inst_id")
+    return enrich(batch, chains, rows, partition, first_row)
+
+
 def test_records_keep_their_number_and_order_and_are_numbered_on() -> None:
-    enriched = enrich(records(2, 99, 1), chains_without(None), "F", 101)
-    assert enriched["log_id"].to_pylist() == [101, 102, 103]
+    partition = Partition("LOG_RCD_F/x", Path("x.csv"), 5)
+    enriched = enriched_from(partition, records(2, 99, 1), 101)
+    assert enriched["log_id"].to_pylist() == [50_000_000_101, 50_000_000_102, 50_000_000_103]
+    assert enriched["partition_id"].to_pylist() == [5, 5, 5]
     assert enriched["value"].to_pylist() == [0.0, 1.0, 2.0]
     assert enriched["unit_id"].to_pylist() == [8, -1, 7]
     assert enriched["point_log_inst_id"].to_pylist() == [2, -1, 1]
@@ -97,23 +103,24 @@ def test_records_keep_their_number_and_order_and_are_numbered_on() -> None:
 
 
 def test_a_blank_status_is_none() -> None:
-    enriched = enrich(records(1, 1, 1, status=["", " ", "OK"]), chains_without(None), "B", 1)
+    batch = records(1, 1, 1, status=["", " ", "OK"])
+    enriched = enriched_from(Partition("LOG_RCD_B", Path("LOG_RCD_B.csv")), batch)
     assert enriched["status"].to_pylist() == [None, None, "OK"]
 
 
-def losses_of(chains: pa.Table, *batches: pa.Table) -> PartLosses:
-    losses = PartLosses()
+def unmatched_of(chains: pa.Table, *batches: pa.Table) -> Unmatched:
+    unmatched = Unmatched()
     for batch in batches:
         keys = batch["point_log_inst_id"].combine_chunks()
-        losses.add(keys, chains, look_up(keys, chains, "point_log_inst_id"))
-    return losses
+        unmatched.add(keys, chains, look_up(keys, chains, "point_log_inst_id"))
+    return unmatched
 
 
-def test_losses_add_up_over_batches_and_parts_by_kind() -> None:
+def test_unmatched_records_add_up_over_batches_and_partitions_by_kind() -> None:
     chains = chains_without("POINT")
-    digital = losses_of(chains, records(1, 2), records(2))
-    floats = losses_of(chains, records(2, 98, 99), records(97))
-    first, second, *others = add_up_losses(chains, [("B", digital), ("F", floats)])
+    digital = unmatched_of(chains, records(1, 2), records(2))
+    floats = unmatched_of(chains, records(2, 98, 99), records(97))
+    first, second, *others = add_up_lookups(chains, [("B", digital), ("F", floats)])
     assert (first.parent, first.records, first.examples) == (
         "LOG_INSTANCE",
         {"B": 0, "F": 3},
@@ -125,4 +132,4 @@ def test_losses_add_up_over_batches_and_parts_by_kind() -> None:
         {"B": 2, "F": 1},
         [11],
     )
-    assert all(hop.records == {"B": 0, "F": 0} for hop in others)
+    assert all(lookup.records == {"B": 0, "F": 0} for lookup in others)

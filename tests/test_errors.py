@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import PipelineError
-from tasks.warehouse.load import unwatch, watch
+from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project
 
 
-def test_every_problem_of_every_file_is_told_at_once_and_nothing_is_touched(
+def test_every_problem_of_every_file_is_reported_at_once_and_nothing_is_touched(
     ran: Project,
 ) -> None:
     before = ran.outputs()
@@ -49,7 +49,7 @@ def test_every_problem_of_every_file_is_told_at_once_and_nothing_is_touched(
     assert ran.outputs() == before
 
 
-def test_a_folder_without_files_is_told(project: Project) -> None:
+def test_a_folder_without_files_is_reported(project: Project) -> None:
     for path in project.data.iterdir():
         path.unlink()
     result = project.luigi("AllReports")
@@ -87,7 +87,7 @@ def test_the_archive_is_unpacked_when_no_csv_is_there(ran: Project, project: Pro
     assert not (project.folder.parent / "evil.csv").exists()
 
 
-def test_sample_data_does_not_stand_in_for_files_in_the_archive(project: Project) -> None:
+def test_sample_data_does_not_replace_files_in_the_archive(project: Project) -> None:
     point = (project.data / "POINT.csv").read_bytes()
     with zipfile.ZipFile(project.folder / "take_home_data.zip", "w") as archive:
         for path in sorted(project.data.glob("*.csv")):
@@ -103,7 +103,7 @@ def test_sample_data_does_not_stand_in_for_files_in_the_archive(project: Project
     assert result.err.count("Wrote sample") == 1
 
 
-def test_a_folder_without_any_source_is_told_to_make(project: Project) -> None:
+def test_a_folder_without_any_source_is_reported_by_the_status(project: Project) -> None:
     assert project.tasks("sources").status == 0
     for path in project.data.iterdir():
         path.unlink()
@@ -148,9 +148,13 @@ def test_an_error_ends_the_first_run_before_any_load(project: Project) -> None:
 def test_a_warehouse_that_does_not_hold_what_the_files_hold_fails_loudly(
     ran: Project,
 ) -> None:
-    # As if a load had lost rows without noticing: the triggers that would tell are away meanwhile.
+    # As if a load had lost rows: the triggers that would notice are removed meanwhile.
     for table, row in (("fact_logs", "log_id = 10000000005"), ("dim_unit", "unit_id = 9")):
-        for statement in (*unwatch(table), f"DELETE FROM {table} WHERE {row}", *watch(table)):
+        triggers = open_warehouse("sqlite:///data_warehouse.db").triggers(table)
+        for trigger in triggers:
+            ran.change(f"DROP TRIGGER {trigger}")
+        ran.change(f"DELETE FROM {table} WHERE {row}")
+        for statement in triggers.values():
             ran.change(statement)
     assert ran.tasks("forget", "CheckWarehouse").status == 0
     summary = (ran.reports / "summary_by_unit_id.csv").read_bytes()
@@ -179,7 +183,7 @@ def test_an_unknown_table_is_refused_with_those_there_are(project: Project) -> N
     assert "LOG_INSTANCE" in result.err
 
 
-def test_a_run_that_fails_outside_the_project_tells_so_by_its_status(tmp_path: Path) -> None:
+def test_a_run_that_fails_outside_the_project_shows_it_by_its_status(tmp_path: Path) -> None:
     result = Project(tmp_path).luigi("AllReports")
     assert result.status == 30
     assert "The source files in take_home_data cannot be staged" in result.err
@@ -201,21 +205,21 @@ def test_a_header_separated_otherwise_fails_with_the_line_that_reads_it(project:
 
 
 @pytest.mark.parametrize("name", ["take_home_data/POINT.csv", "staging/POINT.parquet"])
-def test_a_folder_in_place_of_a_file_is_told(ran: Project, name: str) -> None:
+def test_a_folder_in_place_of_a_file_is_reported(ran: Project, name: str) -> None:
     path = ran.folder / name
     path.unlink()
     path.mkdir()
     result = ran.luigi("AllReports")
     assert result.status == 30
     assert "Traceback" not in result.err
-    told = f"{path.name} is a folder"
-    assert told in result.err
+    reported = f"{path.name} is a folder"
+    assert reported in result.err
     status = ran.tasks("status")
     assert status.status == 0
     path.rmdir()
 
 
-def test_a_file_in_place_of_a_folder_is_told(project: Project) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(project: Project) -> None:
     project.reports.write_text("mine")
     result = project.luigi("AllReports")
     assert result.status == 30
@@ -223,7 +227,7 @@ def test_a_file_in_place_of_a_folder_is_told(project: Project) -> None:
     assert "Traceback" not in result.err
 
 
-def test_a_damaged_database_is_told_and_can_be_moved_away(ran: Project) -> None:
+def test_a_damaged_database_is_reported_and_can_be_moved_away(ran: Project) -> None:
     before = ran.outputs()
     ran.database.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     result = ran.luigi("AllReports")
@@ -235,7 +239,7 @@ def test_a_damaged_database_is_told_and_can_be_moved_away(ran: Project) -> None:
     assert ran.outputs() == before
 
 
-def test_a_wrong_setting_is_told_without_a_traceback(ran: Project) -> None:
+def test_a_wrong_setting_is_reported_without_a_traceback(ran: Project) -> None:
     result = ran.luigi("AllReports", env={"PIPELINE_MAX_REJECTED": "x"})
     assert result.status == 35
     assert "max_rejected = x is not a share" in result.err

@@ -19,7 +19,7 @@ from luigi.configuration.cfg_parser import LuigiConfigParser
 
 from tasks.core.errors import PipelineError
 from tasks.run import source_settings
-from tasks.sources.files import content_digest, find_parts
+from tasks.sources.files import content_digest, find_partitions
 from tasks.sources.inspection import check_duplicates, check_sources
 from tasks.staging.quarantine import read_quarantine
 from tasks.staging.stage import Outputs, stage_file
@@ -76,7 +76,7 @@ def stage(folder: Path, example: Example) -> list[str]:
     (source,) = {name.partition("/")[0].partition(".")[0] for name in example.files}
     declared = source_settings.source(source)
     check_sources([declared], folder)
-    parts = find_parts(source, folder)
+    parts = find_partitions(source, folder)
     check_duplicates(declared, {part.path.name: part.path for part in parts}, content_digest)
     lines = []
     for part in parts:

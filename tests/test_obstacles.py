@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import PipelineError, system_errors
-from tasks.warehouse.load import _explained
+from tasks.warehouse.sqlite.warehouse import _explained
 from tests.conftest import Project, Result
 
 READ_ONLY = (
@@ -136,9 +136,7 @@ def test_forgetting_on_a_read_only_disk_is_reported(stored: Project) -> None:
         " && python -m tasks forget CheckSources",
     )
     assert result.status == 2
-    assert result.err.endswith(
-        f"Read-only file system: 'staging/.receipts/CheckSources.json'\n{READ_ONLY}\n"
-    )
+    assert result.err.endswith(f"Read-only file system: 'staging/state.db'.\n{READ_ONLY}\n")
     assert "Traceback" not in result.err
 
 

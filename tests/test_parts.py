@@ -7,31 +7,29 @@ import functools
 import gzip
 import json
 import os
-import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from config.warehouse import PART_ROWS
+from config.warehouse import PARTITION_ROWS
+from tasks.enrichment import star
 from tasks.enrichment.log_numbers import number_parts
-from tasks.freshness.task import PartedTask
+from tasks.freshness.partitioned import PartitionedTask
 from tasks.graph import (
+    CheckWarehouse,
     CsvToParquet,
     EnrichedLogs,
-    LoadFactLogs,
     LogActivity,
     LogMeasures,
     SourceProfiles,
 )
 from tasks.graph.measure import group_of
-from tests.conftest import Project, make_project
+from tasks.warehouse import load
+from tests.conftest import Project
 from tests.test_freshness import fresh_project, run_here
 
-EVENTS = ("INSERT", "UPDATE", "DELETE")
+EVENTS = ("insert", "update", "delete")
 HEADER = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
 MARCH = HEADER + "1,1,2024-03-01 00:00:00,1.5,OK\n2,2,2024-03-01 00:03:00,2.5,OK\n"
 APRIL = HEADER + "1,1,2024-04-01 00:00:00,3.5,OK\n2,77,2024-04-01 00:03:00,ERROR,\n"
@@ -61,27 +59,30 @@ def parted(ran: Project) -> Project:
 def built_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which parts are built from now on, with the task that builds each."""
     built: list[str] = []
-    for task in (CsvToParquet, EnrichedLogs, LogActivity, SourceProfiles, LogMeasures):
+    counted = (CheckWarehouse, LogActivity, SourceProfiles, LogMeasures)
+    for task in (CsvToParquet, EnrichedLogs, *counted):
 
-        def build_part(
-            self: PartedTask, *arguments: object, real: Callable[..., None] = task.build_part
+        def build_partition(
+            self: PartitionedTask,
+            *arguments: object,
+            real: Callable[..., None] = task.build_partition,
         ) -> None:
             built.append(f"{self.task_family} {arguments[0].name}")  # type: ignore[attr-defined]
             real(self, *arguments)
 
-        monkeypatch.setattr(task, "build_part", build_part)
-    real_batches = LoadFactLogs.batches_of
+        monkeypatch.setattr(task, "build_partition", build_partition)
 
-    def batches_of(self: LoadFactLogs, part: str) -> object:
-        built.append(f"LoadFactLogs {part}")
-        return real_batches(self, part)
+    def facts(enriched: Path) -> object:
+        _, _, partition = enriched.with_suffix("").as_posix().rpartition("enriched_logs/")
+        built.append(f"LoadFactLogs {partition}")
+        return star.facts(enriched)
 
-    monkeypatch.setattr(LoadFactLogs, "batches_of", batches_of)
+    monkeypatch.setattr(load, "facts", facts)
     return built
 
 
 def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
-    counts = dict(parted.query("SELECT log_id / 10000000000, count(*) FROM fact_logs GROUP BY 1"))
+    counts = dict(parted.query("SELECT partition_id, count(*) FROM fact_logs GROUP BY 1"))
     numbers = number_parts(["LOG_RCD_F/2024-03", "LOG_RCD_F/2024-04"])
     assert counts == {
         0: 5,
@@ -91,7 +92,7 @@ def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
     }
     assert parted.query(
         "SELECT point_log_inst_id, recorded_at, value, status, log_kind FROM fact_logs"
-        f" WHERE log_id / {PART_ROWS} = {numbers['LOG_RCD_F/2024-04']} ORDER BY log_id"
+        f" WHERE partition_id = {numbers['LOG_RCD_F/2024-04']} ORDER BY log_id"
     ) == [
         (1, "2024-04-01 00:00:00.000000", 3.5, "OK", "F"),
         (-1, "2024-04-01 00:03:00.000000", None, "ERROR", "F"),
@@ -127,6 +128,7 @@ def test_a_new_part_is_the_only_one_that_is_built(
         "CsvToParquet LOG_RCD_F/2024-05",
         "EnrichedLogs LOG_RCD_F/2024-05",
         "LoadFactLogs LOG_RCD_F/2024-05",
+        "CheckWarehouse LOG_RCD_F/2024-05",
         "LogActivity LOG_RCD_F/2024-05",
         "SourceProfiles LOG_RCD_F/2024-05",
         f"LogMeasures {group_of('LOG_RCD_F/2024-05')}",
@@ -144,8 +146,8 @@ def test_a_changed_part_replaces_its_facts_alone(
     part = "LOG_RCD_F/2024-03"
     assert {name.partition(" ")[2] for name in built_parts} == {part, group_of(part)}
     number = number_parts(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
-    others = [row for row in before if row[0] // PART_ROWS != number]
-    assert [row for row in parted.facts() if row[0] // PART_ROWS != number] == others
+    others = [row for row in before if row[0] // PARTITION_ROWS != number]
+    assert [row for row in parted.facts() if row[0] // PARTITION_ROWS != number] == others
     assert len(parted.facts()) == len(before) + 1
     assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
 
@@ -194,6 +196,7 @@ def test_touched_parts_run_nothing(parted: Project) -> None:
     [
         "LOG_RCD_F",
         "enriched_logs/LOG_RCD_F",
+        "audit/facts/LOG_RCD_F",
         "audit/parts/LOG_RCD_F",
         "activity/days/LOG_RCD_F",
         "activity/hours/LOG_RCD_F",
@@ -218,9 +221,9 @@ def test_facts_of_one_part_that_someone_changed_are_loaded_again_alone(
 ) -> None:
     before = parted.outputs()
     number = number_parts(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
-    parted.change(f"DELETE FROM fact_logs WHERE log_id = {number * PART_ROWS + 1}")
+    parted.change(f"DELETE FROM fact_logs WHERE log_id = {number * PARTITION_ROWS + 1}")
     run_here(parted, monkeypatch)
-    assert built_parts == ["LoadFactLogs LOG_RCD_F/2024-03"]
+    assert built_parts == ["LoadFactLogs LOG_RCD_F/2024-03", "CheckWarehouse LOG_RCD_F/2024-03"]
     assert parted.outputs() == before
 
 
@@ -230,7 +233,8 @@ def test_facts_that_belong_to_no_part_are_removed(
     before = parted.facts()
     parted.change(
         "INSERT INTO fact_logs (log_id, unit_id, app_instance_id, app_type_id, point_id,"
-        " point_log_inst_id, log_kind) VALUES (990000000000, -1, -1, -1, -1, -1, 'F')"
+        " point_log_inst_id, log_kind, partition_id)"
+        " VALUES (990000000001, -1, -1, -1, -1, -1, 'F', 99)"
     )
     run_here(parted, monkeypatch)
     assert parted.facts() == before
@@ -243,19 +247,22 @@ soak = functools.partial(pytest.param, marks=pytest.mark.soak)
     "statements",
     [
         [
-            *(f"DROP TRIGGER fact_logs_{event}_voids_receipt" for event in EVENTS),
+            *(f"DROP TRIGGER fact_logs_{event}_invalidates_receipt" for event in EVENTS),
             "UPDATE fact_logs SET value = 999",
         ],
-        ["DROP TABLE loaded_part"],
+        ["DROP TABLE load_receipt"],
         soak(
             [
-                *(f"DROP TRIGGER log_tally_{event}_voids_receipt" for event in EVENTS),
-                "UPDATE log_tally SET record_count = 500",
+                *(
+                    f"DROP TRIGGER log_instance_activity_{event}_invalidates_receipt"
+                    for event in EVENTS
+                ),
+                "UPDATE log_instance_activity SET record_count = 500",
             ]
         ),
-        soak(["DROP TABLE log_tally"]),
-        soak(["DELETE FROM loaded_part WHERE part = 'LOG_RCD_F'"]),
-        soak(["UPDATE loaded_part SET row_count = row_count + 5"]),
+        soak(["DROP TABLE log_instance_activity"]),
+        soak(["DELETE FROM load_receipt WHERE partition = 'LOG_RCD_F'"]),
+        soak(["UPDATE load_receipt SET row_count = row_count + 5 WHERE partition <> ''"]),
         soak(
             [
                 "CREATE TABLE other AS SELECT * FROM dim_unit",
@@ -275,15 +282,15 @@ def test_what_somebody_changed_unseen_is_mended_though_another_table_is_loaded_f
     result = parted.luigi("AllReports")
     assert result.status == 0, result.log
     assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
-    assert parted.query("SELECT row_count FROM load_receipt WHERE table_name = 'fact_logs'") == [
-        (17,)
-    ]
+    assert parted.query(
+        "SELECT sum(row_count) FROM load_receipt WHERE table_name = 'fact_logs' AND partition = ''"
+    ) == [(17,)]
 
 
 def test_what_a_removed_part_left_goes_though_its_receipt_is_gone(
     parted: Project, tmp_path: Path
 ) -> None:
-    shutil.rmtree(parted.staging / ".receipts")
+    (parted.staging / "state.db").unlink()
     (parted.data / "LOG_RCD_F" / "2024-03.csv").unlink()
     (parted.data / "LOG_RCD_F.csv").rename(parted.data / "LOG_RCD_F" / "main.csv")
     assert parted.luigi("AllReports").status == 0
@@ -367,61 +374,3 @@ def test_names_that_make_the_same_number_are_told_apart(monkeypatch: pytest.Monk
     numbers = number_parts(names)
     assert sorted(numbers.values()) == list(range(7))
     assert numbers == number_parts(reversed(names))
-
-
-def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
-    whole = make_project(tmp_path / "whole", data=None)
-    assert whole.luigi("SampleData", "--scale", "0.01", "--seed", "5").status == 0
-    parts = make_project(tmp_path / "parts", whole.data)
-    for source in ("LOG_RCD_B", "LOG_RCD_F"):
-        header, *lines = (parts.data / f"{source}.csv").read_text().splitlines(keepends=True)
-        (parts.data / f"{source}.csv").unlink()
-        size = len(lines) // 9 + 1
-        for at in range(0, len(lines), size):
-            add_part(parts, f"{at:06}.csv", header + "".join(lines[at : at + size]), source)
-    for project in (whole, parts):
-        result = project.luigi("AllReports")
-        assert result.status == 0, result.log
-    columns = "unit_id, app_instance_id, app_type_id, point_id, point_log_inst_id, recorded_at,"
-    facts = f"SELECT {columns} value, status, log_kind FROM fact_logs ORDER BY 1, 2, 3, 4, 5, 6, 7"
-    assert parts.query(facts) == whole.query(facts)
-    for level in ("unit_id", "app_instance_id", "app_type_id"):
-        name = f"summary_by_{level}.csv"
-        assert (parts.reports / name).read_bytes() == (whole.reports / name).read_bytes()
-    for name in ("reconciliation.csv", "records_over_time.csv", "unit_days.csv"):
-        assert (parts.reports / name).read_text() == (whole.reports / name).read_text()
-    assert profile_of(parts) == profile_of(whole)
-
-
-def profile_of(project: Project) -> list[dict]:
-    """The profiles; what may depend on the parts is left out: bounds of frequent values."""
-    sources = json.loads((project.reports / "profile.json").read_text())
-    columns = [column for source in sources.values() for column in source["columns"]]
-    for column in columns:
-        if not column["frequent_is_exact"]:
-            del column["frequent"], column["frequent_error"]
-    return columns
-
-
-def test_a_run_that_is_killed_among_parts_goes_on_where_it_was(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "killed", data=None)
-    assert project.luigi("SampleData", "--scale", "0.02", "--seed", "7").status == 0
-    header, *lines = (project.data / "LOG_RCD_F.csv").read_text().splitlines(keepends=True)
-    for at in range(0, len(lines), 1000):
-        add_part(project, f"{at:06}.csv", header + "".join(lines[at : at + 1000]))
-    for delay in (0.9, 1.2, 1.5, 1.8, 2.1):
-        run = subprocess.Popen(
-            ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"],
-            cwd=project.folder,
-            env=project.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(delay)
-        os.killpg(run.pid, signal.SIGKILL)  # With the processes that it forked.
-        run.wait()
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
-    assert project.outputs() == fresh_project(tmp_path, project).outputs()
-    assert [path for path in project.folder.rglob("*.tmp") if path.is_file()] == []

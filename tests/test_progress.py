@@ -1,4 +1,4 @@
-"""What is told of tasks while they run."""
+"""What is reported of tasks while they run."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from tasks.staging.stage import Outputs, stage_file
 from tests.conftest import Project
 
 
-class Told(luigi.Task):
-    """A task that notes what its run tells the scheduler."""
+class Reporting(luigi.Task):
+    """A task that keeps what its run reports to the scheduler."""
 
-    def told(self) -> list[object]:
+    def reported(self) -> list[object]:
         notes: list[object] = []
         self.set_status_message = notes.append
         self.set_progress_percentage = notes.append
         return notes
 
 
-def test_a_scheduler_is_told_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_hears_of_a_phase_at_most_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 0.0
     monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: now)
-    task = Told()
-    told = task.told()
+    task = Reporting()
+    reported = task.reported()
     progress = Progress(task)
     progress.start()
     progress.begin("staging", 1000)
@@ -42,29 +44,29 @@ def test_a_scheduler_is_told_at_most_once_a_second(monkeypatch: pytest.MonkeyPat
         progress.advance(10, 1)
     progress.result = "90 rows, none <b>bold</b> & bad"
     progress.finish()
-    messages = [note for note in told if isinstance(note, str)]
-    assert len(messages) == 13
-    assert (messages[0], told[1]) == ("started", 0)
+    messages = [note for note in reported if isinstance(note, str)]
+    assert len(messages) == 14
+    assert (messages[0], reported[1]) == ("started", 0)
     assert "staging, 16 rows" in messages
-    assert told[-2:] == ["90 rows, none &lt;b&gt;bold&lt;/b&gt; &amp; bad", 100]
+    assert reported[-2:] == ["90 rows, none &lt;b&gt;bold&lt;/b&gt; &amp; bad", 100]
 
 
 def test_no_percentage_is_above_99_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "_INTERVAL_S", 0)
-    task = Told()
-    told = task.told()
+    task = Reporting()
+    reported = task.reported()
     progress = Progress(task)
     progress.begin("staging", 10)
     for _ in range(3):
         progress.advance(5, 1)
-    assert [note for note in told if isinstance(note, int)] == [0, 50, 99, 99]
+    assert [note for note in reported if isinstance(note, int)] == [0, 50, 99, 99]
 
 
-def test_a_phase_that_may_last_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_phase_that_may_last_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: now)
-    task = Told()
-    told = task.told()
+    task = Reporting()
+    reported = task.reported()
     progress = Progress(task)
     progress.begin("loading", 400)
     for _ in range(3):
@@ -72,39 +74,58 @@ def test_a_phase_that_may_last_is_told_at_once(monkeypatch: pytest.MonkeyPatch) 
         progress.advance(100, 100)
     now += 0.1
     progress.begin("indexing")
-    assert told == ["loading, 200 rows", 50, "indexing, 300 rows", 75]
+    assert reported == ["loading", 0, "loading, 200 rows", 50, "indexing, 300 rows", 75]
 
 
-def test_a_scheduler_that_is_gone_stops_no_work() -> None:
-    def fail(told: object) -> None:
+def test_without_a_terminal_there_is_a_line_every_ten_seconds_of_a_phase(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: now)
+    caplog.set_level("INFO", "pipeline")
+    progress = Progress(Reporting())
+    for phase, seconds in (("staging", 21), ("checking", 9)):
+        progress.begin(phase, 40)
+        for _ in range(seconds):
+            now += 1
+            progress.advance(1, 1_000)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "Reporting(): staging, 10,000 rows, 25%",
+        "Reporting(): staging, 20,000 rows, 50%",
+    ]
+
+
+def test_a_scheduler_that_does_not_answer_stops_no_work() -> None:
+    def fail(reported: object) -> None:
         raise RPCError("gone")
 
-    task = Told()
+    task = Reporting()
     task.set_status_message = task.set_progress_percentage = fail
     progress = Progress(task)
     progress.start()
     progress.finish()
 
 
-@pytest.mark.parametrize("nature", ["plain", "packed", "not UTF-8", "a stray quote at the end"])
-def test_staging_tells_all_bytes_and_rows_once(tmp_path: Path, nature: str) -> None:
+@pytest.mark.parametrize("content", ["plain", "packed", "not UTF-8", "a stray quote at the end"])
+def test_staging_reports_all_bytes_and_rows_once(tmp_path: Path, content: str) -> None:
     text = b"app_type_id,name\n" + b"".join(b"%d,a name\n" % row for row in range(300_000))
-    if nature == "not UTF-8":
+    if content == "not UTF-8":
         text += b"300000,\xff\n"
-    if nature == "a stray quote at the end":
+    if content == "a stray quote at the end":
         text += b'300000,a "name"\n'
-    path = tmp_path / ("APP_TYPE.csv.gz" if nature == "packed" else "APP_TYPE.csv")
-    path.write_bytes(gzip.compress(text, 1) if nature == "packed" else text)
-    told: list[tuple[int, int]] = []
+    path = tmp_path / ("APP_TYPE.csv.gz" if content == "packed" else "APP_TYPE.csv")
+    path.write_bytes(gzip.compress(text, 1) if content == "packed" else text)
+    reported: list[tuple[int, int]] = []
     audit = stage_file(
         path,
         SOURCES["APP_TYPE"],
         Outputs(tmp_path / "rows.parquet", tmp_path / "quarantine.csv"),
-        advance=lambda amount, rows: told.append((amount, rows)),
+        advance=lambda amount, rows: reported.append((amount, rows)),
     )
-    assert sum(rows for _, rows in told) == audit.rows
-    assert sum(amount for amount, _ in told) == path.stat().st_size
-    assert len(told) > 1
+    assert sum(rows for _, rows in reported) == audit.rows
+    assert sum(amount for amount, _ in reported) == path.stat().st_size
+    assert len(reported) > 1
 
 
 class InOneProcess:
@@ -119,25 +140,25 @@ class InOneProcess:
     def create_worker(self, scheduler: Scheduler, worker_processes: int, assistant: bool) -> Any:
         return luigi.worker.Worker(scheduler=scheduler, worker_processes=worker_processes)
 
-    def told(self, task: luigi.Task) -> tuple[str, int]:
+    def reported(self, task: luigi.Task) -> tuple[str, int]:
         message = self.scheduler.get_task_status_message(task.task_id)["statusMessage"]
         percentage = self.scheduler.get_task_progress_percentage(task.task_id)
         return message, percentage["progressPercentage"]
 
 
-def test_each_task_tells_what_it_did(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_task_reports_what_it_did(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
     monkeypatch.setattr("luigi.setup_logging.InterfaceLogging._configured", True)
     project.edit("POINT.csv", "1007,105", "x,105")
     monkeypatch.setenv("PIPELINE_MAX_REJECTED", "0.5")
     luigis = InOneProcess()
     assert luigi.build([AllReports()], luigis, local_scheduler=True, workers=1)
-    assert luigis.told(CsvToParquet(table="POINT")) == ("7 rows staged, 1 rejected", 100)
-    assert luigis.told(LoadFactLogs()) == ("13 rows loaded, 2 of 2 files anew", 100)
+    assert luigis.reported(CsvToParquet(table="POINT")) == ("7 rows staged, 1 rejected", 100)
+    assert luigis.reported(LoadFactLogs()) == ("13 rows loaded, 2 of 2 files anew", 100)
     statuses = luigis.scheduler.task_list("DONE", "")
     assert {status["status_message"] for status in statuses.values()}.isdisjoint({"started"})
 
     project.edit("POINT.csv", "x,105", "y,105")
     luigis = InOneProcess()
     assert luigi.build([AllReports()], luigis, local_scheduler=True, workers=1)
-    assert luigis.told(LoadFactLogs()) == ("unchanged, nothing built", 100)
+    assert luigis.reported(LoadFactLogs()) == ("unchanged, nothing built", 100)

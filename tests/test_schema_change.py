@@ -123,8 +123,8 @@ def live(ran: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         for log_id in range(100, 160):
             connection.execute(
                 "INSERT INTO fact_logs SELECT ?, unit_id, app_instance_id, app_type_id, point_id,"
-                " point_log_inst_id, recorded_at, value, status, log_kind FROM fact_logs"
-                " WHERE log_id = 6",
+                " point_log_inst_id, recorded_at, value, status, log_kind, partition_id"
+                " FROM fact_logs WHERE log_id = 5",
                 (log_id,),
             )
     return ran
@@ -191,9 +191,10 @@ def test_a_load_keeps_a_column_that_was_added_natively(live: Project) -> None:
 
 def write_something(connection: sqlite3.Connection, chance: random.Random) -> None:
     """What an application might do to the table meanwhile."""
-    key = chance.choice([-5, *range(1, 14), *range(100, 175)])
-    columns = "unit_id, app_instance_id, app_type_id, point_id, point_log_inst_id, log_kind"
-    values = "7, 100, 1, 1000, 1, 'F'"
+    key = chance.choice([*range(1, 14), *range(100, 175)])
+    columns = "unit_id, app_instance_id, app_type_id, point_id, point_log_inst_id, log_kind,"
+    columns += " partition_id"
+    values = "7, 100, 1, 1000, 1, 'F', 0"
     match chance.randrange(5):
         case 0:
             connection.execute("DELETE FROM fact_logs WHERE log_id = ?", (key,))
@@ -249,9 +250,9 @@ def test_the_shadow_table_takes_over_every_write_that_came_meanwhile(
     left = live.query("SELECT name FROM sqlite_schema WHERE tbl_name LIKE 'fact_logs%' ORDER BY 1")
     assert [name for (name,) in left] == [
         "fact_logs",
-        "fact_logs_DELETE_voids_receipt",
-        "fact_logs_INSERT_voids_receipt",
-        "fact_logs_UPDATE_voids_receipt",
+        "fact_logs_delete_invalidates_receipt",
+        "fact_logs_insert_invalidates_receipt",
+        "fact_logs_update_invalidates_receipt",
         "ix_fact_logs_app_instance_id",
         "ix_fact_logs_app_type_id",
         "ix_fact_logs_unit_id",

@@ -13,7 +13,7 @@ from tasks.core.config_text import config_line
 from tasks.core.errors import PipelineError
 from tasks.run.settings import settings
 from tasks.run.source_settings import OPTIONS, source
-from tests.conftest import Project
+from tests.conftest import Project, read_settings_again
 
 
 @pytest.fixture
@@ -31,12 +31,14 @@ def config() -> Iterator[None]:
 
 def say(section: str, option: str, value: str) -> None:
     get_config().read_string(f"[{section}]\n{option} = {value}\n")
+    read_settings_again()
 
 
 def test_the_environment_wins_over_the_file(config: None, monkeypatch: pytest.MonkeyPatch) -> None:
     say("pipeline", "data_dir", "from_file")
     assert settings().data_dir == Path("from_file")
     monkeypatch.setenv("PIPELINE_DATA_DIR", "from_environment")
+    read_settings_again()
     assert settings().data_dir == Path("from_environment")
 
 
@@ -197,6 +199,7 @@ def test_a_value_is_read_by_its_source_or_by_all(
     assert {getattr(source(name), option) for name in SOURCES} == {value}
     say("POINT", option, text)
     get_config().remove_section("source defaults")
+    read_settings_again()
     assert getattr(source("POINT"), option) == value
 
 

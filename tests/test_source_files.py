@@ -14,10 +14,11 @@ import pytest
 
 from config.declarations import Source
 from tasks.core.errors import PipelineError
+from tasks.core.partition import Partition
 from tasks.sources.files import (
     bytes_read,
     find_files,
-    find_parts,
+    find_partitions,
     open_bytes,
     source_path,
     why_unreadable,
@@ -118,7 +119,7 @@ def test_what_is_no_file_is_listed_and_never_waited_for(
     make(path)
 
     source = name.partition(".")[0].partition("/")[0]
-    assert [part.path for part in find_parts(source, tmp_path)] == [path]
+    assert [part.path for part in find_partitions(source, tmp_path)] == [path]
     assert why_unreadable(path) == reason
     with pytest.raises(OSError, match=path.name):
         open_bytes(path)
@@ -175,7 +176,7 @@ def test_a_folder_named_like_a_source_with_partitions_is_their_folder(tmp_path: 
     write(tmp_path / "log_rcd_f" / ".a.csv", "")
     write(tmp_path / "log_rcd_f" / "a.txt", "")
 
-    assert find_parts("LOG_RCD_F", tmp_path) == [("LOG_RCD_F/A", part)]
+    assert find_partitions("LOG_RCD_F", tmp_path) == (Partition("LOG_RCD_F/A", part),)
 
 
 @pytest.mark.parametrize("packed", [False, True])

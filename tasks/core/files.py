@@ -1,11 +1,10 @@
-"""Files: opened without waiting, written whole or not at all."""
+"""Files: opened without waiting, and whether a later change would show in their stat."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 _KINDS = {
@@ -39,14 +38,14 @@ def open_regular(path: str | Path, flags: int) -> int:
     return handle
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+RACY_NS = 2_000_000_000
+"""Some file systems store times to two seconds."""
+
+
+def is_racy(mtime_ns: int, read_ns: int) -> bool:
+    """Whether a file may have changed after it was read, and still have the same times.
+
+    A file that changed just before it was read may change again within the same tick of the file
+    system's clock: what was read of it must not be used again.
+    """
+    return mtime_ns + RACY_NS >= read_ns

@@ -1,4 +1,4 @@
-"""A partition: one CSV file of a source, and what becomes of it."""
+"""A partition: one CSV file of a source, and all that is built from it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _KINDS = {source: kind for kind, source in LOG_KINDS.items()}
 
 @dataclass(frozen=True, order=True)
 class Partition:
-    """One CSV file of a source, and all that is made of it.
+    """One CSV file of a source, and all that is built from it.
 
     Attributes:
         name: LOG_RCD_F for LOG_RCD_F.csv, LOG_RCD_F/2024-06-01 for a file of that folder.
-        path: The CSV file.
+        path: The CSV file; that of a group of files is empty.
         id: `partition_id` of its facts; 0 for a describing source.
     """
 
     name: str
-    path: Path
+    path: Path = Path()
     id: int = 0
 
     @property

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable
 
 from config.sources import LOG_KINDS
-from config.warehouse import PART_ROWS
+from config.warehouse import PARTITION_ROWS
 
-_NUMBERS = 2**63 // PART_ROWS
+_NUMBERS = 2**63 // PARTITION_ROWS
 """How many parts can be told apart by their `log_id`."""
 
 

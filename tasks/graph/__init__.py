@@ -1,25 +1,25 @@
 """The task graph: what requires what. Each stage has a module; the work is in the rooms it calls.
 
-task               requires                                    makes
-CheckSources                                                   (nothing else is touched before)
-CsvToParquet (7)   CheckSources                                staging/NAME.parquet and more
-AllStaged          CsvToParquet                                (nothing is loaded before)
-LogInstanceChains  CsvToParquet                                staging/log_instance_chains.parquet
-EnrichedLogs       CsvToParquet LogInstanceChains              staging/enriched_logs/
-LoadDimension (4)  AllStaged LoadDimension LogInstanceChains   dim_...
-LoadFactLogs       EnrichedLogs LoadDimension                  fact_logs
-CheckWarehouse     LoadFactLogs                                reports/reconciliation.csv
-LogActivity        CsvToParquet                                staging/activity/
-SourceProfiles     CsvToParquet                                staging/profiles/
-LogMeasures        LogActivity SourceProfiles                  staging/measures/
-SourceRelations    CsvToParquet                                staging/audit/relations.json
-SummaryReport (3)  CheckWarehouse                              reports/summary_by_....csv
-ActivityReport     LogInstanceChains LogMeasures               reports/gaps.csv, ...
-ProfileReport      LogMeasures SourceProfiles                  reports/profile.csv, ...
-DataQualityReport  CheckWarehouse SourceRelations              reports/data_quality.md, ...
-SchemaChangeReport CheckWarehouse                              reports/schema_change.md, ...
-ReportPage         each report                                 reports/index.html, run.json
-AllReports         ReportPage                                  (everything)
+task               requires                                               makes
+CheckSources                                                              (before anything else)
+CsvToParquet (7)   CheckSources                                           staging/NAME.parquet, ...
+AllStaged          CsvToParquet                                           (before any load)
+LogInstanceChains  CsvToParquet                                           the chains, as Parquet
+EnrichedLogs       CsvToParquet LogInstanceChains                         staging/enriched_logs/
+LoadDimension (4)  AllStaged CsvToParquet LoadDimension LogInstanceChains dim_...
+LoadFactLogs       EnrichedLogs LoadDimension                             fact_logs
+CheckWarehouse     LoadFactLogs                                           reconciliation.csv
+LogActivity        CsvToParquet                                           staging/activity/
+SourceProfiles     CsvToParquet                                           staging/profiles/
+LogMeasures        LogActivity SourceProfiles                             staging/measures/
+SourceRelations    CsvToParquet                                           relations.json
+SummaryReport (3)  CheckWarehouse                                         summary_by_....csv
+ActivityReport     LogInstanceChains LogMeasures                          gaps.csv, ...
+ProfileReport      LogMeasures SourceProfiles                             profile.csv, ...
+DataQualityReport  CheckWarehouse SourceRelations                         data_quality.md, ...
+SchemaChangeReport CheckWarehouse                                         schema_change.md, ...
+ReportPage         each report                                            index.html, run.json
+AllReports         ReportPage                                             (everything)
 
 SampleData makes up source files; no other task requires it.
 

@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING
 from config.declarations import Source
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
-from tasks.freshness.task import (
-    Digested,
-    FileTarget,
-    FreshTask,
-    declared_digest,
-    digest_cache,
-    digest_of,
-)
+from tasks.freshness.snapshot import Snapshot, declared_digest, digest_of
+from tasks.freshness.targets import Digested, FileTarget
+from tasks.freshness.task import FreshTask
 from tasks.run.settings import settings
 from tasks.run.source_settings import source
 from tasks.sources import archive, files
@@ -29,7 +24,7 @@ logger = logging.getLogger("pipeline")
 
 
 class HeaderTarget:
-    """The header of a source file, known by its names; absent if it cannot be read.
+    """The header of a source file, identified by its names; absent if it cannot be read.
 
     Args:
         paths: The file; if there are none or several, it is absent too.
@@ -40,16 +35,16 @@ class HeaderTarget:
         self.paths = paths
         self.source = source
 
-    def digest(self) -> str | None:
+    def digest(self, snapshot: Snapshot) -> str | None:
         """The digest of the file's name and column names."""
         if len(self.paths) != 1:
             return None
         (path,) = self.paths
         what = f"header as {declared_digest(self.source)[:16]}"
-        header = digest_cache().remember(path, what, self._find)
+        header = snapshot.from_content(path, what, self._header)
         return None if header is None else digest_of([path.name, header])
 
-    def _find(self, path: Path) -> str | None:
+    def _header(self, path: Path) -> str | None:
         from tasks.sources.inspection import inspect_file
 
         try:
@@ -59,13 +54,14 @@ class HeaderTarget:
 
 
 class CheckSources(FreshTask):
-    """Every source file is there, is text and has the columns that it must have.
+    """Every source file exists, is text and has the columns that it must have.
 
-    Unpacks `take_home_data.zip` if no CSV file is there. Lists every problem of every file
-    before anything else is touched; looks at headers only.
+    Unpacks `take_home_data.zip` if there is no CSV file. Lists every problem of every file before
+    anything else is touched; reads headers only.
     """
 
     code_version = 2
+    has_output = False
     priority = 100
 
     def output(self) -> dict[str, FileTarget]:
@@ -76,11 +72,11 @@ class CheckSources(FreshTask):
         """The header of each source file."""
         paths: dict[str, list[Path]] = {}
         for name in SOURCES:
-            found = files.find_parts(name, settings().data_dir)
+            found = files.find_partitions(name, settings().data_dir)
             if not found:
                 paths[name] = []
-            for part in found:
-                paths.setdefault(part.name, []).append(part.path)
+            for partition in found:
+                paths.setdefault(partition.name, []).append(partition.path)
         return {
             f"{name} header": HeaderTarget(found, source(name.partition("/")[0]))
             for name, found in paths.items()
@@ -90,15 +86,15 @@ class CheckSources(FreshTask):
         """How each source is declared."""
         return {name: source(name) for name in SOURCES}
 
-    def take_inputs(self) -> dict[str, str]:
-        """Check, and tell of the headers that passed."""
+    def take_inputs(self, snapshot: Snapshot) -> dict[str, str]:
+        """Check the files, before their headers are taken as inputs."""
         from tasks.sources.inspection import check_sources
 
         data_dir = settings().data_dir
         for path in archive.provide_files(SOURCES, data_dir):
             logger.info("Unpacked %s", path)
         check_sources([source(name) for name in SOURCES], data_dir)
-        return super().take_inputs()
+        return super().take_inputs(snapshot.later())
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Nothing to build."""

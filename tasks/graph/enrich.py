@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.sources import LOG_KINDS, SOURCES
-from tasks.freshness.task import (
-    Digested,
-    FileTarget,
-    FreshTask,
-    Part,
-    PartedTask,
-)
+from config.declarations import Table
+from config.sources import LOG_KINDS, LOOKUPS
+from config.warehouse import ENRICHED_LOGS, LOG_INSTANCE_CHAINS, source_columns
+from tasks.core.partition import Partition
+from tasks.freshness.partitioned import PartitionedTask
+from tasks.freshness.targets import Digested, FileTarget
+from tasks.freshness.task import FreshTask
 from tasks.graph.files import (
-    DESCRIBING,
     enriched,
-    log_parts,
+    log_partitions,
     read_json,
     read_staged,
     staged,
-    staged_keys,
+    staged_columns,
     staged_rows,
     staging_file,
     write_json,
@@ -40,116 +38,116 @@ logger = logging.getLogger("pipeline")
 class LogInstanceChains(FreshTask):
     """Each log instance with its point, application instance, type reference, type and unit."""
 
+    code_version = 2
     priority = 15
 
     def page(self) -> str:
-        """What is lost on the way."""
+        """The lookups that found no row."""
         return "index.html#trust"
 
     def requires(self) -> list[CsvToParquet]:
         """The sources that the chains run through, staged."""
-        return [staging(name) for name in DESCRIBING]
+        return [staging(name) for name in LOOKUPS]
 
     def reads(self) -> Mapping[str, Digested]:
-        """The staged log instances, and the keys of the others."""
-        first, *others = DESCRIBING
-        return {first: staged(first), **{name: staged_keys(name) for name in others}}
+        """Of the staged log instances all, of the others their keys and what facts take of them."""
+        read = source_columns(LOG_INSTANCE_CHAINS)
+        return {name: staged_columns(name, columns) for name, columns in read.items()}
+
+    def declarations(self) -> Mapping[str, object]:
+        """What is looked up."""
+        return {"columns": _origins(LOG_INSTANCE_CHAINS)}
 
     def output(self) -> dict[str, FileTarget]:
         """A Parquet file."""
-        return {"chains": staging_file("log_instance_chains.parquet")}
+        return {"chains": staged(LOG_INSTANCE_CHAINS.name)}
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Resolve the chains."""
         import pyarrow.parquet as pq
 
-        from tasks.enrichment.enrich import resolve_log_instances
+        from tasks.enrichment.lookup import resolve_log_instances
 
-        first, *others = DESCRIBING
-        declared = [column.name for column in SOURCES[first].columns]
-        chains = resolve_log_instances(
-            read_staged(first, *declared),
-            *(read_staged(name, *SOURCES[name].required) for name in others),
-        )
+        read = source_columns(LOG_INSTANCE_CHAINS)
+        chains = resolve_log_instances({n: read_staged(n, *columns) for n, columns in read.items()})
         pq.write_table(chains, out["chains"])
         self.progress.result = f"{len(chains):,} log instances resolved"
 
 
-class EnrichedLogs(PartedTask):
+def _origins(table: Table) -> list[list[str]]:
+    """What the rows of a table depend on of its declaration."""
+    return [[column.name, column.type.value, column.origin] for column in table.columns]
+
+
+class EnrichedLogs(PartitionedTask):
     """Every log record with its log instance, point, application instance, type and unit."""
 
-    code_version = 2
+    code_version = 3
     phase = "enriching"
     priority = 15
 
     def page(self) -> str:
-        """What was lost on the way."""
+        """The lookups that found no row."""
         return "index.html#trust"
 
     def requires(self) -> list[FreshTask]:
         """The chains, and the log records, staged."""
         return [LogInstanceChains(), *(staging(name) for name in LOG_KINDS.values())]
 
-    def parts(self) -> list[Part]:
+    def partitions(self) -> Sequence[Partition]:
         """The files of log records."""
-        chains = LogInstanceChains().output()["chains"]
-        return [
-            Part(
-                part.name,
-                {part.name: staged(part.name), "chains": chains},
-                {"log_kind": part.log_kind, "number": part.number},
-            )
-            for part in log_parts()
-        ]
+        return log_partitions()
 
-    def part_size(self, part: Part) -> int:
-        """Log records."""
-        return staged_rows(part.name)
+    def declarations(self) -> Mapping[str, object]:
+        """What is looked up for each record."""
+        return {"columns": _origins(ENRICHED_LOGS)}
 
-    def folders(self) -> list[str]:
-        """The sources of log records."""
-        return list(LOG_KINDS.values())
-
-    def part_output(self, part: str) -> dict[str, FileTarget]:
-        """The enriched records, and what was lost on the way."""
+    def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
+        """The staged records, and the chains."""
         return {
-            "rows": enriched(part),
-            "losses": staging_file(f"audit/losses/{part}.json"),
+            partition.name: staged(partition.name),
+            "chains": staged(LOG_INSTANCE_CHAINS.name),
+        }
+
+    def partition_declarations(self, partition: Partition) -> Mapping[str, object]:
+        """The kind of the records, and the number from which they take their `log_id`."""
+        return {"log_kind": partition.kind, "id": partition.id}
+
+    def partition_size(self, partition: Partition) -> int:
+        """Log records."""
+        return staged_rows(partition.name)
+
+    def partition_output(self, name: str) -> dict[str, FileTarget]:
+        """The enriched records, and how many lookups found no row."""
+        return {
+            "rows": enriched(name),
+            "losses": staging_file(f"audit/losses/{name}.json"),
         }
 
     def whole_output(self) -> dict[str, FileTarget]:
-        """What was lost on the way, all records together."""
+        """The lookups of all records together."""
         return {"hops": staging_file("audit/hops.json")}
 
-    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+    def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
         """Stream the log records past the chains."""
         from tasks.enrichment.enrich import enrich_file
 
-        kind, number = str(part.declarations["log_kind"]), part.declarations["number"]
-        assert isinstance(number, int)
-        losses = enrich_file(
-            staged(part.name).file,
-            self._chains(),
-            kind,
-            number,
-            out["rows"],
-            advance=self.progress.advance,
-        )
-        write_json(dataclasses.asdict(losses), out["losses"])
+        path, advance = staged(partition.name).file, self.progress.advance
+        unmatched = enrich_file(path, _read_chains(), partition, out["rows"], advance)
+        write_json(dataclasses.asdict(unmatched), out["losses"])
 
     def build(self, out: Mapping[str, Path]) -> None:
-        """Add up what was lost."""
-        from tasks.enrichment.enrich import PartLosses, add_up_losses
+        """Add up the lookups that found no row."""
+        from tasks.enrichment.lookup import Unmatched, add_up_lookups
 
-        losses = [
-            (part.log_kind, PartLosses(**read_json(self.part_output(part.name)["losses"].file)))
-            for part in log_parts()
+        unmatched = [
+            (one.kind, Unmatched(**read_json(self.partition_output(one.name)["losses"].file)))
+            for one in log_partitions()
         ]
-        hops = add_up_losses(self._chains(), losses)
-        write_json([dataclasses.asdict(hop) for hop in hops], out["hops"])
+        lookups = add_up_lookups(_read_chains(), unmatched)
+        write_json([dataclasses.asdict(lookup) for lookup in lookups], out["hops"])
         self.progress.result = f"{self.progress.rows:,} rows enriched"
 
-    def _chains(self) -> pa.Table:
-        from tasks.core.arrow import read_parquet
 
-        return read_parquet(LogInstanceChains().output()["chains"].file)
+def _read_chains() -> pa.Table:
+    return read_staged(LOG_INSTANCE_CHAINS.name)

@@ -7,22 +7,12 @@ import gc
 import importlib
 import logging
 import sys
-from typing import TYPE_CHECKING
 
 import luigi
 import luigi.interface
 
-from tasks.freshness.task import (
-    FreshTask,
-)
-from tasks.graph.report import AllReports
+from tasks.freshness.task import FreshTask
 from tasks.graph.scheduler_pages import SchedulerPages, scheduler_url
-from tasks.run import outcome
-from tasks.run.run_record import note_task
-from tasks.run.settings import settings
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("pipeline")
 
@@ -40,12 +30,6 @@ _PRELOADED = (
 )
 
 
-@FreshTask.event_handler(luigi.Event.PROCESSING_TIME)
-def take_note(task: FreshTask, seconds: float) -> None:
-    """Note how long a task took."""
-    note_task(task, seconds)
-
-
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
     """Load what tasks need before a process is forked for each: once, not in each.
@@ -57,6 +41,7 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
         try:
             for name in _PRELOADED:
                 importlib.import_module(f"tasks.{name}")
+            importlib.import_module("pandas")  # Arrow looks for it with the first Python value.
             importlib.import_module("adbc_driver_sqlite")
             importlib.import_module("sqlalchemy.dialects.sqlite")
             importlib.import_module("numpy.ma")
@@ -84,13 +69,3 @@ def complete_scheduler_pages(task: FreshTask, dependency: FreshTask | None = Non
             pages = SchedulerPages(url, task)
             pages.warn_of_disabled()
             atexit.register(pages.complete)
-
-
-@AllReports.event_handler(luigi.Event.SUCCESS)
-@AllReports.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def show_results(task: AllReports) -> None:
-    """Show what there is at the end of a run, also if nothing had to be done."""
-    if not outcome.note(results=True):
-        from tasks.run.console import print_results
-
-        print_results(settings())

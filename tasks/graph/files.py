@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from config.sources import LOG_KINDS, SOURCES
-from tasks.core.memo import once
+from config.sources import LOG_KINDS, LOOKUPS, SOURCES
+from tasks.core.partition import Partition
 from tasks.enrichment.log_numbers import number_parts
-from tasks.freshness.task import (
-    FileTarget,
-    file_target,
-)
+from tasks.freshness.targets import FileTarget, file_target
 from tasks.run.settings import settings
 from tasks.sources import files
 
@@ -30,11 +28,11 @@ def staging_file(name: str, optional: bool = False) -> FileTarget:
     return file_target(settings().staging_dir, name, optional)
 
 
-def source_parts(name: str) -> list[files.SourcePart]:
+def source_partitions(name: str) -> Sequence[Partition]:
     """The files of a source; if there is none, where one is expected."""
     data_dir = settings().data_dir
-    found = files.find_parts(name, data_dir)
-    return found or [files.SourcePart(name, files.source_path(name, data_dir))]
+    found = files.find_partitions(name, data_dir)
+    return found or (Partition(name, files.source_path(name, data_dir)),)
 
 
 def display_path(path: Path) -> str:
@@ -42,20 +40,36 @@ def display_path(path: Path) -> str:
     return path.relative_to(settings().data_dir).as_posix()
 
 
-def staged(part: str) -> FileTarget:
-    """The staged rows of a part of a source, or of one that does not come in parts."""
-    return staging_file(f"{part}.parquet")
+def staged(partition: str) -> FileTarget:
+    """The staged rows of a partition."""
+    return staging_file(f"{partition}.parquet")
+
+
+def all_partitions() -> Sequence[Partition]:
+    """The partitions of all sources: one of each describing source, and those of log records."""
+    describing = (Partition(name) for name, one in SOURCES.items() if not one.in_partitions)
+    return (*describing, *log_partitions())
 
 
 def staged_files() -> dict[str, Path]:
-    """The staged rows of each source; of each part where a source comes in parts."""
-    names = [name for name, source in SOURCES.items() if not source.in_partitions]
-    return {name: staged(name).file for name in [*names, *(part.name for part in log_parts())]}
+    """The staged rows of each partition."""
+    return {one.name: staged(one.name).file for one in all_partitions()}
 
 
 def staged_keys(name: str) -> FileTarget:
     """What changes only if the staged keys of a source do."""
     return staging_file(f"keys/{name}.sha256")
+
+
+def staged_columns(name: str, columns: Collection[str]) -> FileTarget:
+    """What changes only if some columns of a staged table do; or any of them, if not all are keys.
+
+    Args:
+        name: A source, or another table in the staging folder.
+        columns: Those that are read; none: all.
+    """
+    keys = SOURCES[name].required if name in SOURCES else ()
+    return staged_keys(name) if columns and set(columns) <= set(keys) else staged(name)
 
 
 def audits() -> dict[str, FileTarget]:
@@ -70,20 +84,20 @@ def read_staged(name: str, *columns: str) -> pa.Table:
     return read_parquet(staged(name).file, *columns)
 
 
-DESCRIBING = ("LOG_INSTANCE", "POINT", "APP_INSTANCE", "APP_TYPE_REF", "APP_TYPE")
-"""The sources that a log record's chain runs through, in its order."""
+DESCRIBING = tuple(LOOKUPS)
+"""The sources that a log record's lookup chain runs through, in its order."""
 
 
-def staged_rows(part: str) -> int:
-    """How many rows of a part are staged."""
+def staged_rows(partition: str) -> int:
+    """How many rows of a partition are staged."""
     import pyarrow.parquet as pq
 
-    return int(pq.read_metadata(staged(part).file).num_rows)
+    return int(pq.read_metadata(staged(partition).file).num_rows)
 
 
-def enriched(part: str) -> FileTarget:
-    """The enriched records of a part."""
-    return staging_file(f"enriched_logs/{part}.parquet")
+def enriched(partition: str) -> FileTarget:
+    """The enriched records of a partition."""
+    return staging_file(f"enriched_logs/{partition}.parquet")
 
 
 def paths_of(targets: Mapping[str, FileTarget]) -> dict[str, Path]:
@@ -91,29 +105,16 @@ def paths_of(targets: Mapping[str, FileTarget]) -> dict[str, Path]:
     return {name: target.file for name, target in targets.items()}
 
 
-class LogPart(NamedTuple):
-    """A file of log records.
-
-    Attributes:
-        name: Of the part.
-        log_kind: B or F.
-        number: With which its `log_id` begin.
-    """
-
-    name: str
-    log_kind: str
-    number: int
+def log_partitions() -> Sequence[Partition]:
+    """All files of log records, with their ids."""
+    return _with_ids(tuple(one for name in LOG_KINDS.values() for one in source_partitions(name)))
 
 
-def log_parts() -> list[LogPart]:
-    """All files of log records."""
-    return once("log parts", _log_parts)
-
-
-def _log_parts() -> list[LogPart]:
-    kinds = {part.name: kind for kind, name in LOG_KINDS.items() for part in source_parts(name)}
-    numbers = number_parts(kinds)
-    return [LogPart(name, kind, numbers[name]) for name, kind in kinds.items()]
+@functools.lru_cache(maxsize=8)
+def _with_ids(partitions: tuple[Partition, ...]) -> Sequence[Partition]:
+    found = {one.name: one for one in partitions}
+    ids = number_parts(found)
+    return tuple(Partition(name, one.path, ids[name]) for name, one in found.items())
 
 
 def write_json(content: object, path: Path) -> None:

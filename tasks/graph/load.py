@@ -4,71 +4,100 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import luigi
-import luigi.interface
 
-from config.sources import SOURCES
-from config.warehouse import DIMENSIONS, FACT_LOGS, TABLES
-from tasks.freshness.task import (
-    Digested,
-    FileTarget,
-    FreshTask,
-    Receipt,
-    digest_of,
-)
+from config.sources import LOOKUPS, SOURCES
+from config.warehouse import DIMENSIONS, FACT_LOGS, LOG_INSTANCE_CHAINS, TABLES, source_columns
+from tasks.core.partition import Partition
+from tasks.freshness.partitioned import PartitionedTask
+from tasks.freshness.snapshot import Snapshot, digest_of
+from tasks.freshness.targets import Digested, FileTarget
+from tasks.freshness.task import FreshTask
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.files import (
-    LogPart,
     audits,
     enriched,
-    log_parts,
+    log_partitions,
+    read_json,
     read_staged,
     staged,
-    staged_files,
-    staged_keys,
+    staged_columns,
+    staged_rows,
     staging_file,
+    write_json,
 )
 from tasks.graph.stage import AllStaged, staging
 from tasks.run.settings import settings
-from tasks.warehouse import load as warehouse
+from tasks.state import Receipt
+from tasks.warehouse.open import Warehouse, open_warehouse
+from tasks.warehouse.receipts import LoadReceipt
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
+_BATCH_ROWS = 65_536
 
 logger = logging.getLogger("pipeline")
 
 
+def warehouse() -> Warehouse:
+    """The warehouse that the settings name."""
+    return open_warehouse(settings().warehouse_url)
+
+
+def _loaded(snapshot: Snapshot, table: str, partition: str = "") -> LoadReceipt | None:
+    """The receipt of a load, if the rows are as it left them."""
+    receipts = snapshot.memoize("warehouse receipts", warehouse().receipts)
+    return receipts.get((table, partition))
+
+
+def _receipt(snapshot: Snapshot, table: str) -> Receipt | None:
+    loaded = _loaded(snapshot, table)
+    return None if loaded is None else Receipt.from_json(loaded.receipt)
+
+
 class TableTarget(luigi.Target):
-    """A table of the warehouse, known by the receipt of its load.
+    """A table of the warehouse, known by what its rows were made from."""
 
-    Args:
-        table: Its name.
-        each_load: Whether loading the same rows again makes a difference.
-    """
-
-    def __init__(self, table: str, each_load: bool = False):
+    def __init__(self, table: str):
         self.table = table
-        self.each_load = each_load
 
     def __str__(self) -> str:
         return self.table
 
-    def digest(self) -> str | None:
-        """What its rows were made from; None if they are not there as loaded."""
-        receipt = warehouse.load_receipt(settings().warehouse_url, self.table)
-        if receipt is None:
-            return None
-        return receipt.outputs.get("load" if self.each_load else "rows")
+    def digest(self, snapshot: Snapshot) -> str | None:
+        """What its rows were made from; None if they are not as they were loaded."""
+        receipt = _receipt(snapshot, self.table)
+        return None if receipt is None else receipt.outputs.get("rows")
 
     def exists(self) -> bool:
-        """Whether the table is there as loaded."""
-        return self.digest() is not None
+        """Whether the table is as it was loaded."""
+        return (self.table, "") in warehouse().receipts()
+
+
+class LoadTarget:
+    """One load of a table, or of a partition of it; loading the same rows again is another one."""
+
+    def __init__(self, table: str, partition: str = ""):
+        self.loaded = (table, partition)
+
+    def digest(self, snapshot: Snapshot) -> str | None:
+        """Which load it is; None if the rows are not as it left them."""
+        loaded = _loaded(snapshot, *self.loaded)
+        return None if loaded is None else loaded.load_id
+
+
+class CatalogTarget:
+    """What tables, columns, indexes and triggers the warehouse has, whoever created them."""
+
+    def digest(self, snapshot: Snapshot) -> str | None:
+        """The digest of the catalog; None if there is none."""
+        return warehouse().catalog_digest()
+
+
+def tables() -> dict[str, TableTarget]:
+    """The tables of the star."""
+    return {name: TableTarget(name) for name in TABLES}
 
 
 class LoadTask(FreshTask):
@@ -86,10 +115,6 @@ class LoadTask(FreshTask):
         """The description of the table."""
         return f"index.html#table-{self.table_name}"
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its rows; the progress is told how many there are."""
-        raise NotImplementedError
-
     def output(self) -> dict[str, TableTarget]:
         """The table."""
         return {"rows": TableTarget(self.table_name)}
@@ -98,95 +123,76 @@ class LoadTask(FreshTask):
         """How the table is declared."""
         return {self.table_name: TABLES[self.table_name]}
 
-    def load_receipt(self) -> Receipt | None:
-        """The receipt that stands in the warehouse."""
-        return warehouse.load_receipt(settings().warehouse_url, self.table_name)
+    def receipt(self, snapshot: Snapshot) -> Receipt | None:
+        """The receipt that is stored in the warehouse."""
+        return _receipt(snapshot, self.table_name)
 
     def forget(self) -> None:
-        """Remove the receipt from the warehouse; the rows stay."""
-        warehouse.forget_load(settings().warehouse_url, self.table_name)
+        """Remove the receipts from the warehouse; the rows stay."""
+        warehouse().forget(self.table_name)
 
     def make(self, receipt: Receipt) -> None:
-        """Load."""
-        rows = warehouse.replace_rows(
-            settings().warehouse_url,
-            TABLES[self.table_name],
-            self.batches(),
-            _loaded(receipt),
-            before_commit=lambda: self.check_inputs(receipt.inputs),
-            progress=self.progress,
-        )
-        logger.info("Loaded %s: %s rows", self.table_name, f"{rows:,}")
-        self.progress.result = f"{rows:,} rows loaded"
+        """Load; what the rows are made from identifies them."""
+        content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
+        result = self.load(dataclasses.replace(receipt, outputs={"rows": content}))
+        logger.info("Loaded %s: %s", self.table_name, result)
+        self.progress.result = f"{result} loaded"
 
-
-def _loaded(receipt: Receipt) -> Receipt:
-    """The receipt of a load that is about to take place: what the rows are made from tells them."""
-    content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
-    return dataclasses.replace(receipt, outputs={"rows": content, "load": uuid.uuid4().hex})
+    def load(self, receipt: Receipt) -> str:
+        """Load, with this receipt; how many rows, in words."""
+        raise NotImplementedError
 
 
 class LoadDimension(LoadTask):
     """One dimension, from staged sources, with its unknown member."""
 
+    code_version = 2
     table = luigi.ChoiceParameter(choices=tuple(DIMENSIONS))
-
-    MADE_FROM = {
-        "dim_application_type": ("APP_TYPE",),
-        "dim_unit": ("APP_TYPE_REF",),
-        "dim_application_instance": ("APP_INSTANCE", "APP_TYPE_REF", "APP_TYPE"),
-        "dim_log_instance": (),  # From the chains.
-    }
 
     @property
     def table_name(self) -> str:
         """The dimension."""
         return str(self.table)
 
+    def _columns_read(self) -> dict[str, tuple[str, ...]]:
+        """Staged table -> its columns that are needed. Log instances come with their chains."""
+        read = source_columns(DIMENSIONS[self.table])
+        return {LOG_INSTANCE_CHAINS.name: ()} if read.keys() == LOOKUPS.keys() else read
+
     def requires(self) -> list[FreshTask]:
-        """All sources, staged, and the dimensions that it refers to."""
-        return [AllStaged(), *self._own()]
-
-    def depends_on(self) -> list[FreshTask]:
-        """The staging of its own sources, and the dimensions that it refers to."""
-        return [*(staging(name) for name in self.MADE_FROM[self.table]), *self._own()]
-
-    def _own(self) -> list[FreshTask]:
+        """All sources, staged; its own sources, and the dimensions that it refers to."""
         parents = {parent for parent, _ in DIMENSIONS[self.table].references.values()}
-        chains = [LogInstanceChains()] if self.table == "dim_log_instance" else []
-        return [*chains, *(LoadDimension(table=name) for name in DIMENSIONS if name in parents)]
+        return [
+            AllStaged(),
+            *(
+                staging(name) if name in SOURCES else LogInstanceChains()
+                for name in self._columns_read()
+            ),
+            *(LoadDimension(table=name) for name in DIMENSIONS if name in parents),
+        ]
 
     def reads(self) -> Mapping[str, Digested]:
         """The staged rows or keys of its sources, or the chains."""
-        if self.table == "dim_log_instance":
-            return dict(LogInstanceChains().output())
-        read = staged if self.table == "dim_application_type" else staged_keys
-        return {name: read(name) for name in self.MADE_FROM[self.table]}
+        return {name: staged_columns(name, read) for name, read in self._columns_read().items()}
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The members."""
-        from tasks.core.arrow import read_parquet
-        from tasks.enrichment import star
+    def load(self, receipt: Receipt) -> str:
+        """Load all members."""
+        from tasks.enrichment.star import members
+        from tasks.warehouse.load import replace_rows
 
-        def keys(name: str) -> pa.Table:
-            return read_staged(name, *SOURCES[name].required)
-
-        match self.table:
-            case "dim_application_type":
-                members = star.application_types(read_staged("APP_TYPE", "app_type_id", "name"))
-            case "dim_unit":
-                members = star.units(keys("APP_TYPE_REF"))
-            case "dim_application_instance":
-                names = self.MADE_FROM[self.table]
-                members = star.application_instances(*(keys(name) for name in names))
-            case _:
-                chains = LogInstanceChains().output()["chains"].file
-                members = star.log_instances(read_parquet(chains))
-        self.progress.begin("loading", len(members))
-        return iter(members.to_batches(max_chunksize=_LOADED_ROWS))
-
-
-_LOADED_ROWS = 65_536
+        table = DIMENSIONS[self.table]
+        read = self._columns_read()
+        found = members(table, {name: read_staged(name, *read[name]) for name in read})
+        self.progress.begin("loading", len(found))
+        rows = replace_rows(
+            warehouse(),
+            table,
+            found.to_batches(max_chunksize=_BATCH_ROWS),
+            receipt.to_json(),
+            before_commit=lambda: self.check_inputs(receipt.inputs),
+            progress=self.progress,
+        )
+        return f"{rows:,} rows"
 
 
 class LoadFactLogs(LoadTask):
@@ -203,57 +209,32 @@ class LoadFactLogs(LoadTask):
 
     def reads(self) -> Mapping[str, Digested]:
         """The enriched records, file by file."""
-        return {part.name: enriched(part.name) for part in log_parts()}
+        return {partition.name: enriched(partition.name) for partition in log_partitions()}
 
-    def make(self, receipt: Receipt) -> None:
-        """Load the parts that changed."""
-        loaded, rows = warehouse.replace_parts(
-            settings().warehouse_url,
-            [self._part_rows(part, receipt) for part in log_parts()],
-            _loaded(receipt),
+    def load(self, receipt: Receipt) -> str:
+        """Load the partitions that changed."""
+        from tasks.warehouse.load import replace_partitions
+
+        code, declared = receipt.code, receipt.declarations
+        loaded, rows = replace_partitions(
+            warehouse(),
+            {
+                partition: digest_of([code, declared, receipt.inputs[partition.name]])
+                for partition in log_partitions()
+            },
+            lambda partition: enriched(partition.name).file,
+            receipt.to_json(),
             before_commit=lambda: self.check_inputs(receipt.inputs),
             progress=self.progress,
         )
-        of = f", {len(loaded):,} of {len(receipt.inputs):,} files anew"
-        logger.info("Loaded %s: %s rows%s", self.table_name, f"{rows:,}", of)
-        self.progress.result = f"{rows:,} rows loaded{of}"
-
-    def _part_rows(self, part: LogPart, receipt: Receipt) -> warehouse.PartRows:
-        import pyarrow.parquet as pq
-
-        path = enriched(part.name).file
-        return warehouse.PartRows(
-            part=part.name,
-            number=part.number,
-            log_kind=part.log_kind,
-            content=digest_of([receipt.code, receipt.declarations, receipt.inputs[part.name]]),
-            row_count=lambda: pq.read_metadata(path).num_rows,
-            batches=lambda: self.batches_of(part.name),
-        )
-
-    def batches_of(self, part: str) -> Iterator[pa.RecordBatch]:
-        """The facts of a part, streamed."""
-        from tasks.enrichment import star
-
-        return star.facts(enriched(part).file)
+        return f"{rows:,} rows, {len(loaded):,} of {len(receipt.inputs):,} files again"
 
 
-class CatalogTarget:
-    """What tables, columns, indexes and triggers the warehouse has, whoever made them."""
-
-    def digest(self) -> str | None:
-        """The digest of the catalog; None if there is none."""
-        return warehouse.catalog_digest(settings().warehouse_url)
-
-
-def tables() -> dict[str, TableTarget]:
-    """The warehouse tables."""
-    return {name: TableTarget(name) for name in TABLES}
-
-
-class CheckWarehouse(FreshTask):
+class CheckWarehouse(PartitionedTask):
     """Every staged row is in the warehouse: counts by table, by kind and by unit are equal."""
 
+    code_version = 2
+    phase = "counting"
     priority = 10
 
     def page(self) -> str:
@@ -264,41 +245,60 @@ class CheckWarehouse(FreshTask):
         """The facts, loaded, and all dimensions before them."""
         return LoadFactLogs()
 
+    def partitions(self) -> Sequence[Partition]:
+        """The files of log records."""
+        return log_partitions()
+
+    def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
+        """The enriched records, and the load of the facts: they are counted after each."""
+        load = LoadTarget(FACT_LOGS.name, partition.name)
+        return {partition.name: enriched(partition.name), f"{partition.name} load": load}
+
+    def partition_size(self, partition: Partition) -> int:
+        """Log records."""
+        return staged_rows(partition.name)
+
+    def partition_output(self, name: str) -> dict[str, FileTarget]:
+        """The counts of one partition."""
+        return {"counts": staging_file(f"audit/facts/{name}.json")}
+
+    def whole_output(self) -> dict[str, FileTarget]:
+        """The counts that were compared."""
+        return {"counts": FileTarget(settings().reports_dir / "reconciliation.csv")}
+
     def reads(self) -> Mapping[str, Digested]:
-        """The warehouse, checked after each load, the audits and the enriched records."""
-        loads = {name: TableTarget(name, each_load=True) for name in TABLES}
-        records = {part.name: enriched(part.name) for part in log_parts()}
-        return {**loads, **{f"audit {name}": audit for name, audit in audits().items()}, **records}
+        """The audits and the loads of all tables too."""
+        loads = {name: LoadTarget(name) for name in TABLES}
+        return {
+            **super().reads(),
+            **loads,
+            **{f"audit {n}": audit for n, audit in audits().items()},
+        }
 
     def declarations(self) -> Mapping[str, object]:
         """How CSV files begin."""
         return {"csv_bom": settings().csv_bom}
 
-    def forget(self) -> None:
-        """Forget the counts too, so that everything is counted again."""
-        super().forget()
-        self.output()["parts"].file.unlink(missing_ok=True)
+    def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
+        """Count the records of a partition."""
+        from tasks.warehouse.reconciliation import count_partition
 
-    def output(self) -> dict[str, FileTarget]:
-        """The counts that were compared, and those of each part, so as not to count it again."""
-        return {
-            "counts": FileTarget(settings().reports_dir / "reconciliation.csv"),
-            "parts": staging_file(".receipts/checked_parts.json"),
-        }
+        paths = staged(partition.name).file, enriched(partition.name).file
+        counts = count_partition(partition, *paths, warehouse())
+        write_json(counts, out["counts"])
+        self.progress.advance(counts["staged"], counts["staged"])
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Compare, and fail on any difference."""
         from tasks.warehouse.reconciliation import reconcile
 
-        checked = reconcile(
+        compared = reconcile(
             {name: target.file for name, target in audits().items()},
-            staged_files(),
-            {part.name: enriched(part.name).file for part in log_parts()},
-            settings().warehouse_url,
-            self.output()["parts"].file,
+            {name: staged(name).file for name in LOOKUPS},
+            [read_json(self.partition_output(one.name)["counts"].file) for one in log_partitions()],
+            warehouse(),
             out["counts"],
-            out["parts"],
-            bom=settings().csv_bom,
+            settings().csv_bom,
         )
-        logger.info("Reconciled %d counts of files and warehouse", checked)
-        self.progress.result = f"{checked:,} counts compared"
+        logger.info("Reconciled %d counts of files and warehouse", compared)
+        self.progress.result = f"{compared:,} counts compared"

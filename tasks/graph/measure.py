@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.sources import LOG_KINDS, SOURCES
-from tasks.core.memo import once
-from tasks.freshness.task import (
-    Digested,
-    FileTarget,
-    FreshTask,
-    Part,
-    PartedTask,
-)
+from tasks.core.partition import Partition
+from tasks.freshness.partitioned import PartitionedTask
+from tasks.freshness.targets import Digested, FileTarget
+from tasks.freshness.task import FreshTask
 from tasks.graph.files import (
     DESCRIBING,
-    LogPart,
-    log_parts,
+    all_partitions,
+    log_partitions,
     paths_of,
     staged,
-    staged_files,
     staged_keys,
     staged_rows,
     staging_file,
@@ -36,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pipeline")
 
 
-class LogActivity(PartedTask):
+class LogActivity(PartitionedTask):
     """When each log instance recorded, and how far apart: from the staged log records alone."""
 
     phase = "measuring"
@@ -46,32 +42,32 @@ class LogActivity(PartedTask):
         """The log records, staged."""
         return [staging(name) for name in LOG_KINDS.values()]
 
-    def parts(self) -> list[Part]:
+    def partitions(self) -> Sequence[Partition]:
         """The files of log records."""
-        return [Part(part.name, {part.name: staged(part.name)}, {}) for part in log_parts()]
+        return log_partitions()
 
-    def part_size(self, part: Part) -> int:
+    def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
+        """The staged records."""
+        return {partition.name: staged(partition.name)}
+
+    def partition_size(self, partition: Partition) -> int:
         """Log records."""
-        return staged_rows(part.name)
+        return staged_rows(partition.name)
 
-    def folders(self) -> list[str]:
-        """The sources of log records."""
-        return list(LOG_KINDS.values())
-
-    def part_output(self, part: str) -> dict[str, FileTarget]:
+    def partition_output(self, name: str) -> dict[str, FileTarget]:
         """Records by day, by hour, and what is known of each log instance."""
         return {
-            "days": staging_file(f"activity/days/{part}.parquet"),
-            "instances": staging_file(f"activity/instances/{part}.parquet"),
-            "hours": staging_file(f"activity/hours/{part}.json"),
+            "days": staging_file(f"activity/days/{name}.parquet"),
+            "instances": staging_file(f"activity/instances/{name}.parquet"),
+            "hours": staging_file(f"activity/hours/{name}.json"),
         }
 
-    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+    def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
         """Stream the log records."""
         from tasks.measures.activity import measure_activity
 
         measure_activity(
-            staged(part.name).file,
+            staged(partition.name).file,
             out["days"],
             out["instances"],
             out["hours"],
@@ -83,8 +79,8 @@ class LogActivity(PartedTask):
         self.progress.result = f"{self.progress.rows:,} log records measured"
 
 
-class SourceProfiles(PartedTask):
-    """What the columns of each staged file hold: of every source, of every part."""
+class SourceProfiles(PartitionedTask):
+    """What the columns of each staged file hold: of every partition of every source."""
 
     phase = "profiling"
     priority = 5
@@ -93,32 +89,33 @@ class SourceProfiles(PartedTask):
         """All sources, staged."""
         return [staging(name) for name in SOURCES]
 
-    def parts(self) -> list[Part]:
-        """The staged files."""
-        return [
-            Part(name, {name: staged(name)}, {"primary_key": _primary_key(name)})
-            for name in staged_files()
-        ]
+    def partitions(self) -> Sequence[Partition]:
+        """Those of all sources."""
+        return all_partitions()
 
-    def part_size(self, part: Part) -> int:
+    def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
+        """The staged rows."""
+        return {partition.name: staged(partition.name)}
+
+    def partition_declarations(self, partition: Partition) -> Mapping[str, object]:
+        """The column that is unique."""
+        return {"primary_key": SOURCES[partition.source].primary_key}
+
+    def partition_size(self, partition: Partition) -> int:
         """Rows."""
-        return staged_rows(part.name)
+        return staged_rows(partition.name)
 
-    def folders(self) -> list[str]:
-        """The sources that come in parts."""
-        return list(LOG_KINDS.values())
+    def partition_output(self, name: str) -> dict[str, FileTarget]:
+        """A profile that can be merged with others."""
+        return {"profile": staging_file(f"profiles/{name}.json")}
 
-    def part_output(self, part: str) -> dict[str, FileTarget]:
-        """A profile that can be added to others."""
-        return {"profile": staging_file(f"profiles/{part}.json")}
-
-    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+    def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
         """Profile a file."""
         from tasks.measures.profile import profile_file
 
         profile_file(
-            staged(part.name).file,
-            _primary_key(part.name),
+            staged(partition.name).file,
+            SOURCES[partition.source].primary_key,
             out["profile"],
             advance=self.progress.advance,
         )
@@ -128,12 +125,7 @@ class SourceProfiles(PartedTask):
         self.progress.result = f"{self.progress.rows:,} rows profiled"
 
 
-def _primary_key(part: str) -> str | None:
-    """The column of a staged file that is unique."""
-    return SOURCES[part.partition("/")[0]].primary_key
-
-
-class LogMeasures(PartedTask):
+class LogMeasures(PartitionedTask):
     """What was measured of the files of log records, added up in groups of files.
 
     The reports add up the groups: a new file costs what its group has, not what all files have.
@@ -146,31 +138,31 @@ class LogMeasures(PartedTask):
         """What was measured of each file."""
         return [LogActivity(), SourceProfiles()]
 
-    def parts(self) -> list[Part]:
+    def partitions(self) -> Sequence[Partition]:
         """The groups."""
-        profiles, activity = SourceProfiles(), LogActivity()
+        return [Partition(group) for group in log_groups()]
 
-        def measured(file: str) -> dict[str, FileTarget]:
-            return {**profiles.part_output(file), **activity.part_output(file)}
+    def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
+        """What was measured of each file of a group."""
+        tasks = (SourceProfiles(), LogActivity())
+        return {
+            f"{file} {name}": target
+            for file in log_groups()[partition.name]
+            for task in tasks
+            for name, target in task.partition_output(file).items()
+        }
 
-        found = []
-        for group, members in log_groups().items():
-            files = [member.name for member in members]
-            reads = {f"{file} {n}": item for file in files for n, item in measured(file).items()}
-            found.append(Part(group, reads, {"log_kind": members[0].log_kind, "files": files}))
-        return found
+    def partition_declarations(self, partition: Partition) -> Mapping[str, object]:
+        """The kind of the records, and the files of a group."""
+        return {"log_kind": partition.kind, "files": log_groups()[partition.name]}
 
-    def part_size(self, part: Part) -> int:
+    def partition_size(self, partition: Partition) -> int:
         """Files."""
-        return len(_files_of(part))
+        return len(log_groups()[partition.name])
 
-    def folders(self) -> list[str]:
-        """The sources of log records."""
-        return list(LOG_KINDS.values())
-
-    def part_output(self, part: str) -> dict[str, FileTarget]:
+    def partition_output(self, name: str) -> dict[str, FileTarget]:
         """The same as of a file."""
-        return {"profile": staging_file(f"measures/profiles/{part}.json"), **self.activity(part)}
+        return {"profile": staging_file(f"measures/profiles/{name}.json"), **self.activity(name)}
 
     def activity(self, group: str) -> dict[str, FileTarget]:
         """What was measured of its activity."""
@@ -180,18 +172,17 @@ class LogMeasures(PartedTask):
             "hours": staging_file(f"measures/hours/{group}.json"),
         }
 
-    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+    def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
         """Add up a group."""
         from tasks.measures.activity import PartActivity, add_parts
         from tasks.measures.profile import merge_profiles
 
-        files = _files_of(part)
-        merge_profiles(SourceProfiles().part_output(name)["profile"].file for name in files).write(
-            out["profile"]
-        )
-        kind = str(part.declarations["log_kind"])
+        files, kind = log_groups()[partition.name], partition.kind
+        profiles = [SourceProfiles().partition_output(name)["profile"].file for name in files]
+        merge_profiles(profiles).write(out["profile"])
+        activity = [paths_of(LogActivity().partition_output(name)) for name in files]
         add_parts(
-            [PartActivity(kind, **paths_of(LogActivity().part_output(name))) for name in files],
+            [PartActivity(kind, **paths) for paths in activity],
             out["days"],
             out["instances"],
             out["hours"],
@@ -200,23 +191,16 @@ class LogMeasures(PartedTask):
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Nothing more."""
-        self.progress.result = f"{len(log_parts()):,} files in {len(log_groups()):,} groups"
-
-
-def _files_of(group: Part) -> list[str]:
-    """The names of the files in a group."""
-    files = group.declarations["files"]
-    assert isinstance(files, list)
-    return files
+        self.progress.result = f"{len(log_partitions()):,} files in {len(log_groups()):,} groups"
 
 
 def profiles_of_sources() -> dict[str, list[FileTarget]]:
     """Source -> its profile; those of its groups of files where it comes in parts."""
     profiles, measures = SourceProfiles(), LogMeasures()
-    found = {name: [profiles.part_output(name)["profile"]] for name in SOURCES}
+    found = {name: [profiles.partition_output(name)["profile"]] for name in SOURCES}
     for name in LOG_KINDS.values():
         groups = [group for group in log_groups() if group.partition("/")[0] == name]
-        found[name] = [measures.part_output(group)["profile"] for group in groups]
+        found[name] = [measures.partition_output(group)["profile"] for group in groups]
     return found
 
 
@@ -224,15 +208,16 @@ _GROUPS = 16
 """Groups of the files of one source; always so many, lest a new file move others."""
 
 
-def log_groups() -> dict[str, list[LogPart]]:
-    """The files of log records in groups, which follow from the names of the files alone."""
-    return once("log groups", _log_groups)
+def log_groups() -> dict[str, list[str]]:
+    """Group -> the files of log records in it, which follow from the names of the files alone."""
+    return _grouped(tuple(partition.name for partition in log_partitions()))
 
 
-def _log_groups() -> dict[str, list[LogPart]]:
-    groups: dict[str, list[LogPart]] = {}
-    for part in log_parts():
-        groups.setdefault(group_of(part.name), []).append(part)
+@functools.lru_cache(maxsize=8)
+def _grouped(files: tuple[str, ...]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for file in files:
+        groups.setdefault(group_of(file), []).append(file)
     return groups
 
 

@@ -13,25 +13,20 @@ import luigi.interface
 
 from config.sources import SOURCES
 from config.warehouse import SUMMARY_LEVELS
-from tasks.core.memo import one_look
-from tasks.freshness.task import (
-    Digested,
-    FileTarget,
-    FreshTask,
-    Milestone,
-    PartedTask,
-    digest_cache,
-    walk,
-)
+from tasks.core.partition import Partition
+from tasks.freshness.partitioned import PartitionedTask
+from tasks.freshness.snapshot import Snapshot
+from tasks.freshness.targets import Digested, FileTarget
+from tasks.freshness.task import FreshTask, WrapperTask, walk
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.files import (
     audits,
     paths_of,
-    source_parts,
+    source_partitions,
     staging_file,
     write_json,
 )
-from tasks.graph.load import CatalogTarget, CheckWarehouse, tables
+from tasks.graph.load import CatalogTarget, CheckWarehouse, tables, warehouse
 from tasks.graph.measure import (
     LogMeasures,
     SourceProfiles,
@@ -40,9 +35,9 @@ from tasks.graph.measure import (
     profiles_of_sources,
 )
 from tasks.graph.stage import CsvToParquet, staging
-from tasks.run.run_record import current_run, read_notes
+from tasks.run.recording import state
 from tasks.run.settings import settings
-from tasks.warehouse import load as warehouse
+from tasks.state import BUILT, UNCHANGED, current_run
 
 if TYPE_CHECKING:
     from tasks.reports.overview import TaskShown
@@ -81,7 +76,7 @@ class ActivityReport(FreshTask):
 
     def declarations(self) -> Mapping[str, object]:
         """The kind of log record of each group, and how CSV files begin."""
-        kinds = {group: members[0].log_kind for group, members in log_groups().items()}
+        kinds = {group: Partition(group).kind for group in log_groups()}
         return {**kinds, "csv_bom": settings().csv_bom}
 
     def build(self, out: Mapping[str, Path]) -> None:
@@ -90,8 +85,8 @@ class ActivityReport(FreshTask):
         from tasks.reports.activity_report import write_activity_report
 
         groups = [
-            PartActivity(members[0].log_kind, **paths_of(LogMeasures().activity(group)))
-            for group, members in log_groups().items()
+            PartActivity(Partition(group).kind, **paths_of(LogMeasures().activity(group)))
+            for group in log_groups()
         ]
         missing = write_activity_report(
             groups,
@@ -229,12 +224,13 @@ class DataQualityReport(FreshTask):
     def build(self, out: Mapping[str, Path]) -> None:
         """Collect the figures and write them down."""
         from tasks.reports.quality import write_quality_report
+        from tasks.warehouse.reconciliation import records_by_log_instance
 
         write_quality_report(
             {name: target.file for name, target in audits().items()},
             EnrichedLogs().whole_output()["hops"].file,
             SourceRelations().output()["relations"].file,
-            warehouse.tally_log_instances(settings().warehouse_url),
+            records_by_log_instance(warehouse()),
             out["markdown"],
             out["figures"],
         )
@@ -308,9 +304,9 @@ class ReportPage(FreshTask):
             **{level: SummaryReport(level=level).output()["csv"] for level in SUMMARY_LEVELS},
         }
         quarantined = {
-            f"quarantine {part}": staging(name).part_output(part)["quarantine"]
+            f"quarantine {one.name}": staging(name).partition_output(one.name)["quarantine"]
             for name in SOURCES
-            for part, _ in source_parts(name)
+            for one in source_partitions(name)
         }
         return {**tables(), **told, **quarantined}
 
@@ -327,15 +323,13 @@ class ReportPage(FreshTask):
         from tasks.reports.overview import collect_overview
         from tasks.reports.page import write_page
 
-        with one_look():
-            graph = _tasks_shown(self)
         quarantine = settings().staging_dir / "quarantine"
         overview = collect_overview(
             reports=settings().reports_dir,
             quarantine=quarantine,
             warehouse_url=settings().warehouse_url,
-            graph=graph,
-            notes=read_notes(task.label for task in graph),
+            graph=_tasks_shown(self),
+            notes=state().last_runs(BUILT, UNCHANGED),
             run=current_run(),
             made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
             former=self.output()["figures"].file,
@@ -350,23 +344,23 @@ def _tasks_shown(page: ReportPage) -> list[TaskShown]:
     from tasks.reports.overview import TaskShown
 
     shown = []
+    snapshot = Snapshot(state())
     for task in walk(page):
-        if isinstance(task, Milestone):
+        if isinstance(task, WrapperTask):
             continue
-        reads = {}
-        if isinstance(task, CsvToParquet):
-            receipt = task.load_receipt()
-            reads = {} if receipt is None else receipt.inputs
-        comes_from = tuple(one.label for one in task.depends_on())
+        receipt = task.receipt(snapshot)
+        reads = receipt.inputs if receipt is not None and isinstance(task, CsvToParquet) else {}
+        comes_from = tuple(one.label for one in task.upstream())
         shown.append(TaskShown(task.label, _made_by(task), comes_from, reads))
     return shown
 
 
 def _made_by(task: FreshTask) -> str:
     """What a task makes, first of all."""
-    if isinstance(task, PartedTask):
-        made = [target for part in task.parts() for target in task.part_output(part.name).values()]
-        files = len(task.parts())
+    if isinstance(task, PartitionedTask):
+        names = [one.name for one in task.partitions()]
+        made = [target for name in names for target in task.partition_output(name).values()]
+        files = len(names)
         first = made[0].file
         return first.as_posix() if files == 1 else f"{first.parent.as_posix()} ({files:,} files)"
     for target in task.output().values():
@@ -374,7 +368,7 @@ def _made_by(task: FreshTask) -> str:
     return ""
 
 
-class AllReports(Milestone):
+class AllReports(WrapperTask):
     """Everything, from the CSV files to the reports; ends with a summary on the console."""
 
     def page(self) -> str:
@@ -385,8 +379,7 @@ class AllReports(Milestone):
         """The page, which requires every other report."""
         return [ReportPage()]
 
-    def complete(self) -> bool:
-        """Whether nothing has to be done at all; this is what a run asks first."""
-        paths = [part.path for name in SOURCES for part in source_parts(name)]
-        digest_cache().prepare(paths)
-        return super().complete()
+    def own_reason(self, snapshot: Snapshot) -> str | None:
+        """None. A run asks here first: all source files are hashed in parallel."""
+        snapshot.prepare(one.path for name in SOURCES for one in source_partitions(name))
+        return None

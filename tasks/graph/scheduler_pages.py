@@ -16,8 +16,9 @@ from luigi.task import flatten
 from luigi.task_status import DISABLED, DONE, FAILED
 
 from tasks.core.errors import PipelineError
-from tasks.core.memo import one_look
+from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
+from tasks.run.recording import state
 
 logger = logging.getLogger("luigi-interface")
 
@@ -101,6 +102,5 @@ class SchedulerPages:
 
 
 def _done(root: FreshTask) -> list[FreshTask]:
-    results: dict[str, str | None] = {}
-    with one_look():
-        return [task for task in walk(root) if task.why_stale(results) is None]
+    snapshot = Snapshot(state())
+    return [task for task in walk(root) if task.why_stale(snapshot) is None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +12,17 @@ import luigi
 import luigi.interface
 
 from config.sources import SOURCES
-from tasks.freshness.task import (
-    FileTarget,
-    FreshTask,
-    Milestone,
-    Part,
-    PartedTask,
-    Receipt,
-    digest_cache,
-    file_target,
-)
+from tasks.core.partition import Partition
+from tasks.freshness.partitioned import PartitionedTask
+from tasks.freshness.snapshot import Snapshot
+from tasks.freshness.targets import Digested, FileTarget, file_target
+from tasks.freshness.task import WrapperTask
 from tasks.graph.check import CheckSources
-from tasks.graph.files import audits, display_path, source_parts, staging_file
+from tasks.graph.files import audits, display_path, source_partitions, staging_file
+from tasks.run.recording import state
 from tasks.run.source_settings import source
 from tasks.sources import files
+from tasks.state import Receipt
 
 if TYPE_CHECKING:
     pass
@@ -33,10 +30,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pipeline")
 
 
-class CsvToParquet(PartedTask):
+class CsvToParquet(PartitionedTask):
     """One source as Parquet: the same rows, under declared names and types.
 
-    Log records may come as a folder of files: each is staged by itself.
+    Log records may come as a folder of files: each is a partition.
     """
 
     code_version = 3
@@ -56,26 +53,20 @@ class CsvToParquet(PartedTask):
         return f"index.html#source-{self.table}"
 
     def requires(self) -> CheckSources:
-        """All source files checked, so that nothing is touched if one of them is refused."""
+        """All source files checked, so that nothing is touched if one of them cannot be read."""
         return CheckSources()
 
-    def depends_on(self) -> list[FreshTask]:
-        """Nothing: whatever makes the check stale and matters here changes a file that is read."""
-        return []
-
-    def parts(self) -> list[Part]:
+    def partitions(self) -> Sequence[Partition]:
         """The CSV files."""
-        declared = {self.table: source(self.table)}
-        return [
-            Part(name, {display_path(path): file_target(path)}, declared)
-            for name, path in source_parts(self.table)
-        ]
+        return source_partitions(self.table)
 
-    def part_size(self, part: Part) -> int:
+    def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
+        """The CSV file."""
+        return {display_path(partition.path): file_target(partition.path)}
+
+    def partition_size(self, partition: Partition) -> int:
         """Bytes of the CSV file."""
-        (target,) = part.reads.values()
-        assert isinstance(target, FileTarget)
-        return target.file.stat().st_size
+        return partition.path.stat().st_size
 
     def declarations(self) -> Mapping[str, object]:
         """How the source is declared."""
@@ -85,41 +76,41 @@ class CsvToParquet(PartedTask):
         """Stage the files, unless two of them are the same."""
         from tasks.sources.inspection import check_duplicates
 
-        files = {display_path(path): path for _, path in source_parts(self.table)}
-        check_duplicates(source(self.table), files, _content_digest)
+        paths = {display_path(one.path): one.path for one in source_partitions(self.table)}
+        snapshot = Snapshot(state())
+        check_duplicates(source(self.table), paths, functools.partial(_content_digest, snapshot))
+        snapshot.keep()
         super().make(receipt)
 
-    def folders(self) -> list[str]:
-        """The source, if it comes in parts."""
+    def partitioned_sources(self) -> list[str]:
+        """The source, if it comes in partitions."""
         return [self.table] if SOURCES[self.table].in_partitions else []
 
-    def part_output(self, part: str) -> dict[str, FileTarget]:
-        """The staged rows, what became of each row, and the rows that could not be read."""
+    def partition_output(self, name: str) -> dict[str, FileTarget]:
+        """The staged rows, the audit of each row, and the rows that could not be read."""
         files = {
-            "rows": staging_file(f"{part}.parquet"),
-            "audit": staging_file(f"audit/parts/{part}.json"),
-            "quarantine": staging_file(f"quarantine/{part}.csv", optional=True),
+            "rows": staging_file(f"{name}.parquet"),
+            "audit": staging_file(f"audit/parts/{name}.json"),
+            "quarantine": staging_file(f"quarantine/{name}.csv", optional=True),
         }
         if not SOURCES[self.table].in_partitions:
-            files["cells"] = staging_file(f"quarantine/{part}.cells.csv", optional=True)
-            files["keys"] = staging_file(f"keys/{part}.sha256")
+            files["cells"] = staging_file(f"quarantine/{name}.cells.csv", optional=True)
+            files["keys"] = staging_file(f"keys/{name}.sha256")
         return files
 
     def whole_output(self) -> dict[str, FileTarget]:
-        """What became of the rows of all files together."""
+        """The audits of all files together."""
         return {"audit": audits()[self.table]}
 
-    def build_part(self, part: Part, out: Mapping[str, Path], threads: int) -> None:
+    def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
         """Stage a file."""
         from tasks.staging.stage import Outputs, stage_file
 
-        (target,) = part.reads.values()
-        assert isinstance(target, FileTarget)
         audit = stage_file(
-            target.file,
+            partition.path,
             source(self.table),
             Outputs(out["rows"], out["quarantine"], out.get("cells"), out.get("keys")),
-            displayed=display_path(target.file),
+            displayed=display_path(partition.path),
             threads=threads,
             advance=self.progress.advance,
         )
@@ -129,11 +120,9 @@ class CsvToParquet(PartedTask):
         """Add up the audits."""
         from tasks.staging.audit import Audit, merge_audits
 
-        parts = [
-            Audit.from_json(self.part_output(part.name)["audit"].file.read_text(encoding="utf-8"))
-            for part in self.parts()
-        ]
-        audit = merge_audits(parts, f"{self.table} ({len(parts):,} files)")
+        found = [self.partition_output(one.name)["audit"].file for one in self.partitions()]
+        audits = [Audit.from_json(path.read_text(encoding="utf-8")) for path in found]
+        audit = merge_audits(audits, f"{self.table} ({len(audits):,} files)")
         out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")
         rejected = f", {audit.rejected:,} rows quarantined" if audit.rejected else ""
         if audit.emptied:
@@ -150,19 +139,19 @@ class CsvToParquet(PartedTask):
         self.progress.result = f"{audit.staged:,} rows staged, {audit.rejected:,} rejected"
 
 
-def _content_digest(path: Path) -> str:
+def _content_digest(snapshot: Snapshot, path: Path) -> str:
     if path.suffix.lower() == ".gz":
-        digest = digest_cache().remember(path, "content", files.content_digest)
+        digest = snapshot.from_content(path, "content", files.content_digest)
     else:
-        digest = digest_cache().digest(path)
-    return digest or f"unreadable: {path}"
+        digest = snapshot.digest(path)
+    return digest or f"cannot be read: {path}"
 
 
-class AllStaged(Milestone):
+class AllStaged(WrapperTask):
     """Every source is staged.
 
-    Nothing is loaded before: if a source cannot be staged, a warehouse that is part new and part
-    old would contradict itself.
+    Nothing is loaded before: if a source could not be staged, a warehouse loaded from new and old
+    files would contradict itself.
     """
 
     priority = 60  # Loads wait for it. Luigi gives all that it requires at least the same.

@@ -16,10 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.declarations import Source, Type
-from tasks.core.arrow import give_memory_back, keep_pandas_out
-
-give_memory_back()
-keep_pandas_out()
 
 INSTANT = pa.timestamp("us", tz="UTC")
 

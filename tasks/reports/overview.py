@@ -16,12 +16,12 @@ from typing import Any
 
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS
-from config.warehouse import SUMMARY_LEVELS, TABLES
+from config.warehouse import SUMMARY_LEVELS, TABLES, origin_path
 from tasks.core.spreadsheet import plain_text
 from tasks.core.text import count_of, readable, visible_lines
 from tasks.reports.schema_change import describe_tables
-from tasks.run.run_record import TaskNote
 from tasks.staging.quarantine import read_quarantine
+from tasks.state import BUILT, TaskRun
 
 FORMAT = 1
 """Version of `run.json`'s shape."""
@@ -59,7 +59,7 @@ def collect_overview(
     quarantine: Path,
     warehouse_url: str,
     graph: Sequence[TaskShown],
-    notes: Mapping[str, TaskNote],
+    notes: Mapping[str, TaskRun],
     run: str,
     made_at: str,
     former: Path,
@@ -283,7 +283,7 @@ def _flat(totals: Json) -> dict[str, int]:
     return flat
 
 
-def _tasks(graph: Sequence[TaskShown], notes: Mapping[str, TaskNote], run: str) -> list[Json]:
+def _tasks(graph: Sequence[TaskShown], notes: Mapping[str, TaskRun], run: str) -> list[Json]:
     """What each task did in this run, and how long it took when it last ran."""
     *others, page = graph
     shown: list[Json] = []
@@ -292,7 +292,7 @@ def _tasks(graph: Sequence[TaskShown], notes: Mapping[str, TaskNote], run: str) 
         mine = note is not None and note.run == run
         done = "up to date"
         if note is not None and mine:
-            done = "built" if note.built else "unchanged"
+            done = "built" if note.status == BUILT else "unchanged"
         shown.append(
             {
                 "task": task.label,
@@ -398,13 +398,15 @@ def _tables(warehouse_url: str) -> list[Json]:
     for live in describe_tables(warehouse_url):
         declared = {column.name: column for column in TABLES[live.name].columns}
         content = asdict(live)
-        del content["create_sql"]
+        del content["create_sql"], content["triggers"]
         content["columns"] = [
             {
                 "name": name,
                 "type": declared[name].type.value if name in declared else "not declared",
                 "description": declared[name].description if name in declared else "",
-                "origin": list(declared[name].origin) if name in declared else [],
+                "origin": origin_path(TABLES[live.name], declared[name])
+                if name in declared
+                else [],
             }
             for name in live.columns
         ]

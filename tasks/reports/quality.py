@@ -17,8 +17,8 @@ from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
 from tasks.core.arrow import read_parquet
 from tasks.core.text import count_of, describe_reading, visible_lines
-from tasks.enrichment.enrich import Hop
-from tasks.freshness.task import THREADS
+from tasks.enrichment.lookup import Lookup
+from tasks.freshness.snapshot import THREADS
 from tasks.reports.templates import render
 from tasks.run.source_settings import mapping_line
 from tasks.staging.audit import Audit
@@ -152,7 +152,7 @@ def _relations(audits: Mapping[str, Audit], measured: list[dict[str, Any]]) -> l
 
 
 def judge_assumptions(
-    audits: Mapping[str, Audit], relations: list[Relation], hops: list[Hop]
+    audits: Mapping[str, Audit], relations: list[Relation], hops: list[Lookup]
 ) -> list[Assumption]:
     """The assumptions that the data model rests on, with verdict and figures."""
     instances = audits["APP_INSTANCE"]
@@ -216,7 +216,7 @@ def unmapped(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
 
 
 def collect(
-    audits: Mapping[str, Audit], hops: list[Hop], relations: list[Relation]
+    audits: Mapping[str, Audit], hops: list[Lookup], relations: list[Relation]
 ) -> dict[str, Any]:
     """All figures of the report, as JSON can hold them."""
     return {
@@ -305,7 +305,7 @@ def write_quality_report(
         figures: The figures to write.
     """
     audits = {n: Audit.from_json(p.read_text(encoding="utf-8")) for n, p in audit_paths.items()}
-    hops = [Hop(**hop) for hop in json.loads(hops_path.read_text(encoding="utf-8"))]
+    hops = [Lookup(**hop) for hop in json.loads(hops_path.read_text(encoding="utf-8"))]
     measured = json.loads(relations_path.read_text(encoding="utf-8"))
     relations = _relations(audits, [*measured, *_relate_records(tally)])
     collected = collect(audits, hops, relations)

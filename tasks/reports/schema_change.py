@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from config.warehouse import FACT_LOGS, TABLES
 from tasks.reports.templates import render, render_markdown_page
 from tasks.staging.audit import Audit
-from tasks.warehouse.load import connect, load_sizes, unwatch, watch
+from tasks.warehouse.open import open_warehouse
 
 LARGE_ROWS = 100_000
 """From this many rows a table is described in full."""
@@ -127,6 +127,8 @@ class LiveTable:
         references: Column -> table.column that it points to.
         referred_by: table.column that point to this one.
         indexes: Index -> columns.
+        create_sql: The statement that creates it.
+        triggers: Those that invalidate its receipt: name -> the statement that creates it.
     """
 
     name: str
@@ -139,6 +141,7 @@ class LiveTable:
     referred_by: list[str] = field(default_factory=list)
     indexes: dict[str, list[str]] = field(default_factory=dict)
     create_sql: str = ""
+    triggers: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -152,19 +155,20 @@ def describe_tables(warehouse_url: str) -> list[LiveTable]:
     Rows and sizes are as the last load noted them, if nobody has changed the table since: to
     count them takes the longer the larger the table is.
     """
-    loaded = load_sizes(warehouse_url)
-    engine = connect(warehouse_url)
+    warehouse = open_warehouse(warehouse_url)
+    loaded = {name: r for (name, partition), r in warehouse.receipts().items() if not partition}
+    engine = warehouse.engine()
     with engine.connect() as connection:
         inspector = sa.inspect(connection)
         tables = {
             name: LiveTable(
                 name=name,
                 grain=TABLES[name].grain,
-                rows=loaded[name].rows
+                rows=loaded[name].row_count
                 if name in loaded
                 else connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name))) or 0,
                 size_bytes=(loaded[name].size_bytes if name in loaded else None)
-                or _size(connection, name),
+                or warehouse.size_bytes(connection, name),
                 columns=[column["name"] for column in inspector.get_columns(name)],
                 primary_key=inspector.get_pk_constraint(name)["constrained_columns"],
                 references={
@@ -177,11 +181,8 @@ def describe_tables(warehouse_url: str) -> list[LiveTable]:
                     str(index["name"]): [str(column) for column in index["column_names"]]
                     for index in inspector.get_indexes(name)
                 },
-                create_sql=connection.scalar(
-                    sa.text("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = :name"),
-                    {"name": name},
-                )
-                or "",
+                create_sql=warehouse.create_sql(connection, name),
+                triggers=warehouse.triggers(name),
             )
             for name in TABLES
         }
@@ -192,17 +193,6 @@ def describe_tables(warehouse_url: str) -> list[LiveTable]:
             if parent in tables:
                 tables[parent].referred_by.append(f"{table.name}.{column}")
     return sorted(tables.values(), key=lambda table: -table.rows)
-
-
-def _size(connection: sa.Connection, table: str) -> int | None:
-    query = sa.text(
-        "SELECT sum(pgsize) FROM dbstat WHERE name IN"
-        " (SELECT name FROM sqlite_schema WHERE tbl_name = :table)"
-    )
-    try:
-        return connection.scalar(query, {"table": table})
-    except sa.exc.DBAPIError:  # An SQLite built without dbstat.
-        return None
 
 
 # --- the shadow table on SQLite --------------------------------------------------------------
@@ -327,10 +317,10 @@ def shadow_steps(table: LiveTable, column: str = "new_column") -> list[Step]:
                 f" WHERE {key} IN (SELECT row_key FROM {log})",
                 f"DELETE FROM {log}",
                 *(f"DROP TRIGGER {name}_note_{event}" for event in _NOTES),
-                *unwatch(name),
+                *(f"DROP TRIGGER IF EXISTS {trigger}" for trigger in table.triggers),
                 f"ALTER TABLE {name} RENAME TO {old}",
                 f"ALTER TABLE {shadow} RENAME TO {name}",
-                *watch(name),
+                *table.triggers.values(),
                 f"PRAGMA foreign_key_check({name})",
                 "COMMIT",
                 "PRAGMA legacy_alter_table = OFF",

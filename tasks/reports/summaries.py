@@ -1,6 +1,6 @@
 """Summaries: log instances and log records for each unit, application instance or type.
 
-The records were counted while they were loaded (`log_tally`); none is read again here.
+The records were counted while they were loaded (`log_instance_activity`); none is read again here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from config.declarations import UNKNOWN
 from tasks.core.spreadsheet import write_csv
-from tasks.warehouse.load import connect
+from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import metadata
 
 COUNTS = ("log_count", "record_count", "digital_count", "float_count")
@@ -91,7 +91,7 @@ def write_summary(warehouse_url: str, level: str, into: Path, bom: bool | None =
         into: CSV file to write.
         bom: As for `write_csv`.
     """
-    engine = connect(warehouse_url)
+    engine = open_warehouse(warehouse_url).engine()
     with engine.connect() as connection:
         log_instances, records, names = (
             {row[level]: dict(row) for row in connection.execute(query).mappings()}
@@ -132,12 +132,7 @@ def _log_instances(level: str) -> sa.Select:
 
 def _records(level: str) -> sa.Select:
     logs = metadata().tables["dim_log_instance"]
-    tally = sa.table(
-        "log_tally",
-        *(sa.column(name) for name in ("point_log_inst_id", "log_kind", "record_count")),
-        sa.column("first_recorded_at", sa.DateTime()),
-        sa.column("last_recorded_at", sa.DateTime()),
-    )
+    tally = metadata().tables["log_instance_activity"]
     count = tally.c.record_count
     of = (
         # First by log instance, in whose order the tally is: there are far fewer than of its rows.

@@ -1,75 +1,78 @@
-"""How far a task is: told to the scheduler, at most once a second, and on the terminal."""
+"""How far a task is, for the scheduler's pages and for the terminal or the log."""
 
 from __future__ import annotations
 
 import contextlib
 import html
+import logging
+import math
 import threading
 import time
-from collections.abc import Callable
 
 import luigi
 from luigi.rpc import RPCError
 
-from tasks.run.terminal import Bar, show_bar
-
-Advance = Callable[[int, int], None]
-"""Tells that so much of a phase is done, in the unit of its total, and the rows of it."""
+from tasks.core.progress import Advance as Advance
+from tasks.run.terminal import terminal
 
 _INTERVAL_S = 1.0
-_SHOWN_INTERVAL_S = 0.1
+_LINE_INTERVAL_S = 10.0
 _ALMOST = 99
+
+logger = logging.getLogger("pipeline")
 
 
 def untold(amount: int, rows: int) -> None:
-    """An `Advance` that tells nobody."""
+    """`no_progress`, as long as measures and staging import this one."""
 
 
 class Progress:
     """How far one run of a task is. May be advanced by several threads.
 
+    Reported when a phase begins, and then once a second at most, to the scheduler and on the
+    terminal. Without a terminal there is a line for every ten seconds of a phase at most.
+
     Args:
-        task: Whose run it is; None tells nobody.
+        task: Whose run it is; None reports to nobody.
 
     Attributes:
-        result: What is told at the end.
+        result: What the scheduler's pages show at the end.
         rows: Rows that were advanced over.
     """
 
     def __init__(self, task: luigi.Task | None = None):
         self._task = task
         self._lock = threading.Lock()
-        self._telling = threading.Lock()
+        self._reporting = threading.Lock()
         self._phase = ""
         self._done = 0
         self._total: int | None = None
-        self._started_at = self._told_at = self._shown_at = time.monotonic()
+        self._reported_at = self._line_at = time.monotonic()
         self.result = "done"
         self.rows = 0
 
     def start(self) -> None:
-        """Take back what the scheduler shows of the last run."""
-        self._tell("started", 0)
+        """Replace what the scheduler shows of the last run."""
+        self._report("started", 0)
 
     def begin(self, phase: str, total: int | None = None) -> None:
         """Begin a phase.
 
         Args:
             phase: What is done in it, such as "loading".
-            total: What there is to do, in the unit of `advance`; None if the phase before it is
-                gone on with, whose total holds for both.
+            total: What there is to do, in the unit of `advance`; None continues the previous
+                phase, whose total holds for both.
         """
         with self._lock:
             self._phase = phase
             if total is not None:
                 self._done, self._total = 0, total
-            self._shown_at = 0.0
-            if time.monotonic() - self._started_at > _INTERVAL_S:
-                self._told_at = 0.0  # Told at once; it may last until something advances.
+            # Reported at once: it may last until something advances.
+            self._reported_at, self._line_at = -math.inf, time.monotonic()
         self.advance(0, 0)
 
     def advance(self, amount: int, rows: int) -> None:
-        """Tell that more of the phase is done.
+        """Report that more of the phase is done.
 
         Args:
             amount: So much of the total.
@@ -79,35 +82,42 @@ class Progress:
             self._done += amount
             self.rows += rows
             now = time.monotonic()
-            if now - self._shown_at >= _SHOWN_INTERVAL_S and self._task is not None:
-                self._shown_at = now
-                show_bar(Bar(str(self._task), self._phase, self._done, self._total, self.rows))
-            if now - self._told_at < _INTERVAL_S:
+            if now - self._reported_at < _INTERVAL_S:
                 return
-            self._told_at = now
-            message = f"{self._phase}, {self.rows:,} rows" if self.rows else self._phase
+            self._reported_at = now
+            state = f"{self._phase}, {self.rows:,} rows" if self.rows else self._phase
             percentage = min(_ALMOST, 100 * self._done // self._total) if self._total else None
-        if self._telling.acquire(blocking=False):  # Else the scheduler is slow; the work is not.
+        if self._reporting.acquire(blocking=False):  # Else the scheduler is slow; the work is not.
             try:
-                self._tell(message, percentage)
+                self._show(state, percentage)
+                self._report(state, percentage)
             finally:
-                self._telling.release()
+                self._reporting.release()
 
-    def show(self, message: str) -> None:
-        """Tell something else than how far it is."""
-        with self._telling:
-            self._tell(message, None)
-
-    def finish(self) -> None:
-        """Tell the result."""
-        with self._telling:
-            self._tell(self.result, 100)
-
-    def _tell(self, message: str, percentage: int | None) -> None:
+    def _show(self, state: str, percentage: int | None) -> None:
         if self._task is None:
             return
-        # What cannot be told stops no work.
-        with contextlib.suppress(RPCError):
+        if (screen := terminal()) is not None:
+            screen.show_bar(str(self._task), state, self._done, self._total)
+        elif self._reported_at - self._line_at >= _LINE_INTERVAL_S:
+            self._line_at = self._reported_at
+            share = "" if percentage is None else f", {percentage}%"
+            logger.info("%s: %s%s", self._task, state, share)
+
+    def show(self, message: str) -> None:
+        """Report something else than how far it is."""
+        with self._reporting:
+            self._report(message, None)
+
+    def finish(self) -> None:
+        """Report the result."""
+        with self._reporting:
+            self._report(self.result, 100)
+
+    def _report(self, message: str, percentage: int | None) -> None:
+        if self._task is None:
+            return
+        with contextlib.suppress(RPCError):  # A scheduler that does not answer stops no work.
             if self._task.set_status_message is not None:
                 # The scheduler's pages show it as HTML.
                 self._task.set_status_message(html.escape(message, quote=False))
@@ -116,4 +126,4 @@ class Progress:
 
 
 UNTOLD = Progress()
-"""Tells nobody."""
+"""Reports to nobody."""

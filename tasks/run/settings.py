@@ -13,31 +13,22 @@ import os
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from luigi.configuration import get_config
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
-from tasks.core.memo import once_settled
 
 DEFAULTS_SECTION = "source defaults"
 """Settings of all sources."""
 
-
-LOGGING = Path(__file__).parent.parent.parent / "config" / "logging.cfg"
-
-# Asked so that nothing is decided by asking; the first of all methods is the default one.
-_START_METHOD = (
-    multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
-)
-_WORKERS = min(2, os.cpu_count() or 1) if _START_METHOD == "fork" else 1
-"""Tasks at the same time. Where processes cannot be forked, each would load everything anew."""
+_LOGGING = Path(__file__).parent.parent.parent / "config" / "logging.cfg"
 
 _DEFAULTS = {
-    ("core", "logging_conf_file"): str(LOGGING),
-    ("core", "workers"): str(_WORKERS),
+    ("core", "logging_conf_file"): str(_LOGGING),
     ("worker", "check_unfulfilled_deps"): "false",
-    ("worker", "task_process_context"): "tasks.run.terminal.RunningTask",
+    ("worker", "task_process_context"): "tasks.run.begin.RunningTask",
     ("retcode", "already_running"): "10",
     ("retcode", "missing_data"): "20",
     ("retcode", "not_run"): "25",
@@ -48,9 +39,18 @@ _DEFAULTS = {
 
 
 def supply_defaults() -> None:
-    """Set what Luigi itself would leave unsafe: without it, a run that fails exits 0."""
+    """Set in Luigi's configuration what luigi.cfg leaves out.
+
+    With Luigi's own defaults a run that fails exits 0. `tasks` calls this when it is imported, as
+    Luigi reads its configuration right after that.
+    """
     config = get_config()
-    for (section, option), value in _DEFAULTS.items():
+    # Without a name, this fixes no method; the first one is the system's default.
+    method = multiprocessing.get_start_method(allow_none=True)
+    forks = (method or multiprocessing.get_all_start_methods()[0]) == "fork"
+    # A process that is not forked would import everything again.
+    workers = min(2, os.cpu_count() or 1) if forks else 1
+    for (section, option), value in {**_DEFAULTS, ("core", "workers"): str(workers)}.items():
         if not config.has_option(section, option):
             config.set(section, option, value.replace("%", "%%"))
 
@@ -65,8 +65,8 @@ class Settings:
         reports_dir: Folder of the reports.
         logs_dir: Folder of the log files.
         warehouse_url: SQLAlchemy URL of the warehouse.
-        source_timezone: For all sources, as written; `source_settings` reads it.
-        max_rejected: Likewise.
+        source_timezone: For all sources, as text; `source_settings` reads it.
+        max_rejected: The same.
         reports_url: Address of the reports, to which the scheduler's pages link; "" if none.
         csv_bom: Whether the reports' CSV files begin with a byte order mark; None: those that hold
             a character beyond ASCII.
@@ -83,43 +83,43 @@ class Settings:
     csv_bom: bool | None = None
 
 
+@functools.cache
 def settings() -> Settings:
-    """The settings in force: environment, else luigi.cfg, else the default.
+    """The settings of this process: from the environment, else luigi.cfg, else the default.
 
     Raises:
         PipelineError: A line is unknown or has a value that cannot be used.
     """
-    return once_settled("settings", _settings)
-
-
-def _settings() -> Settings:
     _refuse_misspelt_sections()
     names = [field.name for field in dataclasses.fields(Settings)]
     given = section_of("pipeline")
     refuse_unknown("pipeline", given, names)
-    for name in names:
-        variable = f"PIPELINE_{name.upper()}"
-        if os.environ.get(variable):
-            given[name] = os.environ[variable]
-    defaults = Settings()
-    return Settings(
-        data_dir=Path(given.get("data_dir", defaults.data_dir)),
-        staging_dir=Path(given.get("staging_dir", defaults.staging_dir)),
-        reports_dir=Path(given.get("reports_dir", defaults.reports_dir)),
-        logs_dir=logs_dir(),
-        warehouse_url=given.get("warehouse_url", defaults.warehouse_url),
-        source_timezone=given.get("source_timezone", defaults.source_timezone),
-        max_rejected=given.get("max_rejected", defaults.max_rejected),
-        reports_url=_web_address(given.get("reports_url", defaults.reports_url)),
-        csv_bom=_bom(given.get("csv_bom", "auto")),
-    )
+    given |= {name: value for name in names if (value := os.environ.get(_variable(name)))}
+    readers = {"reports_url": _web_address, "csv_bom": _byte_order_mark}
+    values: dict[str, Any] = {
+        name: readers.get(name, Path if name.endswith("_dir") else str)(text)
+        for name, text in given.items()
+    }
+    return Settings(**values)
+
+
+def _variable(name: str) -> str:
+    return f"PIPELINE_{name.upper()}"
 
 
 def logs_dir() -> Path:
-    """The folder of the log files, also where the other settings cannot be used."""
-    told = get_config().get("pipeline", "logs_dir", "", raw=True)
-    given = os.environ.get("PIPELINE_LOGS_DIR") or told
-    return Path(given) if given else Settings.logs_dir
+    """The folder of the log files, also if the other settings cannot be used."""
+    return _folder("logs_dir", Settings.logs_dir)
+
+
+def staging_dir() -> Path:
+    """The staging folder, also if the other settings cannot be used."""
+    return _folder("staging_dir", Settings.staging_dir)
+
+
+def _folder(name: str, default: Path) -> Path:
+    configured = get_config().get("pipeline", name, "", raw=True)
+    return Path(os.environ.get(_variable(name)) or configured or default)
 
 
 def section_of(name: str) -> dict[str, str]:
@@ -174,7 +174,7 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
-def _bom(text: str) -> bool | None:
+def _byte_order_mark(text: str) -> bool | None:
     choices = {"auto": None, "true": True, "false": False}
     if text.lower() not in choices:
         raise PipelineError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import functools
 import re
 import zoneinfo
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from config.declarations import Source, Type
 from config.sources import SOURCES
 from tasks.core.config_text import unescape
 from tasks.core.errors import PipelineError
-from tasks.core.memo import once_settled
 from tasks.run.settings import DEFAULTS_SECTION, refuse_unknown, section_of, settings
 
 
@@ -127,16 +127,13 @@ OPTIONS: dict[str, Callable[[str], object]] = {
 """Option of a source -> what reads its text; a ValueError says what the text is not."""
 
 
+@functools.cache
 def source(name: str) -> Source:
-    """The declaration of a source with what luigi.cfg says of it.
+    """The declaration of a source with what luigi.cfg says of it. Read once per process.
 
     Raises:
         PipelineError: A section has an unknown line or a value that cannot be used.
     """
-    return once_settled(("source", name), lambda: _source(name))
-
-
-def _source(name: str) -> Source:
     general = settings()
     declared = SOURCES[name]
     columns = {column.name for column in declared.columns}

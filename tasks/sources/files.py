@@ -8,70 +8,70 @@ import functools
 import gzip
 import hashlib
 import os
+import time
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
-from tasks.core.files import NotAFileError, check_regular, open_regular
-from tasks.core.memo import once
+from tasks.core.files import NotAFileError, check_regular, is_racy, open_regular
+from tasks.core.partition import Partition
 
 ENDINGS = (".csv", ".csv.gz")
 csv.field_size_limit(2**31 - 1)
 
 
-class SourcePart(NamedTuple):
-    """A CSV file that holds a source, or a part of it.
-
-    Attributes:
-        name: LOG_RCD_F for LOG_RCD_F.csv, LOG_RCD_F/2024-06-01 for a file of that folder.
-        path: The file.
-    """
-
-    name: str
-    path: Path
-
-
-def find_parts(name: str, data_dir: Path) -> list[SourcePart]:
+def find_partitions(name: str, data_dir: Path) -> tuple[Partition, ...]:
     """The CSV files of a source: `NAME.csv` or `NAME.csv.gz`, in any case, and those in `NAME/`.
 
-    A source that does not come in parts has no folder. Whatever has such a name is listed, also
-    what is no file or leads nowhere: `why_unreadable` says so. No two parts should have the same
-    name.
+    A source that does not come in partitions has no folder. All paths with such a name are listed,
+    also those that are no file or lead nowhere: `why_unreadable` says so. No two partitions should
+    have the same name. All ids are 0.
     """
     wanted = {f"{name}{ending}".lower() for ending in ENDINGS}
     paths = _list(data_dir)
-    found = [SourcePart(name, path) for path in paths if path.name.lower() in wanted]
+    found = tuple(Partition(name, path) for path in paths if path.name.lower() in wanted)
     if SOURCES[name].in_partitions:
         for folder in paths:
             if folder.name.lower() == name.lower():
                 if (why_unreadable(folder) or "").startswith("is a link"):
-                    found.append(SourcePart(name, folder))
-                found += [
-                    SourcePart(f"{name}/{_stem(path)}", path)
-                    for path in _list(folder)
-                    if path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
-                ]
+                    found += (Partition(name, folder),)
+                found += _partitions_of(name, _list(folder))
     return found
 
 
+@functools.lru_cache(maxsize=32)
+def _partitions_of(name: str, paths: tuple[Path, ...]) -> tuple[Partition, ...]:
+    return tuple(
+        Partition(f"{name}/{_stem(path)}", path)
+        for path in paths
+        if path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+    )
+
+
 def find_files(name: str, data_dir: Path) -> list[Path]:
-    """The paths of a source's parts."""
-    return [part.path for part in find_parts(name, data_dir)]
+    """The paths of a source's partitions."""
+    return [partition.path for partition in find_partitions(name, data_dir)]
 
 
-def _list(folder: Path) -> list[Path]:
-    """What is in a folder, by name; nothing if there is no such folder."""
-    return once(("listing", folder), functools.partial(_list_now, folder))
+def _list(folder: Path) -> tuple[Path, ...]:
+    """What is in a folder, by name; nothing if there is no such folder.
 
-
-def _list_now(folder: Path) -> list[Path]:
+    Read again only if the folder may have changed: tasks ask for their partitions often.
+    """
     try:
-        return sorted(folder.iterdir(), key=lambda path: path.name)
+        now = folder.stat()
+        read = _read.__wrapped__ if is_racy(now.st_mtime_ns, time.time_ns()) else _read
+        return read(folder, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return []
+            return ()
         raise PipelineError(f"The folder {folder} cannot be read: {_words(error)}.") from error
+
+
+@functools.lru_cache(maxsize=32)
+def _read(folder: Path, *_stat: int) -> tuple[Path, ...]:
+    return tuple(sorted(folder.iterdir(), key=lambda path: path.name))
 
 
 def _stem(path: Path) -> str:

@@ -22,7 +22,7 @@ from tasks.sources.csv_records import (
     read_records,
     split_lines,
 )
-from tasks.sources.files import find_parts, open_bytes, why_unreadable
+from tasks.sources.files import find_partitions, open_bytes, why_unreadable
 from tasks.sources.header import Layout, displayed_name, fits, match_columns
 from tasks.sources.proposals import propose_encoding, propose_for_header
 from tasks.sources.time_column import judge_time_column
@@ -280,7 +280,7 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
     layouts, problems = {}, []
     remedies: dict[str, str] = {}
     for source in sources:
-        found = find_parts(source.name, data_dir)
+        found = find_partitions(source.name, data_dir)
         if not found:
             folder = f", or a folder {source.name} of such files" if source.in_partitions else ""
             problems.append(f"{source.name}.csv (or .csv.gz{folder}) is missing")

@@ -7,11 +7,10 @@ import functools
 import sqlalchemy as sa
 
 from config.declarations import Table, Type
-from config.warehouse import TABLES
+from config.warehouse import BOOKKEEPING, TABLES
 
 _SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
-    # SQLite makes only a column declared INTEGER the table's row id.
-    Type.INTEGER: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+    Type.INTEGER: sa.BigInteger(),
     Type.NUMBER: sa.Double(),
     Type.TEXT: sa.Text(),
     Type.TIMESTAMP: sa.DateTime(),
@@ -20,13 +19,14 @@ _SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
 
 def metadata() -> sa.MetaData:
     """All warehouse tables, with keys, foreign keys, indexes and comments."""
-    return _metadata(tuple(TABLES.values()))
+    return _metadata((*TABLES.values(), *BOOKKEEPING.values()))
 
 
 @functools.lru_cache(maxsize=8)
 def _metadata(tables: tuple[Table, ...]) -> sa.MetaData:
     schema = sa.MetaData(
         naming_convention={
+            "ck": "ck_%(table_name)s",
             "ix": "ix_%(table_name)s_%(column_0_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s",
             "pk": "pk_%(table_name)s",
@@ -43,7 +43,7 @@ def _add(table: Table, schema: sa.MetaData) -> None:
             column.name,
             _SQL_TYPES[column.type],
             *([sa.ForeignKey(column.references)] if column.references else []),
-            primary_key=column.name == table.primary_key,
+            primary_key=column.name in table.key_columns,
             autoincrement=False,
             nullable=column.nullable,
             index=column.name in table.indexes,
@@ -51,4 +51,5 @@ def _add(table: Table, schema: sa.MetaData) -> None:
         )
         for column in table.columns
     ]
-    sa.Table(table.name, schema, *columns, comment=table.grain)
+    checks = [sa.CheckConstraint(table.check)] if table.check else []
+    sa.Table(table.name, schema, *columns, *checks, comment=table.grain)

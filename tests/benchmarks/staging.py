@@ -23,6 +23,11 @@ try:
     from tasks.staging import stage as staging
 except ImportError:  # Up to version 0.4.0.
     from tasks import staging
+try:
+    from tasks.core.arrow import configure_arrow
+    configure_arrow()
+except ImportError:  # Then, with the import.
+    pass
 data, name = Path(sys.argv[1]), sys.argv[2]
 source, path = SOURCES[name], data / f"{name}.csv"
 with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ DDL = (
     f"CREATE TABLE {FACT_LOGS.name} (log_id INTEGER NOT NULL PRIMARY KEY, unit_id INTEGER NOT NULL,"
     " app_instance_id INTEGER NOT NULL, app_type_id INTEGER NOT NULL, point_id INTEGER NOT NULL,"
     " point_log_inst_id INTEGER NOT NULL, recorded_at DATETIME, value DOUBLE, status TEXT,"
-    " log_kind TEXT NOT NULL)"
+    " log_kind TEXT NOT NULL, partition_id INTEGER NOT NULL)"
 )
 
 
@@ -141,8 +141,10 @@ STAGE = """
 import sys
 from pathlib import Path
 from config.sources import SOURCES
+from tasks.core.arrow import configure_arrow
 from tasks.sources import csv_blocks
 from tasks.staging.stage import Outputs, stage_file
+configure_arrow()
 csv_blocks.BLOCK_BYTES = int(sys.argv[3])
 out = Outputs(*(Path(sys.argv[2], name) for name in ("rows", "quarantine", "cells", "keys")))
 stage_file(Path(sys.argv[1]), SOURCES["POINT"], out, threads=2)

@@ -1,0 +1,168 @@
+"""Snapshots: what files contain and what receipts say, at one moment."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from config.declarations import Table
+from tasks.core.errors import PipelineError
+from tasks.core.files import is_racy, open_regular
+from tasks.state import FileDigest, Receipt, State, storable
+
+_Result = TypeVar("_Result")
+
+THREADS = min(4, os.cpu_count() or 1)
+"""How many threads one task uses."""
+
+
+class Snapshot:
+    """One evaluation of the task graph, in which nothing is read or computed twice.
+
+    Between two snapshots everything may have changed. A digest that was computed for an earlier
+    one, also by another process, is used again if the file has the same size, inode and times; the
+    time of the inode's change is one of them, as no program can set it.
+
+    Args:
+        state: Where digests and receipts are stored.
+        earlier: An earlier snapshot, whose digests need not be loaded again.
+    """
+
+    def __init__(self, state: State, earlier: Snapshot | None = None):
+        self.state = state
+        known = state.digests() if earlier is None else earlier._known
+        self._known: dict[tuple[str, str], FileDigest] = known
+        self._new: dict[tuple[str, str], FileDigest] = earlier._new if earlier else {}
+        self._results: dict[Hashable, Any] = {}
+
+    def later(self) -> Snapshot:
+        """A snapshot of the present."""
+        return Snapshot(self.state, self)
+
+    def memoize(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
+        """A result, computed once in this snapshot."""
+        if key not in self._results:
+            self._results[key] = compute()
+        found: _Result = self._results[key]
+        return found
+
+    def receipt(self, task: str) -> Receipt | None:
+        """The receipt of a task's last build; None if there is none that is valid."""
+        return self.memoize("receipts", self.state.task_receipts).get(task)
+
+    def digest(self, path: Path) -> str | None:
+        """SHA-256 of a file's content; None if there is no such file, or if it cannot be read."""
+        return self.from_content(path, _SHA256, _sha256)
+
+    def from_content(
+        self, path: Path, what: str, compute: Callable[[Path], str | None]
+    ) -> str | None:
+        """Something that follows from a file's content alone; None if the file cannot be read.
+
+        Args:
+            path: The file.
+            what: The name of that thing.
+            compute: Computes it; called only if the file may have changed.
+        """
+        key = (path, what)
+        if key not in self._results:
+            try:
+                self._results[key] = self._from_content(path, what, compute)
+            except OSError:
+                self._results[key] = None
+        found: str | None = self._results[key]
+        return found
+
+    def _from_content(
+        self, path: Path, what: str, compute: Callable[[Path], str | None]
+    ) -> str | None:
+        key, stat = (storable(path), what), _stat(path)
+        if (known := self._recall(key, stat)) is not None:
+            return known
+        found_ns = time.time_ns()
+        content = compute(path)
+        if content is not None:
+            self._known[key] = self._new[key] = FileDigest(*stat, found_ns, content)
+        return content
+
+    def _recall(self, key: tuple[str, str], stat: tuple[int, int, int, int]) -> str | None:
+        """What is known of a file with this stat; None if it may have changed."""
+        known = self._known.get(key)
+        if known and known[:4] == stat and not is_racy(known.mtime_ns, known.found_ns):
+            return known.content
+        return None
+
+    def prepare(self, paths: Iterable[Path]) -> None:
+        """Hash in parallel the files that have to be hashed."""
+        unknown = []
+        for path in paths:
+            with contextlib.suppress(OSError):  # It is reported where the file is read.
+                if self._recall((storable(path), _SHA256), _stat(path)) is None:
+                    unknown.append(path)
+        if unknown:
+            with ThreadPoolExecutor(THREADS) as pool:
+                list(pool.map(self.digest, unknown))
+
+    def keep(self) -> None:
+        """Store the digests that were computed, for other processes and later runs."""
+        with contextlib.suppress(PipelineError):  # What is not stored is computed again.
+            self.state.keep_digests(self._new)
+            self._new.clear()
+
+
+def _stat(path: Path) -> tuple[int, int, int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino & (1 << 63) - 1
+
+
+_SHA256 = "sha256"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb", opener=open_regular) as stream:  # noqa: PTH123  # Path's has no opener.
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(content: object) -> str:
+    """The digest of anything that JSON can hold.
+
+    >>> digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
+    True
+    """
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    # Names of files may contain anything.
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def declared_digest(item: object) -> str:
+    """The digest of a declaration: of a table or source, or of what JSON can hold."""
+    return _table_digest(item) if isinstance(item, Table) else digest_of(item)
+
+
+@functools.lru_cache(maxsize=256)
+def _table_digest(item: Table) -> str:
+    return digest_of(asdict(item))
+
+
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
+    """What differs, by name, in words.
+
+    >>> list(differences({"a": 1, "b": 1, "c": 1}, {"a": 2, "b": None, "d": 1}))
+    ['a changed', 'b is missing', 'c was removed', 'd is new']
+    """
+    for name in sorted({*before, *now}):
+        if name not in now:
+            yield f"{name} was removed"
+        elif name not in before:
+            yield f"{name} is new"
+        elif before[name] != now[name]:
+            yield f"{name} {'is missing' if now[name] is None else 'changed'}"

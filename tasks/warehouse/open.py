@@ -1,0 +1,38 @@
+"""Which database a warehouse URL names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from tasks.core.errors import PipelineError
+from tasks.warehouse.sqlite.transaction import SqliteTransaction
+from tasks.warehouse.sqlite.warehouse import SqliteWarehouse
+
+Warehouse: TypeAlias = SqliteWarehouse
+"""A database with the star. Holds no connection between calls.
+
+`engine()` reads it; `receipts()` and `catalog_digest()` say what is in it; `forget()` has a table
+loaded again; `create_sql()`, `size_bytes()` and `triggers()` describe a table for the report on
+schema changes; `transaction()` is what `tasks.warehouse.load` loads through.
+"""
+
+Transaction: TypeAlias = SqliteTransaction
+"""One load, begun: the statements that differ between databases."""
+
+_SQLITE = "sqlite:///"
+
+
+def open_warehouse(url: str) -> Warehouse:
+    """The warehouse behind a URL. Nothing is connected to before a verb needs it.
+
+    Raises:
+        PipelineError: The URL names no file database of SQLite. The message has no password.
+    """
+    if not url.startswith(_SQLITE) or url == _SQLITE or ":memory:" in url:
+        scheme = url.partition(":")[0]
+        raise PipelineError(
+            f"warehouse_url: a file database of SQLite is needed, not {scheme}.",
+            remedy="Give it as sqlite:///data_warehouse.db, or sqlite:////folder/file.db.",
+        )
+    return SqliteWarehouse(Path(url.removeprefix(_SQLITE)))

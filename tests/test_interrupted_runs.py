@@ -1,0 +1,231 @@
+"""Runs that fail, are killed or are not alone: what there was stays; the next run repairs all."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from tasks.core.errors import PipelineError
+from tasks.core.partition import Partition
+from tasks.freshness.snapshot import Snapshot
+from tasks.graph import (
+    CsvToParquet,
+    EnrichedLogs,
+    LoadFactLogs,
+)
+from tasks.run.recording import state
+from tasks.state import State
+from tests.conftest import Project, make_project
+from tests.test_freshness import ALL, fresh_project, run_here
+
+# --- failures half-way -----------------------------------------------------------------------
+
+
+def test_a_crash_between_output_and_receipt_is_repaired(
+    ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran.edit("POINT.csv", "1007,105", "1007,100")
+
+    monkeypatch.chdir(ran.folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(State, "keep_receipt", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            CsvToParquet(table="POINT").run()
+    assert CsvToParquet(table="POINT").complete() is False
+    run_here(ran, monkeypatch)
+    assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
+
+
+def test_an_input_that_changes_while_it_is_read_fails_and_leaves_the_previous_output(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran.folder)
+    before = ran.outputs()
+    ran.edit("POINT.csv", "1007,105", "1007,100")
+    real = CsvToParquet.build_partition
+
+    def build_partition(
+        self: CsvToParquet, partition: Partition, out: dict[str, Path], threads: int
+    ) -> None:
+        real(self, partition, out, threads)
+        ran.edit("POINT.csv", "1007,100", "1007,102")
+
+    monkeypatch.setattr(CsvToParquet, "build_partition", build_partition)
+    with pytest.raises(PipelineError, match="its input changed while it was read: POINT.csv"):
+        CsvToParquet(table="POINT").run()
+    assert ran.outputs() == before
+    assert CsvToParquet(table="POINT").complete() is False
+
+
+def test_a_load_whose_input_changes_meanwhile_leaves_the_previous_rows(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran.folder)
+    LoadFactLogs().forget()
+    before = ran.facts()
+    enriched = ran.staging / "enriched_logs" / "LOG_RCD_F.parquet"
+    real = LoadFactLogs.batches_of
+
+    def batches_of(self: LoadFactLogs, part: str) -> Iterator[object]:
+        yield from real(self, part)
+        if part == "LOG_RCD_F":
+            enriched.write_bytes(enriched.read_bytes() + b"x")
+
+    monkeypatch.setattr(LoadFactLogs, "batches_of", batches_of)
+    with pytest.raises(PipelineError, match="its input changed while it was read: LOG_RCD_F"):
+        LoadFactLogs().run()
+    assert ran.facts() == before
+
+
+def test_a_run_that_is_killed_leaves_a_whole_warehouse_and_the_next_run_does_the_rest(
+    tmp_path: Path,
+) -> None:
+    project = make_project(tmp_path / "killed", data=None)
+    made = project.luigi("SampleData", "--scale", "0.05", "--seed", "3")
+    assert made.status == 0, made.log
+    assert project.luigi("AllReports").status == 0
+    before = project.facts()
+    log = project.data / "LOG_RCD_F.csv"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:-1000]))
+    whole = fresh_project(tmp_path, project)
+    after = whole.facts()
+    assert len(after) < len(before)
+
+    for delay in (0.8, 1.1, 1.4, 1.7, 2.0, 2.4):
+        run = subprocess.Popen(
+            ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"],
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(delay)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        assert project.facts() in (before, after)
+        assert project.query("PRAGMA foreign_key_check") == []
+        assert project.query("PRAGMA integrity_check") == [("ok",)]
+
+    result = project.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert project.outputs() == whole.outputs()
+    leftovers = [path for path in project.folder.rglob("*.tmp") if path.is_file()]
+    assert leftovers == []
+
+
+def test_a_failed_task_leaves_what_was_there_and_the_exit_status_shows_it(ran: Project) -> None:
+    before = ran.outputs()
+    log = ran.data / "LOG_RCD_F.csv"
+    log.write_text(log.read_text().replace("2024-06-02", "02/06/2024"))
+    result = ran.luigi("AllReports")
+    assert result.status == 30
+    assert "LOG_RCD_F.csv: 3 of 8 rows cannot be read as declared" in result.log
+    assert "Traceback" not in result.err
+    assert ran.outputs() == before
+
+
+def test_a_damaged_state_file_costs_a_rebuild_and_is_reported(ran: Project) -> None:
+    before = ran.outputs()
+    (ran.staging / "state.db").write_text("mine " * 1000)
+    result = ran.luigi("AllReports")
+    assert result.status == 0
+    assert result.err.count("state.db cannot be used and is begun again (file is not a data") == 1
+    # The warehouse stores the receipts of its loads itself.
+    loads = {label for label in ALL if label.startswith("Load")}
+    assert (set(result.built), set(result.unchanged)) == (ALL - loads, loads)
+    assert ran.outputs() == before
+
+
+# --- two runs at once ------------------------------------------------------------------------
+
+
+def test_two_runs_at_once_both_end_well(project: Project, ran: Project) -> None:
+    command = ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"]
+    runs = [
+        subprocess.Popen(
+            command,
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        for _ in range(2)
+    ]
+    logs = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], logs
+    assert project.outputs() == ran.outputs()
+
+
+def test_a_run_waits_for_the_one_that_is_at_the_same_task(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran.folder)
+    EnrichedLogs().forget()
+    with EnrichedLogs()._lock():
+        run = subprocess.Popen(
+            ["luigi", "--module", "tasks", "EnrichedLogs", "--local-scheduler"],
+            cwd=ran.folder,
+            env=ran.environment(),
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "waiting for it" in line:
+                break
+        assert "EnrichedLogs: another run is at this task; waiting for it" in line
+        time.sleep(1)
+        assert run.poll() is None
+        assert EnrichedLogs().receipt(Snapshot(state())) is None
+    run.communicate(timeout=60)
+    assert run.returncode == 0
+
+
+# --- the central scheduler -------------------------------------------------------------------
+
+
+@contextmanager
+def luigid(folder: Path, port: int) -> Iterator[None]:
+    command = ["luigid", "--address", "127.0.0.1", "--port", str(port)]
+    command += ["--state-path", str(folder / "luigid.state"), "--logdir", str(folder)]
+    environment = Project(folder).environment()
+    server = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def test_a_change_right_after_a_run_is_seen_through_the_central_scheduler(
+    ran: Project, tmp_path: Path, unused_port: Callable[[], int]
+) -> None:
+    port = unused_port()
+    command = ["luigi", "--module", "tasks", "AllReports"]
+    command += ["--scheduler-host", "127.0.0.1", "--scheduler-port", str(port)]
+    with luigid(ran.folder, port):
+        ran.edit("LOG_RCD_F.csv", "1e2", "1e3")
+        first = ran.run(*command)
+        ran.edit("LOG_RCD_F.csv", "1e3", "1e4")
+        second = ran.run(*command)
+    assert (first.status, second.status) == (0, 0), first.log + second.log
+    assert ran.facts()[9][7] == 1e4
+    assert "LoadFactLogs" in second.ran

@@ -1,0 +1,200 @@
+"""Why a task is stale: code, settings, declarations; `python -m tasks status` and `forget`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from luigi.configuration import get_config
+
+from tasks.freshness.task import FreshTask, walk
+from tasks.graph import AllReports, EnrichedLogs, LoadFactLogs
+from tests.conftest import WRAPPERS, Project
+from tests.test_freshness import ALL, REPORTS, fresh_project, run_here, why_stale
+
+# --- changes of code, configuration, declarations --------------------------------------------
+
+
+def test_a_new_code_version_builds_the_task_again_and_is_the_reason(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran.folder)
+    monkeypatch.setattr(EnrichedLogs, "code_version", 3)
+    assert why_stale(EnrichedLogs()) == "code 2 -> 3"
+    assert why_stale(LoadFactLogs()) == "EnrichedLogs has to run"
+    assert run_here(ran, monkeypatch) == {"EnrichedLogs"}
+
+
+def test_a_changed_setting_builds_what_it_affects(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SOURCE_TIMEZONE", "Europe/Berlin")
+    built = run_here(ran, monkeypatch)
+    assert {"CsvToParquet:LOG_RCD_B", "LoadFactLogs"} <= built
+    assert "LoadDimension:dim_unit" not in built
+    assert ran.facts()[3][6] == "2024-05-31 23:30:00.000000"
+    assert ran.facts()[6][6] == "2024-05-31 22:03:00.000000"
+
+
+def test_a_changed_declaration_builds_what_it_affects(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = get_config()
+    config.set("LOG_RCD_F", "value", "log_rcd_id")
+    try:
+        built = run_here(ran, monkeypatch)
+    finally:
+        config.remove_section("LOG_RCD_F")
+    assert {label for label in built if label.startswith("CsvToParquet")} == {
+        "CsvToParquet:LOG_RCD_F"
+    }
+    assert "LoadFactLogs" in built
+    assert [row[7] for row in ran.facts()[5:]] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+
+
+def edit_unseen(path: Path, old: bytes, new: bytes) -> None:
+    """Replace bytes in a file, its size, inode and modification time kept."""
+    before = path.stat()
+    content = path.read_bytes()
+    assert len(old) == len(new)
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (
+        before.st_ino,
+        before.st_size,
+        before.st_mtime_ns,
+    )
+
+
+def test_a_source_file_that_was_edited_with_its_time_kept_is_noticed(
+    ran: Project, tmp_path: Path
+) -> None:
+    assert ran.luigi("AllReports").ran == []
+    edit_unseen(ran.data / "LOG_INSTANCE.csv", b"2,1001,2,180", b"2,1002,2,180")
+    result = ran.luigi("AllReports")
+    assert result.status == 0
+    assert "CsvToParquet:LOG_INSTANCE" in result.built
+    assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
+
+
+def test_a_staged_file_that_was_edited_with_its_time_kept_is_made_again(ran: Project) -> None:
+    before = ran.outputs()
+    assert ran.luigi("AllReports").ran == []
+    made = ran.staging / "APP_TYPE.parquet"
+    start = made.read_bytes().index(b"Dairy Case")
+    content = made.read_bytes()
+    edit_unseen(made, content, content[:start] + b"Fairy" + content[start + 5 :])
+    result = ran.luigi("AllReports")
+    assert (result.status, result.built) == (0, ["CsvToParquet:APP_TYPE"])
+    assert ran.outputs() == before
+
+
+# --- status and forget -----------------------------------------------------------------------
+
+
+def snapshot(project: Project) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in project.folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_status_shows_each_task_and_changes_nothing(ran: Project) -> None:
+    ran.edit("POINT.csv", "1007,105", "1007,100")
+    os.utime(ran.data / "APP_TYPE.csv")
+    (ran.reports / "summary_by_unit_id.csv").write_text("mine")
+    ran.change("DELETE FROM dim_unit WHERE unit_id = 9")
+    before = snapshot(ran)
+    result = ran.tasks("status")
+    assert result.status == 0
+    shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in result.out.splitlines()[:-1])
+    assert set(shown) == ALL | WRAPPERS
+    assert shown["CsvToParquet:POINT"] == "stale: input POINT.csv changed"
+    assert shown["CsvToParquet:APP_TYPE"] == "fresh"
+    assert shown["LogInstanceChains"] == "stale: CsvToParquet:POINT has to run"
+    assert shown["EnrichedLogs"] == "stale: LogInstanceChains has to run"
+    assert shown["LoadDimension:dim_application_type"] == "fresh"
+    assert shown["LoadDimension:dim_unit"] == "stale: no receipt: never built, or forgotten"
+    assert shown["SummaryReport:unit_id"] == "stale: output csv was edited"
+    assert snapshot(ran) == before
+
+
+def test_status_shows_why_the_last_run_of_a_task_failed(ran: Project) -> None:
+    log = ran.data / "LOG_RCD_F.csv"
+    content = log.read_text()
+    log.write_text(content.replace("2024-06-02", "02/06/2024"))
+    assert ran.luigi("AllReports").status == 30
+    assert (
+        "stale: input LOG_RCD_F.csv changed; failed: LOG_RCD_F.csv: 3 of 8 rows cannot be read as"
+    ) in ran.tasks("status").out
+    log.write_text(content)
+    assert ran.luigi("AllReports").status == 0
+    assert "failed" not in ran.tasks("status").out
+
+
+def test_what_a_task_reads_is_built_by_those_with_which_it_is_stale(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran.folder)
+
+    def identity(target: object) -> object:
+        return getattr(target, "file", None) or getattr(target, "table", None)
+
+    def all_upstream(task: FreshTask) -> set[str]:
+        found = {one.label for one in task.upstream()}
+        return found.union(*(all_upstream(one) for one in task.upstream()))
+
+    tasks = walk(AllReports())
+    makers = {identity(made): task.label for task in tasks for made in task.output().values()}
+    for task in tasks:
+        read = {makers.get(identity(target)) for target in task.reads().values()} - {None}
+        assert read <= all_upstream(task), task.label
+
+
+def test_status_of_a_project_that_never_ran(project: Project) -> None:
+    result = project.tasks("status")
+    assert result.status == 0
+    assert result.out.endswith("0 of 30 tasks are fresh.\n")
+    assert not project.database.exists()
+
+
+def test_forget_runs_one_task_again(ran: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ran.outputs()
+    result = ran.tasks("forget", "CsvToParquet:POINT")
+    assert (result.status, result.out) == (0, "forgotten: CsvToParquet:POINT\n")
+    assert ran.outputs() == before
+    assert run_here(ran, monkeypatch) == {"CsvToParquet:POINT"}
+
+
+def test_forget_downstream_runs_all_that_depends_on_it(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ran.outputs()
+    assert ran.tasks("forget", "EnrichedLogs", "--downstream").status == 0
+    built = run_here(ran, monkeypatch)
+    of_sources = {"ActivityReport", "ProfileReport"}
+    assert built == {"EnrichedLogs", "LoadFactLogs", "CheckWarehouse"} | REPORTS - of_sources
+    assert ran.outputs() == before
+
+
+def test_forget_all_runs_everything_again(ran: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ran.outputs()
+    assert ran.tasks("forget", "--all").status == 0
+    assert run_here(ran, monkeypatch) == ALL
+    assert ran.outputs() == before
+
+
+def test_forget_takes_a_family_of_tasks(ran: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ran.tasks("forget", "SummaryReport").status == 0
+    assert run_here(ran, monkeypatch) == {label for label in ALL if "SummaryReport" in label}
+
+
+def test_forget_refuses_what_it_does_not_know(ran: Project) -> None:
+    result = ran.tasks("forget", "Everything")
+    assert result.status == 2
+    assert result.log.startswith("There is no task Everything. There are:\n  CheckSources\n")
