@@ -4,8 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+CHECKED := $(VENV)/.installed-dev
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
+    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: run ui sources test soak setup bench bench-environment trials lock clean
+.PHONY: run ui sources test soak setup setup-dev bench bench-environment trials lock clean
 
 run: sources
 	$(BIN)/luigi --module tasks AllReports --local-scheduler
@@ -18,18 +22,20 @@ sources: setup # made up, if there is none
 	    echo "take_home_data/ holds none of the seven CSV files: making sample data"; \
 	    $(BIN)/luigi --module tasks SampleData --local-scheduler; fi
 
-test: setup
+test: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2 --dist worksteal
 
-soak: setup # what takes longer than the tests may
+soak: setup-dev # what takes longer than the tests may
 	$(BIN)/pytest -n 2 --dist worksteal -m soak
 	DIALECTS=1500 $(BIN)/pytest tests/test_dialects.py
 
 setup: $(READY)
+
+setup-dev: $(CHECKED) # what the checks need besides
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
@@ -38,8 +44,12 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	    echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(CHECKED): $(READY) requirements-dev.lock
+	$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 bench: bench-environment # the pipeline against what a user would write instead; see docs/benchmarks.md
@@ -53,11 +63,10 @@ bench-environment:
 trials: bench-environment # single choices, measured
 	.venv-bench/bin/python -m tests.benchmarks.trials
 
-lock: # needs uv; writes requirements.lock anew from pyproject.toml
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
-	uv pip compile pyproject.toml --extra dev --extra bench -c requirements.lock --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements-bench.lock
+lock: # needs uv; resolves pyproject.toml again: one set of versions for running and for the checks
+	$(COMPILE) --extra build --extra dev -o requirements-dev.lock
+	$(COMPILE) --extra build -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) --extra build --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean: # what the pipeline and the checks made; the CSV files and the environment stay
 	rm -rf reports logs data_warehouse.db data_warehouse.db-wal data_warehouse.db-shm

@@ -17,6 +17,8 @@ import grimp
 
 from tasks.freshness.task import FreshTask, WrapperTask, walk
 from tasks.graph import AllReports
+from tasks.graph.report import ReportPage, ReportTask
+from tasks.reports.registry import reports
 
 ROOT = Path(__file__).parent.parent
 RECORDED = Path(__file__).with_suffix(".json")
@@ -105,12 +107,18 @@ def code_of(task: type[FreshTask]) -> tuple[set[str], str]:
     for one in task.__mro__:
         if one.__module__.startswith("tasks.graph"):
             definitions = _definitions(one.__module__)
-            node = definitions.classes[one.__name__]
+            node = definitions.classes.get(one.__name__)
+            if node is None:  # Made of a registered report.
+                continue
             modules.update(_modules(one.__module__, node, functions))
             own.append(definitions.code(node))
     for place in sorted(functions):
         module, _, name = place.rpartition(".")
         own.append(_definitions(module).code(_definitions(module).functions[name]))
+    if issubclass(task, ReportTask):
+        modules.add(task.report.build.__module__)
+    if task is ReportPage:  # What the registry imports by name.
+        modules.update(report.build.__module__ for report in reports())
     for module in set(modules):
         modules |= _imports().find_upstream_modules(module)
     return modules, "\n".join(own)
@@ -119,7 +127,8 @@ def code_of(task: type[FreshTask]) -> tuple[set[str], str]:
 def templates_of(texts: list[str]) -> set[str]:
     """The templates that texts name, and those that these name."""
     found: set[str] = set()
-    names = [path.name for path in TEMPLATES.iterdir() if path.suffix in (".j2", ".css", ".js")]
+    files = [path for path in TEMPLATES.rglob("*") if path.suffix in (".j2", ".css", ".js")]
+    names = [path.relative_to(TEMPLATES).as_posix() for path in files]
     while texts:
         text = texts.pop()
         new = {name for name in names if f'"{name}"' in text or f"'{name}'" in text} - found
@@ -132,6 +141,8 @@ def digest(task: type[FreshTask]) -> str:
     """The digest of all that a task's result depends on; comments and docstrings aside."""
     modules, own = code_of(task)
     texts = [_path(module).read_text(encoding="utf-8") for module in sorted(modules)]
+    if task is ReportPage:  # Their names follow from those of the modules.
+        texts += [f'"{report.template}"' for report in reports()]
     templates = [(TEMPLATES / name).read_text("utf-8") for name in sorted(templates_of(texts[:]))]
     code = "\n".join([own, *map(_bare, texts), *templates])
     return hashlib.sha256(code.encode()).hexdigest()[:16]

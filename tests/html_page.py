@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+
+from tasks.reports.templates import environment
 
 VOID = {"meta", "link", "input", "br", "i", "hr", "img"}
 
@@ -37,7 +41,7 @@ class Page(HTMLParser):
         if tag not in VOID:
             self._open.append((tag, given.get("id")))
         if given.get("id"):
-            assert given["id"] not in self.texts, f"id {given['id']} stands twice"
+            assert given["id"] not in self.texts, f"id {given['id']} occurs twice"
             self.texts[given["id"]] = ""
         if tag == "table":
             name = given.get("id", f"#{len(self.tables)}")
@@ -79,5 +83,16 @@ class Page(HTMLParser):
         ]
 
     def number(self, name: str) -> int:
-        """The number that stands in the element of that id."""
+        """The number in the element of that id."""
         return int(self.texts[name].replace(",", ""))
+
+
+def render_macro(template: str, macro: str, *values: object) -> str:
+    """What a macro of a template of the reports gives."""
+    module = environment(autoescape=True).get_template(template).module
+    text: str = getattr(module, macro)(*values)
+    return text
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

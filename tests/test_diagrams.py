@@ -1,81 +1,64 @@
-"""Diagrams: boxes do not overlap, lines join what they should."""
+"""The star as a diagram: boxes do not overlap, lines join the keys that they should."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 from xml.etree import ElementTree
 
-from tasks.reports.diagrams import Box, Line, draw_boxes, rank, without_detours
+from tasks.reports.diagrams import star
+from tests.html_page import render_macro
 
 
-def drawn(svg: str) -> tuple[dict[str, tuple[float, float, float, float]], dict[str, str]]:
-    """Title of each box -> its rectangle; title of each line -> its path."""
-    root = ElementTree.fromstring(svg)
-    boxes = {}
-    for group in root.iter("g"):
-        rect, text = group.find("rect"), group.find("text")
-        assert rect is not None
-        assert text is not None
-        x, y, width, height = (float(rect.get(n, 0)) for n in ("x", "y", "width", "height"))
-        boxes[text.text or ""] = (x, y, width, height)
-    lines = {(p.find("title").text or ""): p.get("d", "") for p in root.iter("path")}  # type: ignore[union-attr]
-    return boxes, lines
+def table(name: str, *columns: str, key: str, **references: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "rows": 3,
+        "columns": [{"name": column} for column in (key, *references, *columns)],
+        "primary_key": [key],
+        "references": references,
+    }
 
 
-def test_boxes_of_one_column_do_not_overlap_and_stay_inside() -> None:
-    columns = [
-        [Box(f"a{at}", f"a{at}", {"x": "row"}) for at in range(4)],
-        [Box(f"b{at}", f"b{at}", {}) for at in range(9)],
-    ]
-    svg = draw_boxes(columns, [Line("a0", "b8"), Line("a3", "b0")], label="x")
-    width, height = map(float, ElementTree.fromstring(svg).get("viewBox", "").split()[2:])
-    boxes, lines = drawn(svg)
-    assert len(boxes) == 13
-    assert set(lines) == {"a0 to b8", "a3 to b0"}
-    for one, other in itertools.combinations(boxes.values(), 2):
+TABLES = [
+    table("fact_logs", "value", key="log_id", unit_id="dim_unit.unit_id"),
+    table("dim_instance", key="instance_id", unit_id="dim_unit.unit_id", odd="elsewhere.id"),
+    table("dim_unit", "name", key="unit_id", above="dim_unit.unit_id"),
+]
+
+
+def test_boxes_do_not_overlap_and_stay_inside() -> None:
+    drawn = star(TABLES)
+    frames = [box["frame"] for box in drawn["boxes"]]
+    assert len(frames) == 3
+    for one, other in itertools.combinations(frames, 2):
         apart = one[0] + one[2] <= other[0] or other[0] + other[2] <= one[0]
         assert apart or one[1] + one[3] <= other[1] or other[1] + other[3] <= one[1]
-    for x, y, w, h in boxes.values():
-        assert 0 <= x <= x + w <= width
-        assert 0 <= y <= y + h <= height
+    for x, y, width, height in frames:
+        assert 0 <= x <= x + width <= drawn["width"]
+        assert 0 <= y <= y + height <= drawn["height"]
 
 
-def test_a_line_that_skips_a_column_passes_between_its_boxes() -> None:
-    columns = [
-        [Box("a", "a", {})],
-        [Box("b", "b", {"r": "r"}), Box("c", "c", {})],
-        [Box("d", "d", {})],
-    ]
-    boxes, lines = drawn(draw_boxes(columns, [Line("a", "d")], label="x"))
-    (path,) = lines.values()
-    level = float(path.split("H")[0].split()[-1])  # Where it runs through the middle column.
-    for name in ("b", "c"):
-        _, y, _, height = boxes[name]
-        assert not y < level < y + height
-
-
-def test_lines_end_at_the_rows_that_they_name() -> None:
-    one = Box("one", "one", {"k": "key", "v": "value"})
-    two = Box("two", "two", {"w": "w", "fk": "key of one"})
-    boxes, lines = drawn(draw_boxes([[one], [two]], [Line("one", "two", "k", "fk")], label="x"))
-    numbers = lines["one.k to two.fk"].replace("M", "").replace("C", " ").split()
-    begins, ends = float(numbers[1]), float(numbers[-1])
-    assert boxes["one"][1] < begins < boxes["one"][1] + boxes["one"][3] / 2 + 5
-    assert boxes["two"][1] + boxes["two"][3] / 2 < ends < boxes["two"][1] + boxes["two"][3]
+def test_lines_end_at_the_rows_of_their_keys() -> None:
+    drawn = star(TABLES)
+    lines = {text: path for path, text in drawn["lines"]}
+    assert set(lines) == {
+        "dim_unit.unit_id to fact_logs.unit_id",
+        "dim_unit.unit_id to dim_instance.unit_id",
+        "dim_unit.unit_id to dim_unit.above",
+    }
+    levels = {
+        (box["title"].partition(" ")[0], text.rpartition(" ")[2]): y - 4
+        for box in drawn["boxes"]
+        for _, y, text in box["rows"]
+    }
+    for text, path in lines.items():
+        ends = [tuple(end.split(".")) for end in text.split(" to ")]
+        numbers = [float(n) for n in path.replace("M", "").replace("C", " ").split()]
+        assert [numbers[1], numbers[-1]] == [levels[end] for end in ends]
 
 
 def test_names_cannot_become_markup() -> None:
-    box = Box("a", "<script>x</script>", {"r": '"><img src=x>'})
-    root = ElementTree.fromstring(draw_boxes([[box]], [], label='"><script>'))
+    drawn = star([table("<script>x</script>", '"><img src=x>', key="k")])
+    root = ElementTree.fromstring(render_macro("charts.html.j2", "diagram", drawn, '"><script>'))
     assert {node.tag for node in root.iter()} == {"svg", "g", "rect", "text"}
-
-
-def test_ranks_and_detours() -> None:
-    parents = {"d": ["a", "b", "c"], "c": ["b"], "b": ["a"]}
-    assert rank(list("abcd"), parents) == {"a": 0, "b": 1, "c": 2, "d": 3}
-    assert without_detours(parents) == {"d": ["c"], "c": ["b"], "b": ["a"]}
-
-
-def test_what_goes_round_in_a_ring_still_has_a_place() -> None:
-    assert rank(["a"], {"a": ["a"]}) == {"a": 1}
-    assert set(rank(["a", "b", "c"], {"a": ["b"], "b": ["a"], "c": ["b"]})) == {"a", "b", "c"}

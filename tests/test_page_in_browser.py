@@ -42,7 +42,7 @@ class Opened:
         assert self.asked.pop(0) == path.as_uri()
 
     def column(self, table: str, place: int) -> list[str]:
-        """The texts of a column of a table, of the rows that are shown."""
+        """The texts of a column of a table, of the visible rows."""
         cells = self.page.locator(f"#{table} tbody tr:not([hidden]) td:nth-child({place})")
         return [text.strip() for text in cells.all_inner_texts()]
 
@@ -94,7 +94,7 @@ def test_a_table_is_sorted_by_a_click_and_by_the_keyboard(opened: Opened) -> Non
     assert head.get_attribute("aria-sort") is None
 
 
-def test_numbers_are_sorted_as_numbers_and_what_is_empty_stands_last(opened: Opened) -> None:
+def test_numbers_are_sorted_as_numbers_and_empty_cells_come_last(opened: Opened) -> None:
     head = opened.page.locator("#table-gaps").get_by_role("columnheader", name="log_interval")
     head.get_by_role("button").click()
     assert opened.column("table-gaps", 5)[0] == "60"
@@ -108,15 +108,15 @@ def test_numbers_are_sorted_as_numbers_and_what_is_empty_stands_last(opened: Ope
 
 def test_a_table_is_searched(opened: Opened) -> None:
     find = opened.page.locator('input[data-table="table-app_type_id"]')
-    told = opened.page.locator('output[data-table="table-app_type_id"]')
-    assert told.inner_text() == "4 of 4 rows"
+    count = opened.page.locator('output[data-table="table-app_type_id"]')
+    assert count.inner_text() == "4 of 4 rows"
     find.fill("fan COND")
     assert opened.column("table-app_type_id", 2) == ["Fan, Condenser"]
-    assert told.inner_text() == "1 of 4 rows"
+    assert count.inner_text() == "1 of 4 rows"
     find.fill("nothing like that")
     assert opened.column("table-app_type_id", 2) == []
     find.fill("")
-    assert told.inner_text() == "4 of 4 rows"
+    assert count.inner_text() == "4 of 4 rows"
 
 
 def test_light_and_dark(chromium: Browser, ran: Project) -> None:
@@ -139,8 +139,8 @@ def contrast(one: str, other: str) -> float:
     """Contrast of two colours as WCAG defines it."""
 
     def luminance(colour: str) -> float:
-        parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        values = [int(value) / 255 for value in colour.removeprefix("rgb(").rstrip(")").split(",")]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in values]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     low, high = sorted((luminance(one), luminance(other)))
@@ -234,7 +234,7 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(opened: Opened) ->
 
 
 def test_nothing_on_the_page_overlaps(opened: Opened) -> None:
-    """Labels of one axis stand beside each other, boxes of a diagram too."""
+    """Labels of one axis are beside each other, boxes of a diagram too."""
     overlapping = opened.page.evaluate(
         """() => {
           const found = [];
@@ -272,7 +272,7 @@ def test_no_text_of_a_diagram_leaves_its_box(opened: Opened) -> None:
     assert outside == []
 
 
-def test_a_link_to_a_part_shows_it(opened: Opened) -> None:
+def test_a_link_to_a_section_shows_it(opened: Opened) -> None:
     opened.page.get_by_role("navigation").get_by_role("link", name="Trust").click()
     assert opened.page.evaluate("location.hash") == "#trust"
     top = opened.page.locator("#trust").evaluate("e => e.getBoundingClientRect().top")

@@ -58,7 +58,7 @@ def test_an_application_instance_of_two_types_breaks_the_assumption(project: Pro
     assert found["sources"]["APP_INSTANCE"]["repeated_keys"] == {"different": 1}
     by_name = {item["assumption"]: item for item in found["assumptions"]}
     assert by_name[ONE_TYPE]["holds"] is False
-    assert "1 further rows give one of them again" in by_name[ONE_TYPE]["figures"]
+    assert "1 further rows repeat the key of one" in by_name[ONE_TYPE]["figures"]
     assert by_name[ONE_TO_MANY]["holds"] is False
 
 
@@ -71,7 +71,7 @@ def test_a_row_that_is_merely_repeated_does_not_break_it(project: Project) -> No
     assert {item["assumption"]: item["holds"] for item in found["assumptions"]}[ONE_TYPE]
 
 
-def test_clean_data_is_told_clean(project: Project) -> None:
+def test_clean_data_is_called_clean(project: Project) -> None:
     for name, old, new in (
         ("POINT.csv", "1005,999", "1005,100"),
         ("APP_INSTANCE.csv", "104,55", "104,0"),
@@ -203,7 +203,7 @@ def test_words_in_place_of_values_are_counted_and_a_wrong_column_is_suspected(
     assert "cold (2), warm (1). More than half: is this column the value?" in text
 
 
-def test_what_is_not_mapped_and_what_further_data_would_help_is_told(project: Project) -> None:
+def test_what_is_not_mapped_and_what_further_data_would_help_is_listed(project: Project) -> None:
     log = project.data / "LOG_RCD_F.csv"
     log.write_text("point_log_inst_id,when,how_much,changed_by\n1,2024-06-01,4,me\n")
     found = figures(project)

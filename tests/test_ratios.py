@@ -37,13 +37,13 @@ LUIGI = """
 import atexit, sys, luigi.cmdline
 
 @atexit.register
-def tell_peak():
-    with open("/proc/self/status") as status, open("peak.txt", "w") as told:
-        told.writelines(line for line in status if line.startswith("VmHWM"))
+def write_peak():
+    with open("/proc/self/status") as status, open("peak.txt", "w") as peak:
+        peak.writelines(line for line in status if line.startswith("VmHWM"))
 
 luigi.cmdline.luigi_run(sys.argv[1:])
 """
-"""The luigi command, telling its peak memory at its end."""
+"""The luigi command, which writes its peak memory at its end."""
 
 
 def spend(project: Project, *command: str) -> float:

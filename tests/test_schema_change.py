@@ -1,4 +1,4 @@
-"""Changes of the source columns are told, and the steps for a live table do what they say."""
+"""Changes of the source columns are reported, and the steps for a live table do what they say."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import closing
 
 import pytest
 
+from tasks.reports.live_tables import LiveTable, describe_tables
 from tasks.reports.schema_change import (
-    LiveTable,
     Step,
     Version,
     abandon_steps,
     add_version,
     compare_columns,
-    describe_tables,
     native_steps,
     shadow_steps,
 )
+from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project
 
 
@@ -34,7 +34,7 @@ def test_the_first_run_has_nothing_to_compare_with(ran: Project) -> None:
     assert "This is the first run that was recorded" in report(ran)
 
 
-def test_columns_that_appear_vanish_or_change_type_are_told(ran: Project) -> None:
+def test_columns_that_appear_vanish_or_change_type_are_reported(ran: Project) -> None:
     ran.edit("POINT.csv", "point_id,app_instance_id,io_address", "point_id,app_instance_id,io")
     log = ran.data / "LOG_RCD_F.csv"
     log.write_text(
@@ -47,9 +47,9 @@ def test_columns_that_appear_vanish_or_change_type_are_told(ran: Project) -> Non
     assert result.status == 0, result.log
     text = report(ran)
     assert "Since the last run that recorded them (" in text
-    assert "- POINT\n  - new: io, carried through staging as text\n  - gone: io_address\n" in text
+    assert "- POINT\n  - new: io, passed through staging as text\n  - removed: io_address\n" in text
     assert "perhaps io_address was renamed io; nothing was assumed" in text
-    assert "- LOG_RCD_F\n  - new: \\<b\\>\\|new, carried through staging as text\n" in text
+    assert "- LOG_RCD_F\n  - new: \\<b\\>\\|new, passed through staging as text\n" in text
     assert "app_instance_name looked like text and now looks like number" in text
 
     ran.edit("APP_TYPE.csv", "3,Suction Group", "3,Pump")
@@ -57,7 +57,7 @@ def test_columns_that_appear_vanish_or_change_type_are_told(ran: Project) -> Non
     text = report(ran)
     assert "No column appeared, vanished or changed its type" in text
     assert "The last change was first seen " in text
-    assert "gone: io_address" in text
+    assert "removed: io_address" in text
 
 
 def test_columns_that_are_joined_are_recognised_both(ran: Project) -> None:
@@ -71,7 +71,7 @@ def test_columns_that_are_joined_are_recognised_both(ran: Project) -> None:
     text = report(ran)
     assert "  - new: date, recognised\n" in text
     assert "  - new: time, recognised\n" in text
-    assert "  - new: more, carried through staging as text\n" in text
+    assert "  - new: more, passed through staging as text\n" in text
 
 
 def test_a_run_that_brings_no_change_moves_the_last_run_on() -> None:
@@ -96,15 +96,15 @@ def test_a_type_is_remembered_through_a_run_without_values() -> None:
     assert change.retyped == (("note", "integer", "text"),)
 
 
-def test_a_report_that_is_deleted_still_tells_the_last_change(ran: Project) -> None:
+def test_a_report_that_is_deleted_still_has_the_last_change(ran: Project) -> None:
     ran.edit("POINT.csv", "io_address", "io")
     assert ran.luigi("AllReports").status == 0
     (ran.reports / "schema_change.md").unlink()
     assert ran.luigi("AllReports").status == 0
-    assert "gone: io_address" in report(ran)
+    assert "removed: io_address" in report(ran)
 
 
-def test_a_damaged_history_starts_anew(ran: Project) -> None:
+def test_a_damaged_history_starts_again(ran: Project) -> None:
     history = ran.staging / "audit" / "header_history.json"
     history.write_text("[{")
     result = ran.luigi("AllReports")
@@ -131,7 +131,7 @@ def live(ran: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def fact_logs(project: Project) -> LiveTable:
-    tables = describe_tables(f"sqlite:///{project.database}")
+    tables = describe_tables(open_warehouse(f"sqlite:///{project.database}"))
     return next(table for table in tables if table.name == "fact_logs")
 
 
@@ -287,7 +287,7 @@ def test_giving_up_leaves_the_catalog_as_it_was(live: Project) -> None:
 
 @pytest.mark.parametrize("name", ["dim_unit", "dim_application_instance"])
 def test_a_table_that_others_refer_to_can_be_swapped(live: Project, name: str) -> None:
-    tables = describe_tables(f"sqlite:///{live.database}")
+    tables = describe_tables(open_warehouse(f"sqlite:///{live.database}"))
     table = next(table for table in tables if table.name == name)
     before = live.query(f"SELECT * FROM {name}")
     with closing(sqlite3.connect(live.database, isolation_level=None)) as worker:

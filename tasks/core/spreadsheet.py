@@ -26,17 +26,6 @@ def spreadsheet_text(value: object) -> object:
     return value
 
 
-def plain_text(text: str) -> str:
-    """The text for which `spreadsheet_text` gives this one.
-
-    >>> [plain_text(str(spreadsheet_text(text))) for text in ("=1+1", "'=1", "'tis", "Fan")]
-    ['=1+1', "'=1", "'tis", 'Fan']
-    """
-    if text.startswith("'") and text.lstrip("'").startswith(_STARTS):
-        return text[1:]
-    return text
-
-
 def write_csv(
     path: Path,
     columns: Sequence[str],

@@ -24,16 +24,15 @@ def readable(value: object, letters: int = _LONGEST) -> str:
     >>> readable("abcdef", letters=4)
     'abc…'
     """
-    # Long before any cell's width: no need to look at the rest.
+    # The rest of a very long text would be cut in any case.
     text = " ".join(str(value)[: 4 * letters].split())
-    shown = text
     if not text.isprintable():
-        shown = "".join("?" if unicodedata.category(char) in _INVISIBLE else char for char in text)
-    return shown if len(shown) <= letters else shown[: letters - 1] + "…"
+        text = "".join("?" if unicodedata.category(char) in _INVISIBLE else char for char in text)
+    return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
 def visible_lines(text: str) -> str:
-    r"""A text of several lines, such as some of luigi.cfg, with codes for what cannot be seen.
+    r"""A text of several lines, such as some of luigi.cfg, with codes for invisible characters.
 
     >>> print(visible_lines("odd \x1b:\n[LOG_RCD_B]\ntime_format =\n    iso"))
     odd \x1b:
@@ -43,13 +42,13 @@ def visible_lines(text: str) -> str:
     """
     lines = []
     for line in text.split("\n"):
-        shown = line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
-        if not shown.isprintable():
-            shown = "".join(
+        visible = line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
+        if not visible.isprintable():
+            visible = "".join(
                 ascii(char)[1:-1] if unicodedata.category(char) in _INVISIBLE else char
-                for char in shown
+                for char in visible
             )
-        lines.append(shown)
+        lines.append(visible)
     return "\n".join(lines)
 
 
@@ -83,7 +82,7 @@ def describe_reading(source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def count_of(count: int, thing: str) -> str:
-    """How many there are of a thing.
+    """A number with its noun.
 
     >>> count_of(1, "row"), count_of(1200, "row")
     ('1 row', '1,200 rows')

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import importlib
 import logging
-import sys
+import pkgutil
 
 import luigi
 import luigi.interface
 
+from tasks import enrichment, measures, reports, staging, warehouse
 from tasks.freshness.task import FreshTask
 from tasks.graph.scheduler_pages import SchedulerPages, scheduler_url
 
 logger = logging.getLogger("pipeline")
-
-
-_PRELOADED = (
-    "staging.stage",
-    "enrichment.star",
-    "warehouse.reconciliation",
-    "reports.summaries",
-    "reports.quality",
-    "reports.schema_change",
-    "reports.activity_report",
-    "reports.profile_report",
-    "reports.page",
-)
 
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
@@ -36,18 +25,23 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
 
     Called while the graph is scheduled, if a task has to be run.
     """
-    if luigi.interface.core().workers > 1 and "tasks.staging.stage" not in sys.modules:
-        gc.disable()  # All that is made now stays.
-        try:
-            for name in _PRELOADED:
-                importlib.import_module(f"tasks.{name}")
-            importlib.import_module("pandas")  # Arrow looks for it with the first Python value.
-            importlib.import_module("adbc_driver_sqlite")
-            importlib.import_module("sqlalchemy.dialects.sqlite")
-            importlib.import_module("numpy.ma")
-            gc.freeze()  # What the collector never looks at stays shared between processes.
-        finally:
-            gc.enable()
+    if luigi.interface.core().workers > 1:
+        _load_rooms()
+
+
+@functools.cache
+def _load_rooms() -> None:
+    """Import every module of the rooms whose functions tasks call, and what those import late."""
+    gc.disable()  # All that is made now stays.
+    try:
+        for room in (staging, enrichment, measures, warehouse, reports):
+            for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+                importlib.import_module(module.name)
+        for library in ("adbc_driver_sqlite", "numpy.ma", "pandas", "sqlalchemy.dialects.sqlite"):
+            importlib.import_module(library)
+        gc.freeze()  # What the collector never looks at stays shared between processes.
+    finally:
+        gc.enable()
 
 
 _shown_at: set[str] = set()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from config.sources import LOG_KINDS, SOURCES
 from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
+from tasks.freshness.snapshot import THREADS
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask
 from tasks.graph.files import (
@@ -247,8 +248,8 @@ class SourceRelations(FreshTask):
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Measure."""
-        from tasks.reports.quality import write_relations
+        from tasks.measures.relations import write_relations
 
         # In the order in which the sources are declared.
         files = {name: staged(name).file for name in SOURCES if name in DESCRIBING}
-        write_relations(files, out["relations"])
+        write_relations(files, out["relations"], THREADS)

@@ -1,31 +1,23 @@
-"""Write the reports."""
+"""The tasks of the reports, and of the page that shows them."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+import functools
+import types
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import luigi
-import luigi.interface
 
 from config.sources import SOURCES
-from config.warehouse import SUMMARY_LEVELS
-from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask, WrapperTask, walk
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
-from tasks.graph.files import (
-    audits,
-    paths_of,
-    source_partitions,
-    staging_file,
-    write_json,
-)
+from tasks.graph.files import audits, source_partitions, staging_file, write_json
 from tasks.graph.load import CatalogTarget, CheckWarehouse, tables, warehouse
 from tasks.graph.measure import (
     LogMeasures,
@@ -35,280 +27,198 @@ from tasks.graph.measure import (
     profiles_of_sources,
 )
 from tasks.graph.stage import CsvToParquet, staging
+from tasks.reports.registry import Report, reports
+from tasks.reports.results import TABLES_FOLDER, Inputs, Outputs, Results
 from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.state import BUILT, UNCHANGED, current_run
 
 if TYPE_CHECKING:
-    from tasks.reports.overview import TaskShown
-
-logger = logging.getLogger("pipeline")
+    from tasks.reports.overview import TaskSummary
 
 
-class ActivityReport(FreshTask):
-    """Records over time, units by day, and the gaps of each log instance."""
+class Input(NamedTuple):
+    """Something that reports read.
 
-    code_version = 2
+    Attributes:
+        made_by: The tasks that make it.
+        targets: What is read, by name.
+        declarations: What else the result depends on.
+    """
+
+    made_by: Callable[[], list[FreshTask]]
+    targets: Callable[[], Mapping[str, Digested]]
+    declarations: Callable[[], Mapping[str, object]] = dict
+
+
+def _activity() -> dict[str, Digested]:
+    measures = LogMeasures()
+    return {
+        f"{group} {name}": target
+        for group in log_groups()
+        for name, target in measures.activity(group).items()
+    }
+
+
+def _profiles() -> dict[str, Digested]:
+    return {
+        f"{name} profile {number}": target
+        for name, targets in profiles_of_sources().items()
+        for number, target in enumerate(targets)
+    }
+
+
+INPUTS = {
+    "warehouse": Input(lambda: [CheckWarehouse()], tables),
+    "catalog": Input(lambda: [CheckWarehouse()], lambda: {"catalog": CatalogTarget()}),
+    "audits": Input(lambda: [staging(name) for name in SOURCES], audits),
+    "unmatched": Input(
+        lambda: [EnrichedLogs()], lambda: {"hops": EnrichedLogs().whole_output()["hops"]}
+    ),
+    "relations": Input(lambda: [SourceRelations()], lambda: SourceRelations().output()),
+    "log instances": Input(lambda: [LogInstanceChains()], lambda: LogInstanceChains().output()),
+    "activity": Input(lambda: [LogMeasures()], _activity),
+    "profiles": Input(lambda: [SourceProfiles(), LogMeasures()], _profiles, lambda: SOURCES),
+}
+"""What reports may read, by the names in their `reads`."""
+
+
+class ReportTask(FreshTask):
+    """Builds a registered report."""
+
+    report: ClassVar[Report]
+    level = ""
 
     def page(self) -> str:
-        """Its part of the page."""
-        return "index.html#time"
+        """Its section of the page, or a page of its own."""
+        return (self.report.page or f"index.html#{self.report.anchor}").format(level=self.level)
+
+    @functools.cached_property
+    def _required(self) -> list[FreshTask]:
+        tasks = {task for name in self.report.reads for task in INPUTS[name].made_by()}
+        implied = {one for task in tasks for one in walk(task) if one is not task}
+        return sorted(tasks - implied, key=str)
 
     def requires(self) -> list[FreshTask]:
-        """What was measured of the log records, and the units of the log instances."""
-        return [LogMeasures(), LogInstanceChains()]
+        """The tasks that make its inputs, but for those that others of them require."""
+        return self._required
 
     def reads(self) -> Mapping[str, Digested]:
-        """The activity of each group of files, and the chains."""
-        measures = LogMeasures()
+        """All of its inputs."""
         return {
-            f"{group} {name}": target
-            for group in log_groups()
-            for name, target in measures.activity(group).items()
-        } | LogInstanceChains().output()
-
-    def output(self) -> dict[str, FileTarget]:
-        """CSV files."""
-        return {
-            name: FileTarget(settings().reports_dir / f"{name}.csv")
-            for name in ("gaps", "records_over_time", "unit_days")
+            f"{name} {key}": target
+            for name in self.report.reads
+            for key, target in INPUTS[name].targets().items()
         }
 
     def declarations(self) -> Mapping[str, object]:
-        """The kind of log record of each group, and how CSV files begin."""
-        kinds = {group: Partition(group).kind for group in log_groups()}
-        return {**kinds, "csv_bom": settings().csv_bom}
-
-    def build(self, out: Mapping[str, Path]) -> None:
-        """Add up, and tell what is missing."""
-        from tasks.measures.activity import PartActivity
-        from tasks.reports.activity_report import write_activity_report
-
-        groups = [
-            PartActivity(Partition(group).kind, **paths_of(LogMeasures().activity(group)))
-            for group in log_groups()
-        ]
-        missing = write_activity_report(
-            groups,
-            LogInstanceChains().output()["chains"].file,
-            out["gaps"],
-            out["records_over_time"],
-            out["unit_days"],
-            bom=settings().csv_bom,
-        )
-        self.progress.result = f"{missing:,} log records found missing"
-
-
-class ProfileReport(FreshTask):
-    """Each column of each source: type, values, how they are spread."""
-
-    code_version = 3
-
-    def page(self) -> str:
-        """Its part of the page."""
-        return "index.html#profile"
-
-    def requires(self) -> list[FreshTask]:
-        """The profiles, for which all sources have been staged and audited."""
-        return [SourceProfiles(), LogMeasures()]
-
-    def reads(self) -> Mapping[str, Digested]:
-        """The profiles, and what the audits tell of the headers."""
-        return {
-            **{
-                f"{name} profile {number}": target
-                for name, targets in profiles_of_sources().items()
-                for number, target in enumerate(targets)
-            },
-            **{f"audit {name}": audit for name, audit in audits().items()},
+        """Those of its inputs, and how CSV files begin."""
+        declared = {
+            key: item
+            for name in self.report.reads
+            for key, item in INPUTS[name].declarations().items()
         }
-
-    def declarations(self) -> Mapping[str, object]:
-        """How each source is declared, and how CSV files begin."""
-        return {**SOURCES, "csv_bom": settings().csv_bom}
+        has_csv = self.report.tables or any(n.endswith(".csv") for n in self.report.files.values())
+        return {**declared, "csv_bom": settings().csv_bom} if has_csv else declared
 
     def output(self) -> dict[str, FileTarget]:
-        """For the page and programs, and for people."""
-        reports = settings().reports_dir
-        return {
-            "figures": FileTarget(reports / "profile.json"),
-            "csv": FileTarget(reports / "profile.csv"),
-        }
+        """Its files; a table as CSV, and as Parquet for the page."""
+        targets = {}
+        for table in self.report.tables:
+            name = table.format(level=self.level)
+            targets[f"{name}.csv"] = FileTarget(settings().reports_dir / f"{name}.csv")
+            targets[f"{name}.parquet"] = staging_file(f"{TABLES_FOLDER}/{name}.parquet")
+        for name, path in self.report.files.items():
+            folder, _, rest = path.partition("/")
+            if folder == "staging":
+                targets[name] = staging_file(rest)
+            else:
+                targets[name] = FileTarget(settings().reports_dir / path)
+        return targets
 
     def build(self, out: Mapping[str, Path]) -> None:
-        """Add the profiles up and write them down."""
-        from tasks.reports.profile_report import write_profile_report
-
-        columns = write_profile_report(
-            {name: [one.file for one in found] for name, found in profiles_of_sources().items()},
-            SOURCES,
-            {name: target.file for name, target in audits().items()},
-            out["figures"],
-            out["csv"],
-            bom=settings().csv_bom,
-        )
-        self.progress.result = f"{columns:,} columns told of"
-
-
-class Report(FreshTask):
-    """A report on a warehouse that has been checked."""
-
-    def requires(self) -> CheckWarehouse:
-        """The warehouse, loaded and checked."""
-        return CheckWarehouse()
-
-
-class SummaryReport(Report):
-    """Log instances and log records for each unit, application instance or application type."""
-
-    code_version = 3
-
-    level = luigi.ChoiceParameter(choices=SUMMARY_LEVELS)
-
-    def page(self) -> str:
-        """The summary."""
-        return f"index.html#summary-{self.level}"
-
-    def declarations(self) -> Mapping[str, object]:
-        """How CSV files begin."""
-        return {"csv_bom": settings().csv_bom}
-
-    def reads(self) -> Mapping[str, Digested]:
-        """The warehouse."""
-        return tables()
-
-    def output(self) -> dict[str, FileTarget]:
-        """A CSV file."""
-        return {"csv": FileTarget(settings().reports_dir / f"summary_by_{self.level}.csv")}
-
-    def build(self, out: Mapping[str, Path]) -> None:
-        """Query the warehouse."""
-        from tasks.reports.summaries import write_summary
-
-        rows = write_summary(
-            settings().warehouse_url, self.level, out["csv"], bom=settings().csv_bom
-        )
-        self.progress.result = f"{rows:,} rows"
-
-
-class DataQualityReport(FreshTask):
-    """Where every row went, what is unknown and why, and whether the assumptions hold."""
-
-    code_version = 2
-
-    def page(self) -> str:
-        """The figures."""
-        return "index.html#trust"
-
-    def requires(self) -> list[FreshTask]:
-        """The warehouse, loaded and checked, and the relations of the sources."""
-        return [CheckWarehouse(), SourceRelations()]
-
-    def reads(self) -> Mapping[str, Digested]:
-        """The audits of staging and enrichment, and the warehouse."""
-        return {
-            **tables(),
-            **{f"audit {name}": audit for name, audit in audits().items()},
-            "hops": EnrichedLogs().whole_output()["hops"],
-            **SourceRelations().output(),
+        """Build the report."""
+        files = {
+            name: {
+                key: target.file
+                for key, target in INPUTS[name].targets().items()
+                if isinstance(target, FileTarget)
+            }
+            for name in self.report.reads
         }
-
-    def output(self) -> dict[str, FileTarget]:
-        """For people, and the figures for programs."""
-        reports = settings().reports_dir
-        return {
-            "markdown": FileTarget(reports / "data_quality.md"),
-            "figures": FileTarget(reports / "data_quality.json"),
-        }
-
-    def build(self, out: Mapping[str, Path]) -> None:
-        """Collect the figures and write them down."""
-        from tasks.reports.quality import write_quality_report
-        from tasks.warehouse.reconciliation import records_by_log_instance
-
-        write_quality_report(
-            {name: target.file for name, target in audits().items()},
-            EnrichedLogs().whole_output()["hops"].file,
-            SourceRelations().output()["relations"].file,
-            records_by_log_instance(warehouse()),
-            out["markdown"],
-            out["figures"],
+        previous = {name: target.file for name, target in self.output().items()}
+        self.progress.result = self.report.build(
+            Inputs(files, previous, warehouse(), self.level),
+            Outputs(out, settings().csv_bom),
         )
 
 
-class SchemaChangeReport(Report):
-    """Which source columns changed, and how to add a column to the warehouse's large tables."""
+def _task_of(report: Report) -> type[ReportTask]:
+    for name in report.reads:
+        if name not in INPUTS:
+            raise ValueError(f"{report.name} reads {name!r}, which is not one of {list(INPUTS)}")
+    members: dict[str, object] = {
+        "__doc__": report.summary,
+        "__module__": __name__,
+        "report": report,
+        "code_version": report.code_version,
+    }
+    if report.levels:
+        members["level"] = luigi.ChoiceParameter(choices=report.levels)
+    task: type[ReportTask] = types.new_class(
+        report.name, (ReportTask,), exec_body=lambda namespace: namespace.update(members)
+    )
+    return task
 
-    code_version = 3
 
-    def page(self) -> str:
-        """The report."""
-        return "schema_change.html"
+REPORT_TASKS = {report.name: _task_of(report) for report in reports()}
+"""Name -> the Luigi task of each report."""
 
-    def reads(self) -> Mapping[str, Digested]:
-        """The headers in the audits, and the warehouse, its catalog too."""
-        return {**tables(), **audits(), "catalog": CatalogTarget()}
 
-    def output(self) -> dict[str, FileTarget]:
-        """The report for people, its figures, and the headers of each run that brought a change."""
-        reports = settings().reports_dir
-        return {
-            "markdown": FileTarget(reports / "schema_change.md"),
-            "page": FileTarget(reports / "schema_change.html"),
-            "figures": FileTarget(reports / "schema_change.json"),
-            "headers": staging_file("audit/header_history.json"),
-        }
+def __getattr__(name: str) -> type[ReportTask]:
+    """The task of a report as a name of this module."""
+    if name in REPORT_TASKS:
+        return REPORT_TASKS[name]
+    raise AttributeError(name)
 
-    def build(self, out: Mapping[str, Path]) -> None:
-        """Compare the headers with those of the last run, and describe the live tables."""
-        from tasks.reports.schema_change import write_schema_change_report
 
-        write_schema_change_report(
-            {name: target.file for name, target in audits().items()},
-            settings().warehouse_url,
-            self.output()["headers"].file,
-            out["headers"],
-            markdown=out["markdown"],
-            page=out["page"],
-            figures=out["figures"],
-        )
+def report_tasks() -> list[ReportTask]:
+    """The tasks that build all reports: of a report with levels, one for each."""
+    return [
+        task(level=level) if level else task()
+        for task in REPORT_TASKS.values()
+        for level in task.report.levels or ("",)
+    ]
 
 
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 3
+    code_version = 4
 
     def page(self) -> str:
         """The page itself."""
         return "index.html"
 
     def requires(self) -> list[FreshTask]:
-        """Every other report."""
-        return [
-            *(SummaryReport(level=level) for level in SUMMARY_LEVELS),
-            DataQualityReport(),
-            ActivityReport(),
-            ProfileReport(),
-            SchemaChangeReport(),
-        ]
+        """Every report."""
+        return list(report_tasks())
 
     def reads(self) -> Mapping[str, Digested]:
-        """What the other reports tell, what was quarantined, and the warehouse."""
-        told = {
-            "counts": CheckWarehouse().output()["counts"],
-            "quality": DataQualityReport().output()["figures"],
-            "profile": ProfileReport().output()["figures"],
-            "schema change": SchemaChangeReport().output()["figures"],
-            **ActivityReport().output(),
-            **{level: SummaryReport(level=level).output()["csv"] for level in SUMMARY_LEVELS},
+        """What the reports have written for it, what was quarantined, and the warehouse."""
+        written = {
+            f"{task.label} {name}": target
+            for task in report_tasks()
+            for name, target in task.output().items()
+            if target.file.suffix in (".json", ".parquet")
         }
         quarantined = {
             f"quarantine {one.name}": staging(name).partition_output(one.name)["quarantine"]
             for name in SOURCES
             for one in source_partitions(name)
         }
-        return {**tables(), **told, **quarantined}
+        counts = CheckWarehouse().whole_output()
+        return {**tables(), **counts, **written, **quarantined}
 
     def output(self) -> dict[str, FileTarget]:
         """For people, and the figures for programs."""
@@ -319,31 +229,29 @@ class ReportPage(FreshTask):
         }
 
     def build(self, out: Mapping[str, Path]) -> None:
-        """Collect what the other reports tell."""
-        from tasks.reports.overview import collect_overview
+        """Collect what the reports have written."""
+        from tasks.reports.overview import Run, collect_overview
         from tasks.reports.page import write_page
 
-        quarantine = settings().staging_dir / "quarantine"
-        overview = collect_overview(
-            reports=settings().reports_dir,
-            quarantine=quarantine,
-            warehouse_url=settings().warehouse_url,
-            graph=_tasks_shown(self),
-            notes=state().last_runs(BUILT, UNCHANGED),
-            run=current_run(),
+        run = Run(
+            name=current_run(),
             made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
-            former=self.output()["figures"].file,
+            graph=_task_summaries(self),
+            last_runs=state().last_runs(BUILT, UNCHANGED),
         )
-        write_page(overview, settings().reports_dir, quarantine, out["page"])
+        results = Results(settings().reports_dir, settings().staging_dir)
+        previous = self.output()["figures"].file
+        overview = collect_overview(results, warehouse(), run, previous)
+        write_page(overview, results, out["page"])
         write_json(overview, out["figures"])
         self.progress.result = f"{out['page'].stat().st_size:,} bytes written"
 
 
-def _tasks_shown(page: ReportPage) -> list[TaskShown]:
-    """The tasks up to the page, as it shows them."""
-    from tasks.reports.overview import TaskShown
+def _task_summaries(page: ReportPage) -> list[TaskSummary]:
+    """The tasks up to the page, as it describes them."""
+    from tasks.reports.overview import TaskSummary
 
-    shown = []
+    summaries = []
     snapshot = Snapshot(state())
     for task in walk(page):
         if isinstance(task, WrapperTask):
@@ -351,8 +259,8 @@ def _tasks_shown(page: ReportPage) -> list[TaskShown]:
         receipt = task.receipt(snapshot)
         reads = receipt.inputs if receipt is not None and isinstance(task, CsvToParquet) else {}
         comes_from = tuple(one.label for one in task.upstream())
-        shown.append(TaskShown(task.label, _made_by(task), comes_from, reads))
-    return shown
+        summaries.append(TaskSummary(task.label, _made_by(task), comes_from, reads))
+    return summaries
 
 
 def _made_by(task: FreshTask) -> str:

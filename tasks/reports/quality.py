@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
-from tasks.core.arrow import read_parquet
-from tasks.core.text import count_of, describe_reading, visible_lines
-from tasks.enrichment.lookup import Lookup
-from tasks.freshness.snapshot import THREADS
-from tasks.reports.templates import render
+from tasks.core.text import count_of, describe_reading, readable, visible_lines
+from tasks.reports.charts import waterfall
+from tasks.reports.registry import Report
+from tasks.reports.results import Inputs, Json, Outputs, Results
 from tasks.run.source_settings import mapping_line
-from tasks.staging.audit import Audit
+
+if TYPE_CHECKING:
+    from tasks.staging.audit import Audit
 
 EXPORT_CAP = 1_000_000
 """An export with exactly this many rows was probably cut off."""
@@ -31,179 +27,178 @@ CLEAN_UNKNOWN = 0.05
 """Up to these shares of quarantined rows (and emptied cells) and of records without unit, data is
 relatively clean; if sentinels among the values are as few as accepted, too."""
 
+_LONGEST_ROW = 2_000
 
-@dataclass
-class Relation:
-    """How a source's rows relate to those of another that they point to.
-
-    Attributes:
-        child: Source with the foreign key.
-        key: The foreign key's column.
-        parent: Source that it points to.
-        children: Staged rows of the child.
-        orphans: Those whose parent is missing.
-        parents: Staged rows of the parent.
-        parents_in_use: Those with at least one child.
-        most_children: The most children that one parent has.
-        repeated_parents: Rows of the parent that repeat a key and tell something else;
-            quarantined. The relation is one-to-many if there are none.
-    """
-
-    child: str
-    key: str
-    parent: str
-    children: int
-    orphans: int
-    parents: int
-    parents_in_use: int
-    most_children: int
-    repeated_parents: int
+RECORDS_OF_INSTANCES = f"""
+SELECT log_kind,
+    sum(CASE point_log_inst_id WHEN {UNKNOWN} THEN records ELSE 0 END) AS orphans,
+    count(nullif(point_log_inst_id, {UNKNOWN})) AS parents_in_use,
+    max(CASE point_log_inst_id WHEN {UNKNOWN} THEN 0 ELSE records END) AS most_children
+FROM (
+    SELECT log_kind, point_log_inst_id, sum(record_count) AS records
+    FROM log_instance_activity GROUP BY point_log_inst_id, log_kind
+) AS of_instance
+GROUP BY log_kind
+"""
 
 
-@dataclass
-class Assumption:
-    """An assumption about the data, tested."""
+def build(inputs: Inputs, outputs: Outputs) -> str:
+    """Write the figures as JSON, and as Markdown for people."""
+    from tasks.reports.templates import render
+    from tasks.staging.audit import Audit
 
-    assumption: str
-    holds: bool
-    figures: str
+    audits = {
+        name: Audit.from_json(path.read_text(encoding="utf-8"))
+        for name, path in inputs.paths["audits"].items()
+    }
+    hops = json.loads(inputs.paths["unmatched"]["hops"].read_text(encoding="utf-8"))
+    measured = json.loads(inputs.paths["relations"]["relations"].read_text(encoding="utf-8"))
+    relations = _relations(audits, [*measured, *_relations_of_records(inputs)])
+    content = {
+        "sources": {name: _source(audit) for name, audit in audits.items()},
+        "unmapped": unmapped(audits),
+        "hops": hops,
+        "relations": relations,
+        "assumptions": judge_assumptions(audits, relations, hops),
+        "further_data": further_data(audits),
+    }
+    outputs.write_json("figures", content)
+    text = render(
+        "data_quality.md.j2",
+        **content,
+        kinds=list(LOG_KINDS),
+        describe_reading=describe_reading,
+        visible_lines=visible_lines,
+        cap=EXPORT_CAP,
+    )
+    outputs.write_text("markdown", text)
+    return ""
 
 
-def relate(child: Iterable[pa.Array], parent: np.ndarray) -> dict[str, int]:
-    """Measure a foreign key: what `Relation` tells of the keys alone.
-
-    Args:
-        child: The foreign keys of the child's rows, in batches.
-        parent: The keys of the parent's rows, unique.
-
-    >>> relate([pa.array([1, 1]), pa.array([5])], np.array([2, 1]))
-    {'orphans': 1, 'parents_in_use': 1, 'most_children': 2}
-    """
-    # Sorted keys take 8 bytes each, a table of hashes several times that.
-    known = np.sort(parent)
-    # Those without a parent are counted behind the last one.
-    places = [np.array([], dtype=np.int64)]
-    for batch in child:
-        keys = batch.to_numpy()
-        place = np.searchsorted(known, keys)
-        there = np.append(known, 0)[place] == keys
-        places.append(np.where(there & (place < len(known)), place, len(known)))
-    children = np.bincount(np.concatenate(places), minlength=len(known) + 1)
+def _source(audit: Audit) -> Json:
     return {
-        "orphans": int(children[-1]),
-        "parents_in_use": int(np.count_nonzero(children[:-1])),
-        "most_children": int(children[:-1].max(initial=0)),
+        **asdict(audit),
+        "rejected": audit.rejected,
+        "cells_emptied": audit.cells_emptied,
+        "many_sentinels": audit.has_many_sentinels,
+        "taken": {column: audit.headers_of(column) for column in audit.recognised},
+        "carried": audit.carried,
+        "capped": audit.rows == EXPORT_CAP,
     }
 
 
-def write_relations(staged: Mapping[str, Path], into: Path) -> None:
-    """Measure the foreign keys of the sources that describe the log records.
-
-    Args:
-        staged: Source -> its staged rows.
-        into: JSON file: the child's name, its key, then as `relate` gives it.
-    """
-
-    def measure(child: str, key: str) -> dict[str, Any]:
-        parent, parent_key = SOURCES[child].references[key]
-        keys = read_parquet(staged[parent], parent_key)[parent_key].to_numpy()
-        with pq.ParquetFile(staged[child]) as file:
-            batches = (batch[key] for batch in file.iter_batches(columns=[key]))
-            return {"child": child, "key": key, **relate(batches, keys)}
-
-    keys = [(name, key) for name in staged for key in SOURCES[name].references]
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(measure, *zip(*keys, strict=True)))
-    into.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
+# --- relations -------------------------------------------------------------------------------
 
 
-def _relate_records(tally: Mapping[str, Mapping[int, int]]) -> list[dict[str, Any]]:
-    """The same of the log records, as they were counted while they were loaded."""
-    found = []
+def _relations_of_records(inputs: Inputs) -> Iterator[Json]:
+    """How log records relate to log instances, from the counts of their load."""
+    counted = inputs.query(RECORDS_OF_INSTANCES).set_index("log_kind")
     for kind, name in LOG_KINDS.items():
-        known = {key: count for key, count in tally.get(kind, {}).items() if key != UNKNOWN}
         (key,) = SOURCES[name].references
-        found.append(
-            {
-                "child": name,
-                "key": key,
-                "orphans": tally.get(kind, {}).get(UNKNOWN, 0),
-                "parents_in_use": len(known),
-                "most_children": max(known.values(), default=0),
-            }
-        )
-    return found
+        measured = dict.fromkeys(counted.columns, 0)
+        if kind in counted.index:
+            measured = {column: int(counted.at[kind, column]) for column in counted.columns}
+        yield {"child": name, "key": key, **measured}
 
 
-def _relations(audits: Mapping[str, Audit], measured: list[dict[str, Any]]) -> list[Relation]:
+def _relations(audits: Mapping[str, Audit], measured: list[Json]) -> list[Json]:
+    """How a source's rows relate to those of another that they refer to.
+
+    Each has child, key, parent; children, the staged rows of the child; orphans, those whose parent
+    is missing; parents, parents_in_use, most_children of one parent; repeated_parents, quarantined
+    rows of the parent that repeat a key with other content. The relation is one-to-many if there
+    are none.
+    """
     relations = []
     for item in measured:
         parent, _ = SOURCES[item["child"]].references[item["key"]]
         relations.append(
-            Relation(
-                **item,
-                parent=parent,
-                children=audits[item["child"]].staged,
-                parents=audits[parent].staged,
-                repeated_parents=audits[parent].repeated_keys.get("different", 0),
-            )
+            {
+                "child": item["child"],
+                "key": item["key"],
+                "parent": parent,
+                "children": audits[item["child"]].staged,
+                "orphans": item["orphans"],
+                "parents": audits[parent].staged,
+                "parents_in_use": item["parents_in_use"],
+                "most_children": item["most_children"],
+                "repeated_parents": audits[parent].repeated_keys.get("different", 0),
+            }
         )
     return relations
 
 
+# --- verdicts --------------------------------------------------------------------------------
+
+
 def judge_assumptions(
-    audits: Mapping[str, Audit], relations: list[Relation], hops: list[Lookup]
-) -> list[Assumption]:
-    """The assumptions that the data model rests on, with verdict and figures."""
+    audits: Mapping[str, Audit], relations: list[Json], hops: list[Json]
+) -> list[Json]:
+    """The assumptions that the data model rests on: each with `holds` and the figures."""
+    return [_one_type(audits, relations), _one_to_many(relations), _clean(audits, hops)]
+
+
+def _one_type(audits: Mapping[str, Audit], relations: list[Json]) -> Json:
     instances = audits["APP_INSTANCE"]
     different = instances.repeated_keys.get("different", 0)
-    untyped = next(r for r in relations if r.child == "APP_INSTANCE").orphans
-    not_one = [r for r in relations if r.repeated_parents]
+    untyped = next(r["orphans"] for r in relations if r["child"] == "APP_INSTANCE")
+    return {
+        "assumption": "Each application instance belongs to one application type.",
+        "holds": different == 0,
+        "figures": f"{instances.staged:,} application instances; {different:,} further rows repeat "
+        "the key of one with other content (quarantined, the first row counts); "
+        f"{untyped:,} refer to a type reference that does not exist.",
+    }
+
+
+def _one_to_many(relations: list[Json]) -> Json:
+    figures = []
+    for r in relations:
+        text = f"{r['parent']} to {r['child']}: up to {r['most_children']:,}"
+        if r["repeated_parents"]:
+            text += f", {r['repeated_parents']:,} parents duplicated"
+        figures.append(text)
+    return {
+        "assumption": "The relations are one-to-many.",
+        "holds": not any(r["repeated_parents"] for r in relations),
+        "figures": f"{'; '.join(figures)}.",
+    }
+
+
+def _clean(audits: Mapping[str, Audit], hops: list[Json]) -> Json:
+    def share(audit: Audit) -> float:
+        return _share(audit.rejected_or_emptied, audit.rows)
+
     rows = sum(audit.rows for audit in audits.values())
     rejected = sum(audit.rejected for audit in audits.values())
     emptied = sum(audit.cells_emptied for audit in audits.values())
-    worst = max(audits.values(), key=lambda audit: _share(audit.rejected_or_emptied, audit.rows))
+    worst = max(audits.values(), key=share)
     records = sum(audits[name].staged for name in LOG_KINDS.values())
-    lost = sum(sum(hop.records.values()) for hop in hops if hop.parent != "APP_TYPE")
-    words = sum(audit.word_rows for audit in audits.values())
-    wordy = [audit for audit in audits.values() if audit.has_many_sentinels]
-    too_many = "; ".join(
+    # An unknown application type leaves the unit known.
+    no_unit = sum(sum(h["records"].values()) for h in hops if h["parent"] != "APP_TYPE")
+    sentinels = sum(audit.word_rows for audit in audits.values())
+    too_many = [
         f"in {audit.source} {_share(audit.word_rows, audit.values):.2%} of the values, up to "
         f"{audit.max_sentinels:.2%} is clean"
-        for audit in wordy
-    )
-    return [
-        Assumption(
-            "Each application instance belongs to one application type.",
-            different == 0,
-            f"{instances.staged:,} application instances; {different:,} further rows give one of "
-            "them again with other content (quarantined, the first row counts); "
-            f"{untyped:,} refer to a type reference that is not there.",
-        ),
-        Assumption(
-            "The relations are one-to-many.",
-            not not_one,
-            "; ".join(
-                f"{r.parent} to {r.child}: up to {r.most_children:,}"
-                + (f", {r.repeated_parents:,} parents given twice" if r.repeated_parents else "")
-                for r in relations
-            )
-            + ".",
-        ),
-        Assumption(
-            "The data is relatively clean.",
-            _share(worst.rejected_or_emptied, worst.rows) <= CLEAN_REJECTED
-            and _share(lost, records) <= CLEAN_UNKNOWN
-            and not wordy,
-            f"{rejected:,} of {rows:,} rows quarantined"
-            + (f", {count_of(emptied, 'cell')} emptied" if emptied else "")
-            + f" (most in {worst.source}: {_share(worst.rejected_or_emptied, worst.rows):.2%}, "
-            f"up to {CLEAN_REJECTED:.0%} is clean); "
-            f"{lost:,} of {records:,} log records without a unit ({_share(lost, records):.2%}, up "
-            f"to {CLEAN_UNKNOWN:.0%}); {words:,} with a word in place of a value"
-            + (f" ({too_many})." if wordy else "."),
-        ),
+        for audit in audits.values()
+        if audit.has_many_sentinels
     ]
+    return {
+        "assumption": "The data is relatively clean.",
+        "holds": share(worst) <= CLEAN_REJECTED
+        and _share(no_unit, records) <= CLEAN_UNKNOWN
+        and not too_many,
+        "figures": f"{rejected:,} of {rows:,} rows quarantined"
+        + (f", {count_of(emptied, 'cell')} emptied" if emptied else "")
+        + f" (most in {worst.source}: {share(worst):.2%}, up to {CLEAN_REJECTED:.0%} is clean); "
+        f"{no_unit:,} of {records:,} log records without a unit ({_share(no_unit, records):.2%}, "
+        f"up to {CLEAN_UNKNOWN:.0%}); {sentinels:,} with a word in place of a value"
+        + (f" ({'; '.join(too_many)})." if too_many else "."),
+    }
+
+
+def _share(count: int, whole: int) -> float:
+    return count / whole if whole else 0.0
 
 
 def unmapped(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
@@ -213,31 +208,6 @@ def unmapped(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
         for name, audit in audits.items()
         for column in audit.absent
     ]
-
-
-def collect(
-    audits: Mapping[str, Audit], hops: list[Lookup], relations: list[Relation]
-) -> dict[str, Any]:
-    """All figures of the report, as JSON can hold them."""
-    return {
-        "sources": {
-            name: {
-                **asdict(audit),
-                "rejected": audit.rejected,
-                "cells_emptied": audit.cells_emptied,
-                "many_sentinels": audit.has_many_sentinels,
-                "taken": {column: audit.headers_of(column) for column in audit.recognised},
-                "carried": audit.carried,
-                "capped": audit.rows == EXPORT_CAP,
-            }
-            for name, audit in audits.items()
-        },
-        "unmapped": unmapped(audits),
-        "hops": [asdict(hop) for hop in hops],
-        "relations": [asdict(relation) for relation in relations],
-        "assumptions": [asdict(item) for item in judge_assumptions(audits, relations, hops)],
-        "further_data": further_data(audits),
-    }
 
 
 def further_data(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
@@ -286,43 +256,97 @@ def further_data(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
     ]
 
 
-def write_quality_report(
-    audit_paths: Mapping[str, Path],
-    hops_path: Path,
-    relations_path: Path,
-    tally: Mapping[str, Mapping[int, int]],
-    markdown: Path,
-    figures: Path,
-) -> None:
-    """Write the report for people (Markdown) and its figures for programs (JSON).
-
-    Args:
-        audit_paths: Source -> its audit.
-        hops_path: What was lost on the way.
-        relations_path: As `write_relations` has written it.
-        tally: Kind of log record -> log instance -> records.
-        markdown: The report to write.
-        figures: The figures to write.
-    """
-    audits = {n: Audit.from_json(p.read_text(encoding="utf-8")) for n, p in audit_paths.items()}
-    hops = [Lookup(**hop) for hop in json.loads(hops_path.read_text(encoding="utf-8"))]
-    measured = json.loads(relations_path.read_text(encoding="utf-8"))
-    relations = _relations(audits, [*measured, *_relate_records(tally)])
-    collected = collect(audits, hops, relations)
-    figures.write_text(
-        json.dumps(collected, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
-    )
-    text = render(
-        "data_quality.md.j2",
-        **collected,
-        kinds=list(LOG_KINDS),
-        describe_reading=describe_reading,
-        visible_lines=visible_lines,
-        cap=EXPORT_CAP,
-        records=sum(audits[name].staged for name in LOG_KINDS.values()),
-    )
-    markdown.write_text(text, encoding="utf-8", newline="\n")
+# --- what the page and run.json take of it ---------------------------------------------------
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+def figures(results: Results) -> Json:
+    """The sources, and what became of their rows."""
+    quality = results.json("data_quality")
+    sources = quality["sources"]
+    return {
+        "sources": sources,
+        "warnings": [
+            {"source": name, "warning": visible_lines(warning)}
+            for name, source in sources.items()
+            for warning in source["warnings"]
+        ],
+        **{name: quality[name] for name in ("unmapped", "assumptions", "relations", "hops")},
+        "waterfall": _waterfall(quality),
+        "rejected": list(_rejected(sources, results.staging / "quarantine")),
+        "emptied": [
+            {
+                "source": name,
+                "kind": kind,
+                "cells": cells,
+                "file": source["file"],
+                "quarantine": f"{name}.cells.csv",
+            }
+            for name, source in sources.items()
+            for kind, cells in source["emptied"].items()
+        ],
+    }
+
+
+def _waterfall(quality: Json) -> list[Json]:
+    """From the rows of the log files to the facts with all keys: levels, and what is subtracted."""
+    logs = [quality["sources"][name] for name in LOG_KINDS.values()]
+    rejected = sum(source["rejected"] for source in logs)
+    facts = sum(source["staged"] for source in logs)
+    unmatched = [(hop["parent"], sum(hop["records"].values())) for hop in quality["hops"]]
+    steps = [
+        ("rows in the log files", facts + rejected, True),
+        ("quarantined", rejected, False),
+        ("facts", facts, True),
+        *((f"no row in {parent}", records, False) for parent, records in unmatched),
+        ("facts with all keys", facts - sum(records for _, records in unmatched), True),
+    ]
+    return [{"step": step, "records": n, "total": total} for step, n, total in steps]
+
+
+def _rejected(sources: Json, quarantine: Path) -> Iterator[Json]:
+    """The first quarantined row of each source and kind of reason, made readable."""
+    from tasks.staging.quarantine import read_quarantine
+
+    for name, source in sources.items():
+        missing = dict(source["quarantined"])
+        # Emptied cells are beside them as NAME.cells.csv; partitions have none.
+        files = [quarantine / f"{name}.csv", *sorted((quarantine / name).glob("*.csv"))]
+        files = [path for path in files if path.is_file()]
+        for path in files:
+            if not missing:
+                break
+            for row in read_quarantine(path):
+                if row["kind"] in missing:
+                    yield {
+                        "source": name,
+                        "kind": row["kind"],
+                        "rows": missing.pop(row["kind"]),
+                        "file": readable(row["file"], _LONGEST_ROW),
+                        "line": int(row["line"]),
+                        "reason": readable(row["reason"], _LONGEST_ROW),
+                        "row": readable(row["row"], _LONGEST_ROW),
+                        "quarantine": path.relative_to(quarantine).as_posix(),
+                        "other_files": len(files) - 1,
+                    }
+                if not missing:
+                    break
+
+
+def values(results: Results, overview: Json) -> dict[str, Any]:
+    """The steps of the waterfall as bars."""
+    return {"waterfall": waterfall(overview["waterfall"])}
+
+
+REPORT = Report(
+    name="DataQualityReport",
+    summary="Where every row went, what is unknown and why, and whether the assumptions hold.",
+    reads=("warehouse", "audits", "unmatched", "relations"),
+    build=build,
+    anchor="trust",
+    title="Trust",
+    position=30,
+    files={"markdown": "data_quality.md", "figures": "data_quality.json"},
+    figures=figures,
+    values=values,
+    code_version=3,
+)

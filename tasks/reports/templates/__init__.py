@@ -11,7 +11,7 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from tasks.core.text import count_of, visible_lines
+from tasks.core.text import count_of, readable, visible_lines
 
 _MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|])")
 
@@ -19,30 +19,29 @@ _MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|])")
 def render(template: str, **values: object) -> str:
     """Fill in a Markdown template of this folder; an unknown name in it is an error."""
     # Markdown: nothing is escaped unasked, data passes through the filter `text`.
-    environment = _environment(autoescape=False)
-    environment.filters["text"] = markdown_text
-    environment.filters["fenced"] = fenced
-    return environment.get_template(template).render(**values)
+    return environment(autoescape=False).get_template(template).render(**values)
+
+
+def render_section(template: str, **values: object) -> Markup:
+    """Fill in a section of the page: everything is escaped, unless it is Markup."""
+    return Markup(environment(autoescape=True).get_template(template).render(**values))  # noqa: S704
 
 
 def render_page(template: str, **values: object) -> str:
-    """Fill in an HTML template of this folder: everything is escaped, unless it is Markup.
+    """Fill in an HTML page: everything is escaped, unless it is Markup.
 
     The page holds its style and its script, and may load nothing: a browser runs that very script
     and no other.
     """
     script = _text("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment(autoescape=True)
-        .get_template(template)
-        .render(
-            style=Markup(_text("page.css")),  # noqa: S704
-            script=Markup(script),  # noqa: S704
-            policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-            f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
-            **values,
-        )
+    return render_section(
+        template,
+        style=Markup(_text("page.css")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        **values,
     )
 
 
@@ -61,8 +60,9 @@ def render_markdown_page(title: str, markdown: str) -> str:
 
 
 @functools.cache
-def _environment(*, autoescape: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment(*, autoescape: bool) -> jinja2.Environment:
+    """The templates of this folder."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("tasks.reports"),
         undefined=jinja2.StrictUndefined,
         autoescape=autoescape,
@@ -70,9 +70,12 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["count"] = lambda number: f"{number:,}"
-    environment.filters["of"] = count_of
-    return environment
+    made.filters["count"] = lambda number: f"{number:,}"
+    made.filters["of"] = count_of
+    made.filters["text"] = markdown_text
+    made.filters["fenced"] = fenced
+    made.globals["readable"] = readable
+    return made
 
 
 def _text(name: str) -> str:

@@ -56,7 +56,7 @@
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const rows = [...body.rows].map((row) => [valueOf(row, place), row]);
         rows.sort((a, b) => {
-          // What is empty stands last, whichever way.
+          // Empty cells come last in both orders.
           if ((a[0] === "") !== (b[0] === "")) return a[0] === "" ? 1 : -1;
           return (down ? -1 : 1) * compare(a[0], b[0]);
         });
@@ -65,18 +65,18 @@
     });
 
     const search = document.querySelector(`input[data-table="${table.id}"]`);
-    const told = document.querySelector(`output[data-table="${table.id}"]`);
+    const count = document.querySelector(`output[data-table="${table.id}"]`);
     if (!search) continue;
     search.closest("label").hidden = false;
     const texts = new Map([...body.rows].map((row) => [row, row.textContent.toLowerCase()]));
     const find = () => {
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let shown = 0;
+      let found = 0;
       for (const [row, text] of texts) {
         row.hidden = !words.every((word) => text.includes(word));
-        if (!row.hidden) shown += 1;
+        if (!row.hidden) found += 1;
       }
-      told.textContent = `${shown.toLocaleString("en")} of ${texts.size.toLocaleString("en")} rows`;
+      count.textContent = `${found.toLocaleString("en")} of ${texts.size.toLocaleString("en")} rows`;
     };
     search.addEventListener("input", find);
     find();
@@ -84,16 +84,16 @@
 
   // Only what has to be scrolled needs to be reached by the keyboard.
   const reach = () => {
-    for (const part of document.querySelectorAll(".scroll")) {
-      const scrolled = part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight;
-      part.tabIndex = scrolled ? 0 : -1;
+    for (const box of document.querySelectorAll(".scroll")) {
+      const scrolled = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+      box.tabIndex = scrolled ? 0 : -1;
     }
   };
   addEventListener("resize", reach);
   addEventListener("toggle", reach, true);
   reach();
 
-  // A link to something within a closed part opens it.
+  // A link to something within closed details opens them.
   const open = () => {
     let target = null;
     try {
@@ -101,8 +101,8 @@
     } catch {
       return;
     }
-    for (let part = target?.closest("details"); part; part = part.parentElement.closest("details")) {
-      part.open = true;
+    for (let details = target?.closest("details"); details; details = details.parentElement.closest("details")) {
+      details.open = true;
     }
     if (target) target.scrollIntoView();
   };

@@ -1,0 +1,205 @@
+"""Activity of the log: records over time, units by day, and gaps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from config.declarations import UNKNOWN
+from config.sources import LOG_KINDS
+from tasks.reports.charts import SHADES, columns, shade
+from tasks.reports.registry import Report
+from tasks.reports.results import Inputs, Json, Outputs, Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN_UNITS = 150
+"""Rows of the heat map."""
+
+SHOWN_LARGEST = 12
+_SHOWN_WORST = 5
+_MOST_BUCKETS = 500
+
+
+def build(inputs: Inputs, outputs: Outputs) -> str:
+    """Write the three tables."""
+    import pandas as pd
+
+    from tasks.core.arrow import read_parquet
+    from tasks.measures.activity import PartActivity, merge_activity
+    from tasks.reports import activity_report
+
+    kinds = {source: kind for kind, source in LOG_KINDS.items()}
+    groups: dict[str, dict[str, Path]] = defaultdict(dict)
+    for key, path in inputs.paths["activity"].items():
+        group, _, name = key.rpartition(" ")
+        groups[group][name] = path
+    instances = read_parquet(inputs.paths["log instances"]["chains"])
+    measured = [
+        PartActivity(kinds[group.partition("/")[0]], **paths) for group, paths in groups.items()
+    ]
+    activity = merge_activity(measured, instances)
+    gaps = activity_report.gaps(activity, instances)
+    tables = {
+        "gaps": (activity_report.GAP_COLUMNS, gaps),
+        "records_over_time": (
+            activity_report.OVER_TIME_COLUMNS,
+            activity_report.records_over_time(activity),
+        ),
+        "unit_days": (activity_report.UNIT_COLUMNS, activity_report.unit_days(activity)),
+    }
+    for name, (header, rows) in tables.items():
+        table = pd.DataFrame(rows, columns=header, dtype=object)
+        for share in (column for column in header if "share" in column):
+            table[share] = table[share].map(lambda value: round(value, 6), na_action="ignore")
+        outputs.write_table(name, table)
+    return f"{sum(row['missing'] or 0 for row in gaps):,} log records found missing"
+
+
+def figures(results: Results) -> Json:
+    """How many log instances were judged, and what they lack."""
+    gaps = results.table("gaps").to_pandas()
+    judged = gaps[gaps["expected"].notna()]
+    lacking = judged[judged["missing"].fillna(0) > 0]
+    sums = {name: int(judged[name].fillna(0).sum()) for name in ("expected", "actual", "missing")}
+    return {
+        "gaps": {
+            "log_instances": len(gaps),
+            "judged": len(judged),
+            "silent": int((gaps["actual"] == 0).sum()),
+            **sums,
+            "with_gaps": len(lacking),
+            "worst": lacking["point_log_inst_id"].head(_SHOWN_WORST).tolist(),
+            "csv": "gaps.csv",
+        }
+    }
+
+
+def values(results: Results, overview: Json) -> dict[str, Any]:
+    """Records over time, the heat map of the units, the worst gaps."""
+    gaps = results.table("gaps").slice(0, SHOWN_LARGEST).to_pylist()
+    return {
+        "over_time": _over_time(results.table("records_over_time").to_pandas()),
+        "heat": _heat(results.table("unit_days").to_pandas()),
+        "shades": SHADES,
+        "worst": [
+            (f"{row['point_log_inst_id']} (unit {row['unit_id']})", row["missing"])
+            for row in gaps
+            if row["missing"]
+        ],
+    }
+
+
+def _over_time(rows: pd.DataFrame) -> dict[str, Any]:
+    counts = ["digital_count", "float_count"]
+    untimed = rows[rows["bucket_start"] == ""]
+    timed = rows[rows["bucket_start"] != ""].set_index("bucket_start")
+    bucket = timed["bucket"].iloc[0] if len(timed) else "day"
+    starts, uneven = fill_buckets(sorted(timed.index), bucket)
+    filled = timed[counts].reindex(starts, fill_value=0).astype("int64")
+    table = [(start, *of) for start, of in zip(starts, filled.to_numpy().tolist(), strict=True)]
+    if len(untimed):
+        table.append(("without a time", *untimed[counts].iloc[0].tolist()))
+    return {
+        "bucket": bucket,
+        "table": table,
+        "uneven": uneven,
+        "untimed": int(untimed[counts].to_numpy().sum()),
+        "chart": columns(
+            [_bucket_name(start, bucket) for start in starts],
+            {
+                "digital (B)": filled["digital_count"].tolist(),
+                "float (F)": filled["float_count"].tolist(),
+            },
+        ),
+    }
+
+
+def fill_buckets(starts: Sequence[str], bucket: str) -> tuple[list[str], bool]:
+    """The starts of buckets, with those between them in which nothing was recorded.
+
+    As they are and True, if far too many are between: then one clock was wrong.
+
+    >>> fill_buckets(["2024-01-01 00:00:00", "2024-03-01 00:00:00"], "month")
+    (['2024-01-01 00:00:00', '2024-02-01 00:00:00', '2024-03-01 00:00:00'], False)
+    """
+    filled: list[str] = []
+    for start in starts:
+        while filled and (following := _following(filled[-1], bucket)) < start:
+            filled.append(following)
+            if len(filled) > _MOST_BUCKETS:
+                return list(starts), True
+        filled.append(start)
+    return filled, False
+
+
+def _following(start: str, bucket: str) -> str:
+    moment = datetime.fromisoformat(start)
+    if bucket == "month":
+        moment = (moment.replace(day=1) + timedelta(days=32)).replace(day=1)
+    else:
+        moment += {"hour": timedelta(hours=1), "week": timedelta(weeks=1)}.get(
+            bucket, timedelta(days=1)
+        )
+    return moment.isoformat(" ")
+
+
+def _bucket_name(start: str, bucket: str) -> str:
+    """The start of a bucket as a short label."""
+    return {"hour": start[5:16], "month": start[:7]}.get(bucket, start[:10])
+
+
+def _heat(rows: pd.DataFrame) -> dict[str, Any]:
+    """A row per unit, the largest units; a column per bucket."""
+    bucket = rows["bucket"].iloc[0] if len(rows) else "day"
+    starts, uneven = fill_buckets(sorted(set(rows["bucket_start"])), bucket)
+    counts = rows.pivot_table("record_count", "unit_id", "bucket_start", "sum", fill_value=0)
+    counts = counts.reindex(columns=starts, fill_value=0).astype("int64")
+    largest = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index[:SHOWN_UNITS]
+    largest_counts = counts.loc[sorted(largest)]
+    # What is unknown comes from many units and would leave no shades for the others.
+    known = largest_counts.drop(index=UNKNOWN, errors="ignore")
+    most = int((known if len(known) else largest_counts).to_numpy().max(initial=0))
+    labels = [_bucket_name(start, bucket) for start in starts]
+    return {
+        "bucket": bucket,
+        "units": len(largest_counts),
+        "all_units": len(counts),
+        "most": most,
+        "uneven": uneven,
+        "columns": labels,
+        "body": _heat_body(largest_counts, most),
+    }
+
+
+def _heat_body(counts: pd.DataFrame, most: int) -> Markup:
+    """The rows of the heat map. There are too many cells for a template."""
+    lines = []
+    for unit, row in zip(counts.index.tolist(), counts.to_numpy().tolist(), strict=True):
+        name = "Unknown" if unit == UNKNOWN else f"Unit {unit}"
+        cells = "".join(
+            f'<td class="shade-{shade(n, most)}">{n:,}</td>' if n else "<td>0</td>" for n in row
+        )
+        lines.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    return Markup("\n".join(lines))  # noqa: S704  # Nothing but numbers.
+
+
+REPORT = Report(
+    name="ActivityReport",
+    summary="Records over time, units by day, and the gaps of each log instance.",
+    reads=("activity", "log instances"),
+    build=build,
+    anchor="time",
+    title="Time",
+    position=20,
+    tables=("gaps", "records_over_time", "unit_days"),
+    figures=figures,
+    values=values,
+    code_version=3,
+)

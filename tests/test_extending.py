@@ -1,0 +1,64 @@
+"""The examples of docs/extending.md: each diff does what it says."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Project, make_project
+from tests.html_page import Page
+
+Run = Callable[..., None]
+
+
+def diff_of(heading: str) -> str:
+    """The diff below a heading."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    (diff,) = re.findall(r"^```diff\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    return str(diff)
+
+
+def extended(folder: Path, heading: str) -> tuple[Project, Run]:
+    """A copy of the project with an example's diff, and what runs a command in it."""
+    project = make_project(folder)
+    for name in ("config", "tasks"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True, ignore=ignored)
+    apply = ("git", "apply", "--whitespace=error", "-")
+    subprocess.run(apply, cwd=folder, input=diff_of(heading), encoding="utf-8", check=True)
+
+    def luigi(*arguments: str, built: list[str] | None = None) -> None:
+        result = project.luigi(*arguments, env={"PYTHONPATH": str(folder)})
+        assert result.status == 0, result.log
+        if built is not None:
+            assert result.built == built
+
+    return project, luigi
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_report(tmp_path: Path) -> None:
+    project, luigi = extended(tmp_path / "project", "A report")
+    luigi("AllReports")
+    with (project.reports / "records_by_eng_unit.csv").open(encoding="utf-8") as stream:
+        rows = [(row["eng_unit_id"], int(row["record_count"])) for row in csv.DictReader(stream)]
+    counts = project.query(
+        "SELECT coalesce(eng_unit_id, ''), count(*) FROM fact_logs"
+        " JOIN dim_log_instance USING (point_log_inst_id) GROUP BY 1"
+    )
+    assert sorted(rows) == sorted((str(unit), count) for unit, count in counts)
+    page = Page(project.reports / "index.html")
+    links = {value for tag, name, value in page.attributes if (tag, name) == ("a", "href")}
+    assert {"#eng-units", "records_by_eng_unit.csv"} <= links
+    shown = [(row["eng_unit_id"], int(row["record_count"])) for row in page.rows("table-eng-units")]
+    assert shown == rows
+    luigi("AllReports", built=[])
+    (project.reports / "records_by_eng_unit.csv").unlink()
+    luigi("EngUnitReport", built=["EngUnitReport"])
