@@ -38,4 +38,4 @@ def test_a_module_that_is_imported_far_below_counts(task: str, module: str) -> N
 
 
 def test_a_function_beside_the_task_counts() -> None:
-    assert "def group_of(" in code_of(tasks_with_results()["LogMeasures"])[1]
+    assert "def staged_rows(" in code_of(tasks_with_results()["LogActivity"])[1]

@@ -15,12 +15,12 @@ from tasks.freshness import task as freshness
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import (
+    ActivityReport,
     AllReports,
     EnrichedLogs,
     LoadDimension,
     LogActivity,
     LogInstanceChains,
-    LogMeasures,
 )
 from tasks.run.recording import state
 from tests.conftest import WRAPPERS, Project, make_project, read_settings_again
@@ -104,9 +104,9 @@ def test_no_answer_of_one_run_is_left_for_the_next(
         """Not of the pipeline: it announces nothing, and the second one asks for the first."""
 
         def requires(self) -> list[luigi.Task]:
-            return [LogActivity(), LogMeasures()]
+            return [LogActivity(), ActivityReport()]
 
-    LogMeasures().forget()
+    ActivityReport().forget()
     with luigi.worker.Worker(scheduler=luigi.scheduler.Scheduler()) as worker:
         worker.add(Both())
     ran.edit("LOG_RCD_F.csv", "1e2", "1e3")
@@ -145,8 +145,7 @@ def test_one_changed_row_runs_its_branch_only_and_equals_a_run_from_nothing(
         "LoadFactLogs",
         "CheckWarehouse",
     }
-    assert set(result.ran) - WRAPPERS == branch | REPORTS | {"LogMeasures"}
-    assert "LogMeasures" in result.unchanged  # No log record was measured again.
+    assert set(result.ran) - WRAPPERS == branch | REPORTS
     assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
 
 

@@ -21,10 +21,8 @@ from tasks.graph import (
     CsvToParquet,
     EnrichedLogs,
     LogActivity,
-    LogMeasures,
     SourceProfiles,
 )
-from tasks.graph.measure import group_of
 from tasks.warehouse import load
 from tests.conftest import Project
 from tests.test_freshness import fresh_project, run_here
@@ -59,7 +57,7 @@ def parted(ran: Project) -> Project:
 def built_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which parts are built from now on, with the task that builds each."""
     built: list[str] = []
-    counted = (CheckWarehouse, LogActivity, SourceProfiles, LogMeasures)
+    counted = (CheckWarehouse, LogActivity, SourceProfiles)
     for task in (CsvToParquet, EnrichedLogs, *counted):
 
         def build_partition(
@@ -131,7 +129,6 @@ def test_a_new_part_is_the_only_one_that_is_built(
         "CheckWarehouse LOG_RCD_F/2024-05",
         "LogActivity LOG_RCD_F/2024-05",
         "SourceProfiles LOG_RCD_F/2024-05",
-        f"LogMeasures {group_of('LOG_RCD_F/2024-05')}",
     ]
     assert set(before) < set(parted.facts())
     assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
@@ -144,7 +141,7 @@ def test_a_changed_part_replaces_its_facts_alone(
     add_part(parted, "2024-03.csv", MARCH.replace("2,2,", "2,3,") + "3,1,2024-03-02,9,OK\n")
     run_here(parted, monkeypatch)
     part = "LOG_RCD_F/2024-03"
-    assert {name.partition(" ")[2] for name in built_parts} == {part, group_of(part)}
+    assert {name.partition(" ")[2] for name in built_parts} == {part}
     number = number_parts(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
     others = [row for row in before if row[0] // PARTITION_ROWS != number]
     assert [row for row in parted.facts() if row[0] // PARTITION_ROWS != number] == others

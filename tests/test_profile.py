@@ -84,10 +84,10 @@ def table_of(rows: list[Row]) -> pa.Table:
 
 
 def profile(
-    folder: Path, *parts: pa.Table, group_rows: int = 9, primary_key: str | None = None
+    folder: Path, *partitions: pa.Table, group_rows: int = 9, primary_key: str | None = None
 ) -> SourceProfile:
     files = []
-    for number, table in enumerate(parts):
+    for number, table in enumerate(partitions):
         staged, into = folder / f"{number}.parquet", folder / f"{number}.json"
         pq.write_table(table, staged, row_group_size=group_rows)
         assert profile_file(staged, primary_key, into) == len(table)
@@ -96,9 +96,9 @@ def profile(
 
 
 def figures(profile: SourceProfile) -> dict[str, dict[str, Any]]:
-    told = source_figures(profile, SOURCE, AUDIT)
-    json.dumps(told, allow_nan=False)
-    return {column["name"]: column for column in told["columns"]}
+    found = source_figures(profile, SOURCE, AUDIT)
+    json.dumps(found, allow_nan=False)
+    return {column["name"]: column for column in found["columns"]}
 
 
 def frequent(values: list) -> list[int]:
@@ -149,29 +149,15 @@ def time_text(moment_us: int) -> str:
 
 
 @SHARED
-@given(parts=st.lists(ROWS, min_size=1, max_size=4))
-@example(parts=[[(None, None, 0.0, None)], [(None, None, 1.8e-272, None)]])
-def test_parts_add_up_to_the_whole(tmp_path: Path, parts: list[list[Row]]) -> None:
-    whole = profile(tmp_path, table_of([row for part in parts for row in part]))
-    merged = profile(tmp_path, *(table_of(part) for part in parts))
+@given(partitions=st.lists(ROWS, min_size=1, max_size=4))
+@example(partitions=[[(None, None, 0.0, None)], [(None, None, 1.8e-272, None)]])
+def test_partitions_add_up_to_the_whole(tmp_path: Path, partitions: list[list[Row]]) -> None:
+    whole = profile(tmp_path, table_of([row for one in partitions for row in one]))
+    merged = profile(tmp_path, *(table_of(one) for one in partitions))
     assert figures(merged) == figures(whole)
 
 
-@SHARED
-@given(parts=st.lists(ROWS, min_size=2, max_size=5), cut=st.integers(1, 4))
-def test_groups_of_parts_add_up_to_the_whole(
-    tmp_path: Path, parts: list[list[Row]], cut: int
-) -> None:
-    groups = []
-    for number, members in enumerate((parts[:cut], parts[cut:])):
-        if members:
-            groups.append(tmp_path / f"group {number}")
-            profile(tmp_path, *(table_of(part) for part in members)).write(groups[-1])
-    whole = profile(tmp_path, *(table_of(part) for part in parts))
-    assert figures(merge_profiles(groups)) == figures(whole)
-
-
-def test_parts_with_many_values_add_up_but_for_bounds_of_frequent_ones(tmp_path: Path) -> None:
+def test_partitions_with_many_values_add_up_but_for_bounds_of_frequent_ones(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     rows = 60_000
     table = pa.table(
@@ -190,8 +176,8 @@ def test_parts_with_many_values_add_up_but_for_bounds_of_frequent_ones(tmp_path:
         assert not column["distinct_is_exact"]
         exact = len(set(table[name].to_pylist()))
         assert abs(column["distinct"] - exact) < 4 * column["distinct_error"] * exact
-        told = {key: value for key, value in column.items() if not key.startswith("frequent")}
-        assert {key: merged[name][key] for key in told} == told
+        found = {key: value for key, value in column.items() if not key.startswith("frequent")}
+        assert {key: merged[name][key] for key in found} == found
     sevens = table["value"].to_pylist().count(7.0)
     for found in (whole, merged):
         (first,) = found["value"]["frequent"]
@@ -208,7 +194,7 @@ def test_a_primary_key_is_not_counted(tmp_path: Path) -> None:
     assert sum(column["histogram"]["counts"]) == 9_000
 
 
-def test_columns_tell_where_they_come_from(tmp_path: Path) -> None:
+def test_each_column_has_its_origin(tmp_path: Path) -> None:
     found = figures(profile(tmp_path, table_of([(1, None, None, "a")])))
     assert [
         (column["name"], column["header"], column["origin"], column["type"], column["looks_like"])
@@ -221,7 +207,7 @@ def test_columns_tell_where_they_come_from(tmp_path: Path) -> None:
     ]
 
 
-def test_parts_may_have_different_columns(tmp_path: Path) -> None:
+def test_partitions_may_have_different_columns(tmp_path: Path) -> None:
     one = table_of([(1, None, None, "a")])
     two = table_of([(2, None, None, "b")]).rename_columns(["key", "at", "value", "site"])
     found = figures(profile(tmp_path, one, two))
@@ -269,8 +255,8 @@ def test_no_text_in_the_csv_runs_as_a_formula(tmp_path: Path, text: str) -> None
         [f"'{text}"] * 4
     )
     assert (rows[0]["minimum"], rows[2]["minimum"]) == ("-1", "-2.5")
-    told = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
-    assert told["LOG_RCD_F"]["columns"][-1]["minimum"] == text
+    found = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
+    assert found["LOG_RCD_F"]["columns"][-1]["minimum"] == text
 
 
 def test_whatever_columns_are_called_and_hold_is_profiled(project: Project) -> None:
@@ -282,8 +268,8 @@ def test_whatever_columns_are_called_and_hold_is_profiled(project: Project) -> N
     path.write_text(text + "\n", encoding="utf-8")
     result = project.luigi("ProfileReport")
     assert result.status == 0, result.log
-    told = json.loads((project.reports / "profile.json").read_text(encoding="utf-8"))["POINT"]
-    columns = {column["name"]: column for column in told["columns"]}
+    found = json.loads((project.reports / "profile.json").read_text(encoding="utf-8"))["POINT"]
+    columns = {column["name"]: column for column in found["columns"]}
     frequent = [column["frequent"][0]["value"] for column in list(columns.values())[3:]]
     assert frequent == ["1", "2", "@x", "<script>", "👩‍🚒", 'a,"b', "", "x" * 200]
     assert columns["a.b"]["distinct"] == columns["nothing"]["distinct"] == 1

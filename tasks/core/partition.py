@@ -16,7 +16,7 @@ class Partition:
 
     Attributes:
         name: LOG_RCD_F for LOG_RCD_F.csv, LOG_RCD_F/2024-06-01 for a file of that folder.
-        path: The CSV file; that of a group of files is empty.
+        path: The CSV file; empty where only the name counts.
         id: `partition_id` of its facts; 0 for a describing source.
     """
 

@@ -11,11 +11,10 @@ LoadFactLogs       EnrichedLogs LoadDimension                             fact_l
 CheckWarehouse     LoadFactLogs                                           reconciliation.csv
 LogActivity        CsvToParquet                                           staging/activity/
 SourceProfiles     CsvToParquet                                           staging/profiles/
-LogMeasures        LogActivity SourceProfiles                             staging/measures/
 SourceRelations    CsvToParquet                                           relations.json
 SummaryReport (3)  CheckWarehouse                                         summary_by_....csv
-ActivityReport     LogInstanceChains LogMeasures                          gaps.csv, ...
-ProfileReport      LogMeasures                                            profile.csv, ...
+ActivityReport     LogActivity LogInstanceChains                          gaps.csv, ...
+ProfileReport      SourceProfiles                                         profile.csv, ...
 DataQualityReport  CheckWarehouse SourceRelations                         data_quality.md, ...
 SchemaChangeReport CheckWarehouse                                         schema_change.md, ...
 ReportPage         each report                                            index.html, run.json
@@ -31,7 +30,7 @@ from tasks.graph import events  # noqa: F401  # Registers the handlers.
 from tasks.graph.check import CheckSources
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.load import CheckWarehouse, LoadDimension, LoadFactLogs
-from tasks.graph.measure import LogActivity, LogMeasures, SourceProfiles, SourceRelations
+from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.report import (
     ActivityReport,
     AllReports,
@@ -57,7 +56,6 @@ __all__ = [
     "LoadFactLogs",
     "LogActivity",
     "LogInstanceChains",
-    "LogMeasures",
     "ProfileReport",
     "ReportPage",
     "SampleData",

@@ -20,11 +20,9 @@ from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.files import audits, source_partitions, staging_file, write_json
 from tasks.graph.load import CatalogTarget, CheckWarehouse, tables, warehouse
 from tasks.graph.measure import (
-    LogMeasures,
+    LogActivity,
     SourceProfiles,
     SourceRelations,
-    log_groups,
-    profiles_of_sources,
 )
 from tasks.graph.stage import CsvToParquet, staging
 from tasks.reports.registry import Report, reports
@@ -51,23 +49,6 @@ class Input(NamedTuple):
     declarations: Callable[[], Mapping[str, object]] = dict
 
 
-def _activity() -> dict[str, Digested]:
-    measures = LogMeasures()
-    return {
-        f"{group} {name}": target
-        for group in log_groups()
-        for name, target in measures.activity(group).items()
-    }
-
-
-def _profiles() -> dict[str, Digested]:
-    return {
-        f"{name} profile {number}": target
-        for name, targets in profiles_of_sources().items()
-        for number, target in enumerate(targets)
-    }
-
-
 INPUTS = {
     "warehouse": Input(lambda: [CheckWarehouse()], tables),
     "catalog": Input(lambda: [CheckWarehouse()], lambda: {"catalog": CatalogTarget()}),
@@ -77,8 +58,10 @@ INPUTS = {
     ),
     "relations": Input(lambda: [SourceRelations()], lambda: SourceRelations().output()),
     "log instances": Input(lambda: [LogInstanceChains()], lambda: LogInstanceChains().output()),
-    "activity": Input(lambda: [LogMeasures()], _activity),
-    "profiles": Input(lambda: [SourceProfiles(), LogMeasures()], _profiles, lambda: SOURCES),
+    "activity": Input(lambda: [LogActivity()], lambda: LogActivity().output()),
+    "profiles": Input(
+        lambda: [SourceProfiles()], lambda: SourceProfiles().output(), lambda: SOURCES
+    ),
 }
 """What reports may read, by the names in their `reads`."""
 

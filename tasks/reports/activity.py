@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from config.declarations import UNKNOWN
-from config.sources import LOG_KINDS
+from tasks.core.partition import Partition
 from tasks.reports.charts import SHADES, columns, shade
 from tasks.reports.registry import Report
 from tasks.reports.results import Inputs, Json, Outputs, Results
@@ -29,37 +29,25 @@ _MOST_BUCKETS = 500
 
 def build(inputs: Inputs, outputs: Outputs) -> str:
     """Write the three tables."""
-    import pandas as pd
-
     from tasks.core.arrow import read_parquet
-    from tasks.measures.activity import PartActivity, merge_activity
+    from tasks.measures.activity import merge_activity
     from tasks.reports import activity_report
 
-    kinds = {source: kind for kind, source in LOG_KINDS.items()}
-    groups: dict[str, dict[str, Path]] = defaultdict(dict)
+    measured: dict[Partition, dict[str, Path]] = defaultdict(dict)
     for key, path in inputs.paths["activity"].items():
-        group, _, name = key.rpartition(" ")
-        groups[group][name] = path
+        partition, _, name = key.rpartition(" ")
+        measured[Partition(partition, Path(partition))][name] = path
     instances = read_parquet(inputs.paths["log instances"]["chains"])
-    measured = [
-        PartActivity(kinds[group.partition("/")[0]], **paths) for group, paths in groups.items()
-    ]
     activity = merge_activity(measured, instances)
     gaps = activity_report.gaps(activity, instances)
     tables = {
-        "gaps": (activity_report.GAP_COLUMNS, gaps),
-        "records_over_time": (
-            activity_report.OVER_TIME_COLUMNS,
-            activity_report.records_over_time(activity),
-        ),
-        "unit_days": (activity_report.UNIT_COLUMNS, activity_report.unit_days(activity)),
+        "gaps": gaps,
+        "records_over_time": activity_report.records_over_time(activity),
+        "unit_days": activity_report.unit_days(activity),
     }
-    for name, (header, rows) in tables.items():
-        table = pd.DataFrame(rows, columns=header, dtype=object)
-        for share in (column for column in header if "share" in column):
-            table[share] = table[share].map(lambda value: round(value, 6), na_action="ignore")
+    for name, table in tables.items():
         outputs.write_table(name, table)
-    return f"{sum(row['missing'] or 0 for row in gaps):,} log records found missing"
+    return f"{int(gaps['missing'].sum()):,} log records found missing"
 
 
 def figures(results: Results) -> Json:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
-
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from tasks.core.arrow import read_parquet
-from tasks.core.spreadsheet import write_csv
-from tasks.measures.activity import DAY_US, Activity, PartActivity, add_up, merge_activity
+from config.sources import LOG_KINDS
+from tasks.measures.activity import Activity
 
-_DAILY_DAYS = 400
-_DAILY_MAP_DAYS = 120
-_WEEKLY_MAP_DAYS = 120 * 7
+_HOURLY = pd.Timedelta(days=7)
+_DAILY = pd.Timedelta(days=400)
+_DAILY_MAP = pd.Timedelta(days=120)
+_WEEKLY_MAP = pd.Timedelta(days=120 * 7)
 
 _FEWEST_STEPS = 10
-"""With fewer steps, nothing is said of a log instance."""
+"""A log instance with fewer steps is not judged."""
 
 _NEAR = 0.1
 _MOST = 0.5
@@ -44,100 +39,77 @@ GAP_COLUMNS = (
     "missing",
     "missing_share",
 )
-OVER_TIME_COLUMNS = ("bucket_start", "bucket", "digital_count", "float_count")
-UNIT_COLUMNS = ("unit_id", "bucket_start", "bucket", "record_count")
 
 
-def records_over_time(activity: Activity) -> list[dict[str, Any]]:
+def records_over_time(activity: Activity) -> pd.DataFrame:
     """Log records by kind in each hour if they span a week at most, else each day or month.
 
     Grain: one row per bucket with a record, in order, and a last one with an empty `bucket_start`
-    for records without a time, if there are any. Columns: OVER_TIME_COLUMNS. Days up to 400, else
-    months. `bucket_start` is UTC, such as 2024-06-01 13:00:00.
+    for records without a time, if there are any. Columns: bucket_start, bucket, digital_count,
+    float_count. Days up to 400, else months. `bucket_start` is UTC, such as 2024-06-01 13:00:00.
     """
-    bucket, counts = "hour", activity.hourly
-    if counts is None:
-        assert activity.span_us is not None
-        span_us = activity.span_us[1] - activity.span_us[0]
-        bucket = "day" if span_us <= _DAILY_DAYS * DAY_US else "month"
-        counts = {}
-        for kind, (_, days, records) in activity.daily.items():
-            found = add_up(_bucket_starts(days, bucket), records)
-            counts[kind] = Counter(dict(zip(*(part.tolist() for part in found), strict=True)))
-    seconds = 3_600 if bucket == "hour" else 86_400
-    rows = [
-        {
-            "bucket_start": _time_text(start * seconds * 1_000_000),
-            "bucket": bucket,
-            "digital_count": counts["B"][start],
-            "float_count": counts["F"][start],
-        }
-        for start in sorted({*counts["B"], *counts["F"]})
-    ]
-    if any(activity.untimed.values()):
-        untimed = activity.untimed
-        none = {"bucket_start": "", "bucket": "no time"}
-        rows.append({**none, "digital_count": untimed["B"], "float_count": untimed["F"]})
-    return rows
+    span = _span(activity)
+    bucket = "hour" if span <= _HOURLY else "day" if span <= _DAILY else "month"
+    hours = activity.hours.assign(bucket_start=_bucket_starts(activity.hours["hour"], bucket))
+    counts = hours.pivot_table("records", "bucket_start", "log_kind", aggfunc="sum")
+    counts = counts.reindex(columns=list(LOG_KINDS)).reset_index()
+    counts.insert(1, "bucket", bucket)
+    counts["bucket_start"] = _texts(counts["bucket_start"])
+    untimed = activity.instances.groupby("log_kind")["untimed"].sum()
+    if untimed.sum():
+        counts.loc[len(counts)] = {"bucket_start": "", "bucket": "no time", **untimed}
+    counts = counts.rename(columns={"B": "digital_count", "F": "float_count"})
+    return counts.fillna(0).astype({"digital_count": "int64", "float_count": "int64"})
 
 
-def unit_days(activity: Activity) -> list[dict[str, Any]]:
+def unit_days(activity: Activity) -> pd.DataFrame:
     """Log records of each unit on each day; each week or month if there are more than 120.
 
-    Grain: one row per unit and bucket with a record, sorted by unit and bucket. Columns:
-    UNIT_COLUMNS. Weeks begin on Monday. Records without a unit are of unit -1; those without a
-    time are left out.
+    Grain: one row per unit and bucket with a record, sorted by both. Columns: unit_id,
+    bucket_start, bucket, record_count. Weeks begin on Monday. Records without a unit are of unit
+    -1; those without a time are left out.
     """
-    if activity.span_us is None:
-        return []
-    span_us = activity.span_us[1] - activity.span_us[0]
-    bucket = "month"
-    if span_us <= _DAILY_MAP_DAYS * DAY_US:
-        bucket = "day"
-    elif span_us <= _WEEKLY_MAP_DAYS * DAY_US:
-        bucket = "week"
-    units, days, records = (
-        np.concatenate(parts) for parts in zip(*activity.daily.values(), strict=True)
-    )
-    counted = add_up(units, _bucket_starts(days, bucket), records)
-    texts = {day: _time_text(day * DAY_US) for day in np.unique(counted[1]).tolist()}
-    return [
-        {"unit_id": unit, "bucket_start": texts[day], "bucket": bucket, "record_count": count}
-        for unit, day, count in zip(*(column.tolist() for column in counted), strict=True)
-    ]
+    span = _span(activity)
+    bucket = "day" if span <= _DAILY_MAP else "week" if span <= _WEEKLY_MAP else "month"
+    days = activity.unit_days
+    starts = pd.Series(_bucket_starts(days["day"], bucket), name="bucket_start")
+    counts = days.groupby(["unit_id", starts])["records"].sum().reset_index(name="record_count")
+    counts.insert(2, "bucket", bucket)
+    return counts.assign(bucket_start=_texts(counts["bucket_start"]))
 
 
-def _bucket_starts(days: np.ndarray, bucket: str) -> np.ndarray:
-    """The first day of the day, week or month of each day; counted since 1970, a Thursday."""
-    if bucket == "week":
-        return (days + 3) // 7 * 7 - 3
-    if bucket == "month":
-        months = days.astype("datetime64[D]").astype("datetime64[M]")
-        return months.astype("datetime64[D]").astype(np.int64)
-    return days
+def _span(activity: Activity) -> pd.Timedelta:
+    """From the first record to the last; 0 without a record with a time."""
+    of = activity.instances
+    span = of["last_recorded_at"].max() - of["first_recorded_at"].min()
+    return pd.Timedelta(0) if pd.isna(span) else span
 
 
-def _time_text(moment_us: int) -> str:
-    """A time, as fine as it is.
+def _bucket_starts(times: pd.Series, bucket: str) -> np.ndarray:
+    """The start of the hour, day, week or month of each time."""
+    unit = {"hour": "h", "day": "D", "week": "W", "month": "M"}[bucket]
+    # The weeks of numpy begin on Thursday.
+    shift = np.timedelta64(3 if bucket == "week" else 0, "D")
+    starts = (times.to_numpy("datetime64[us]") + shift).astype(f"datetime64[{unit}]")
+    return starts.astype("datetime64[us]") - shift
 
-    >>> _time_text(0), _time_text(250_000)
-    ('1970-01-01 00:00:00', '1970-01-01 00:00:00.250000')
-    """
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
-    return str(moment.replace(tzinfo=None))
+
+def _texts(times: pd.Series) -> pd.Series:
+    """Times as text, such as 2024-06-01 13:00:00; with fractions of a second if there are any."""
+    return times.dt.tz_localize(None).dropna().map(str).astype("str").reindex(times.index)
 
 
-def gaps(activity: Activity, chains: pa.Table) -> list[dict[str, Any]]:
-    """Records that are there of each log instance against those that should be.
+def gaps(activity: Activity, log_instances: pa.Table) -> pd.DataFrame:
+    """The records of each log instance against those to be expected.
 
-    Grain: one row per log instance of LOG_INSTANCE. Columns: GAP_COLUMNS; None where nothing can
-    be said.
+    Grain: one row per log instance of LOG_INSTANCE. Columns: GAP_COLUMNS; null where a log instance
+    cannot be judged.
 
-    `basis` tells where the step between two records comes from: "interval", the declared one,
-    where at least half of the steps are within a tenth of it (`share_as_declared`); "typical
-    step", where they are not but one length makes up at least half of all; "none" where the log
-    instance cannot be judged (it records changes, or has fewer than ten steps). Lengths are in
-    whole seconds; a step back in time counts as one forward, for files with the newest first.
+    `basis` is where the step between two records comes from: "interval", the declared one, where at
+    least half of the steps are within a tenth of it (`share_as_declared`); "typical step", where
+    they are not but one length makes up at least half of all; "none" where the log instance cannot
+    be judged (it records changes, or has fewer than ten steps). Lengths are in whole seconds; a
+    step back in time counts as one forward, for files with the newest first.
 
     `expected` are the records at that step from the log instance's first record to the end of the
     log of its kind (digital or float), so that one that went silent shows, and one whose file was
@@ -146,120 +118,79 @@ def gaps(activity: Activity, chains: pa.Table) -> list[dict[str, Any]]:
 
     Sorted: the most missing first, then by key; then those without any record; then those that
     cannot be judged.
-    """
-    of = activity.instances
-    place = {key: row for row, key in enumerate(of["point_log_inst_id"].tolist())}
-    columns = [name for name in GAP_COLUMNS if name in chains.column_names]
-    spans = _log_spans(activity)
-    rows = []
-    for chain in chains.select(columns).to_pylist():
-        row = {**dict.fromkeys(GAP_COLUMNS), **chain, "basis": "none", "actual": 0}
-        at = place.get(chain["point_log_inst_id"])
-        if at is not None:
-            seen = {name: int(values[at]) for name, values in of.items()}
-            span = spans.get(chain["point_log_inst_id"], (0, 0))
-            row.update(_compare(seen, _steps_of(activity, chain), chain["log_interval"], span))
-        rows.append(row)
-    return sorted(rows, key=_worst_first)
-
-
-def _worst_first(row: Mapping[str, Any]) -> tuple[int, int, int]:
-    group = 2 if row["missing"] is None else 0
-    if row["actual"] == 0:
-        group = 1
-    return group, -(row["missing"] or 0), row["point_log_inst_id"]
-
-
-def _log_spans(activity: Activity) -> dict[int, tuple[int, int]]:
-    """Log instance -> when the log of its kind began and ended, microseconds since 1970.
-
-    If it has records of both kinds, that of both together.
-    """
-    spans: dict[int, tuple[int, int]] = {}
-    for keys, firsts, lasts in activity.lasting.values():
-        if len(keys) == 0:
-            continue
-        # Whatever a few clocks said.
-        outlying = int(len(keys) * _OUTLYING)
-        begin = int(np.sort(firsts)[outlying])
-        end = int(np.sort(lasts)[len(keys) - 1 - outlying])
-        for key in keys.tolist():
-            before = spans.get(key, (begin, end))
-            spans[key] = (min(begin, before[0]), max(end, before[1]))
-    return spans
-
-
-def _steps_of(activity: Activity, chain: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths of a log instance's steps, and how many there are of each."""
-    keys, lengths, counts = activity.steps
-    key = chain["point_log_inst_id"]
-    start, end = (int(np.searchsorted(keys, key, side)) for side in ("left", "right"))
-    return lengths[start:end], counts[start:end]
-
-
-def _compare(
-    seen: Mapping[str, int],
-    steps: tuple[np.ndarray, np.ndarray],
-    interval: int | None,
-    span: tuple[int, int],
-) -> dict[str, Any]:
-    """What `gaps` tells of a log instance with a record, beside its keys."""
-    found: dict[str, Any] = {"actual": seen["records"]}
-    if seen["untimed"] == seen["records"]:
-        return found
-    found["first_recorded_at"] = _time_text(seen["first_us"])
-    found["last_recorded_at"] = _time_text(seen["last_us"])
-    lengths, counts = steps
-    step = None
-    if len(lengths):
-        most = int(np.argmax(counts))  # The shortest, of equally frequent ones.
-        found["typical_step_s"] = int(lengths[most])
-        if counts[most] >= _MOST * seen["steps"] >= _MOST * _FEWEST_STEPS:
-            step, found["basis"] = int(lengths[most]), "typical step"
-        if interval is not None and interval > 0:
-            near = int(counts[np.abs(lengths - interval) <= _NEAR * interval].sum())
-            found["share_as_declared"] = near / seen["steps"]
-            if near >= _MOST * seen["steps"] >= _MOST * _FEWEST_STEPS:
-                step, found["basis"] = interval, "interval"
-    if step is not None:
-        start, end = max(seen["first_us"], span[0]), span[1]
-        expected = max(0, (end - start) // (step * 1_000_000) + 1)
-        missing = max(0, expected - seen["records"])
-        share = missing / expected if expected else 0.0
-        found.update(expected=expected, missing=missing, missing_share=share)
-    return found
-
-
-def write_activity_report(
-    parts: Sequence[PartActivity],
-    chains: Path,
-    gap_file: Path,
-    over_time_file: Path,
-    unit_file: Path,
-    bom: bool | None = None,
-) -> int:
-    """Write the figures as CSV and return how many records are missing.
 
     Args:
-        parts: What was measured of each part of the log records.
-        chains: The log instances with their chains.
-        gap_file: CSV file to write, as `gaps` has it.
-        over_time_file: CSV file to write, as `records_over_time` has it.
-        unit_file: CSV file to write, as `unit_days` has it.
-        bom: As for `write_csv`.
+        activity: What is measured of the log records.
+        log_instances: As `resolve_log_instances` gives them.
     """
-    log_instances = read_parquet(chains)
-    activity = merge_activity(parts, log_instances)
-    found = gaps(activity, log_instances)
-    rounded = [{**row, **{name: _share(row[name]) for name in _SHARES}} for row in found]
-    write_csv(gap_file, GAP_COLUMNS, rounded, bom)
-    write_csv(over_time_file, OVER_TIME_COLUMNS, records_over_time(activity), bom)
-    write_csv(unit_file, UNIT_COLUMNS, unit_days(activity), bom)
-    return sum(row["missing"] or 0 for row in found)
+    columns = [name for name in GAP_COLUMNS if name in log_instances.column_names]
+    rows = log_instances.select(columns).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    rows = rows.set_index("point_log_inst_id")
+    rows = rows.join(_by_instance(activity)).join(_steps(activity, rows["log_interval"]))
+    enough = rows["steps"] >= _FEWEST_STEPS
+    by_interval = enough & (rows["near"] >= _MOST * rows["steps"])
+    by_typical = enough & (rows["typical_steps"] >= _MOST * rows["steps"])
+    step_s = rows["typical_step_s"].where(by_typical).mask(by_interval, rows["log_interval"])
+    first, begin = rows["first_recorded_at"], rows["begin"]
+    lasting = rows["end"] - first.where(first > begin, begin)
+    expected = (lasting // pd.to_timedelta(step_s, unit="s") + 1).clip(lower=0)
+    actual = rows["records"].fillna(0)
+    missing = (expected - actual).clip(lower=0)
+    rows = rows.assign(
+        share_as_declared=_rounded(rows["near"] / rows["steps"]),
+        basis=np.select([by_interval, by_typical], ["interval", "typical step"], "none"),
+        first_recorded_at=_texts(rows["first_recorded_at"]),
+        last_recorded_at=_texts(rows["last_recorded_at"]),
+        expected=expected,
+        actual=actual,
+        missing=missing,
+        missing_share=_rounded((missing / expected).mask(expected == 0, 0.0)),
+        group=np.select([actual == 0, missing.isna()], [1, 2], 0),
+    ).reset_index()
+    rows = rows.sort_values(
+        ["group", "missing", "point_log_inst_id"], ascending=[True, False, True]
+    )
+    whole = dict.fromkeys(("typical_step_s", "expected", "actual", "missing"), "Int64")
+    return rows[list(GAP_COLUMNS)].astype(whole)
 
 
-_SHARES = ("share_as_declared", "missing_share")
+def _rounded(shares: pd.Series) -> pd.Series:
+    return shares.map(lambda share: round(share, 6))  # Unlike Series.round, of the exact value.
 
 
-def _share(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+def _by_instance(activity: Activity) -> pd.DataFrame:
+    """What is known of each log instance, and when the log of its kind begins and ends.
+
+    Of records of both kinds: when the first of both logs begins, and the last one ends.
+    """
+    timed = activity.instances.dropna(subset="first_recorded_at")
+    spans = timed.assign(begin=timed["first_recorded_at"], end=timed["last_recorded_at"])
+    for _, of_kind in timed.groupby("log_kind"):
+        outlying = int(len(of_kind) * _OUTLYING)
+        begins, ends = of_kind["first_recorded_at"], of_kind["last_recorded_at"]
+        spans.loc[of_kind.index, "begin"] = begins.sort_values().iloc[outlying]
+        spans.loc[of_kind.index, "end"] = ends.sort_values().iloc[-1 - outlying]
+    times = {"first_recorded_at": "min", "last_recorded_at": "max", "begin": "min", "end": "max"}
+    counts = activity.instances.groupby("point_log_inst_id")[["records", "steps"]].sum()
+    return counts.join(spans.groupby("point_log_inst_id").agg(times))
+
+
+def _steps(activity: Activity, intervals: pd.Series) -> pd.DataFrame:
+    """The most frequent step of each log instance, and how many are near its interval.
+
+    Args:
+        activity: What is measured of the log records.
+        intervals: The declared interval of each log instance, in seconds.
+    """
+    steps = activity.steps.join(intervals, on="point_log_inst_id")
+    # Sorted by length: of equally frequent steps, the shortest.
+    typical = steps.loc[steps.groupby("point_log_inst_id")["steps"].idxmax()]
+    declared = steps[steps["log_interval"] > 0]
+    stray = (declared["step_s"] - declared["log_interval"]).abs()
+    near = declared["steps"].where(stray <= _NEAR * declared["log_interval"], 0)
+    return (
+        typical.set_index("point_log_inst_id")
+        .rename(columns={"step_s": "typical_step_s", "steps": "typical_steps"})
+        .drop(columns="log_interval")
+        .assign(near=near.groupby(declared["point_log_inst_id"]).sum())
+    )

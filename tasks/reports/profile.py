@@ -19,7 +19,7 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
 
     profiles: dict[str, list[Path]] = defaultdict(list)
     for key, path in inputs.paths["profiles"].items():
-        profiles[key.partition(" ")[0]].append(path)
+        profiles[key.partition(" ")[0].partition("/")[0]].append(path)
     columns = write_profile_report(
         profiles,
         SOURCES,

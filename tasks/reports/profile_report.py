@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from config.declarations import Source, Type
 from tasks.core.spreadsheet import write_csv
-from tasks.measures.profile import ColumnProfile, SourceProfile, merge_profiles
+from tasks.measures.profile import SHOWN_LETTERS, ColumnProfile, SourceProfile, merge_profiles
 from tasks.measures.sketches import DISTINCT_ERROR
 from tasks.staging.audit import Audit
 
@@ -40,12 +40,13 @@ CSV_COLUMNS = (
 
 
 def source_figures(profile: SourceProfile, source: Source, audit: Audit) -> dict[str, Any]:
-    """What is told of a source: its rows, and each column.
+    """The figures on a source: its grain, its rows, and each column.
 
-    Declared columns come first, then those carried as text in the order of the file. Of a column:
+    Declared columns come first, then those that are passed through as text, in the order of the
+    file. Of a column:
 
     - name; header: its name in the file, None if the file does not have it; origin: "recognised",
-      "carried" (as text) or "absent";
+      "carried" (passed through as text) or "absent";
     - type: as declared, or text; looks_like: what the first rows look like, None of several
       columns that are joined;
     - rows, nulls, not_finite (numbers), empty (texts);
@@ -90,12 +91,12 @@ def _figures(profile: ColumnProfile) -> dict[str, Any]:
         "distinct": profile.distinct_count,
         "distinct_is_exact": profile.distinct_exact,
         "distinct_error": 0.0 if profile.distinct_exact else round(DISTINCT_ERROR, 4),
-        "minimum": _shown(profile, profile.low),
-        "maximum": _shown(profile, profile.high),
+        "minimum": _displayed(profile, profile.low),
+        "maximum": _displayed(profile, profile.high),
         "shortest": profile.shortest,
         "longest": profile.longest,
         "frequent": [
-            {"value": _shown(profile, value), "count": count}
+            {"value": _displayed(profile, value), "count": count}
             for value, count in profile.frequent.top(_FREQUENT)
         ],
         "frequent_is_exact": profile.frequent.error == 0 and not profile.unique,
@@ -104,23 +105,28 @@ def _figures(profile: ColumnProfile) -> dict[str, Any]:
     }
 
 
-def _shown(profile: ColumnProfile, value: Any) -> Any:
-    if value is None or profile.kind is not Type.TIMESTAMP:
-        return value
-    fine = "us" if value % 1_000_000 else "s"
-    return str(np.datetime64(value, "us").astype(f"datetime64[{fine}]")).replace("T", " ")
+def _displayed(profile: ColumnProfile, value: Any) -> Any:
+    if value is None:
+        return None
+    if profile.kind is Type.TEXT:
+        return value[:SHOWN_LETTERS]
+    if profile.kind is Type.TIMESTAMP:
+        return str(pd.Timestamp(value, unit="us"))
+    return value
 
 
 def _histogram(profile: ColumnProfile) -> dict[str, Any] | None:
-    if profile.bins.exponent is None:
+    histogram = profile.histogram
+    if histogram.exponent is None:
         return None
-    unit = 1_000_000 if profile.kind is Type.TIMESTAMP else 1
-    edges = [edge if unit == 1 else edge / unit for edge in profile.bins.edges()]
-    return {"edges": edges, "counts": profile.bins.counts.tolist()}
+    edges = histogram.edges()
+    if profile.kind is Type.TIMESTAMP:
+        edges = [edge / 1_000_000 for edge in edges]
+    return {"edges": edges, "counts": histogram.counts}
 
 
 def write_profile_report(
-    parts: Mapping[str, Sequence[Path]],
+    profiles: Mapping[str, Sequence[Path]],
     sources: Mapping[str, Source],
     audits: Mapping[str, Path],
     json_file: Path,
@@ -130,7 +136,7 @@ def write_profile_report(
     """Write the profiles of all sources and return the number of their columns.
 
     Args:
-        parts: Source -> the profiles of its staged files.
+        profiles: Source -> the profiles of its staged files.
         sources: Source -> its declaration.
         audits: Source -> the audit of its staging.
         json_file: JSON file to write: source -> as `source_figures` gives it.
@@ -139,11 +145,11 @@ def write_profile_report(
     """
     figures = {
         name: source_figures(
-            merge_profiles(parts[name]),
+            merge_profiles(profiles[name]),
             sources[name],
             Audit.from_json(audits[name].read_text(encoding="utf-8")),
         )
-        for name in parts
+        for name in profiles
     }
     text = json.dumps(figures, ensure_ascii=False, indent=1, allow_nan=False)
     json_file.write_text(text + "\n", encoding="utf-8", newline="\n")
