@@ -31,7 +31,7 @@ test: setup-dev
 
 soak: setup-dev # what takes longer than the tests may
 	$(BIN)/pytest -n 2 --dist worksteal -m soak
-	DIALECTS=1500 $(BIN)/pytest tests/test_dialects.py
+	DIALECTS=1500 $(BIN)/pytest tests/unit/staging/test_dialects.py
 
 setup: $(READY)
 

@@ -123,7 +123,7 @@ class Source(Table):
         skipfooter: How many lines to skip at the end.
         na_values: Texts that mean "no value" in declared columns, beside the empty one.
         true_values: Words for the state 1, beside the usual ones.
-        false_values: Words for the state 0, likewise.
+        false_values: Words for the state 0, beside the usual ones.
         sentinels: Texts that a controller writes in place of a value, beside the usual ones.
         max_sentinels: Share of a file's values above which sentinels raise a warning, 0 to 1.
         time_format: Formats of its times, tried in order: `iso`, `epoch`, or strptime's.
@@ -156,5 +156,5 @@ class Source(Table):
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The columns without which the file is refused."""
+        """The columns that the file must have."""
         return tuple(column.name for column in self.columns if not column.nullable)

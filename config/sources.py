@@ -1,7 +1,7 @@
 """The seven source files: what each row is, which columns are recognised, how they relate.
 
 Only columns that are not nullable must be in a file. A column that is not declared here is
-carried through staging as text. A header is recognised by its name or one of its aliases, in
+passed through staging as text. A header is recognised by its name or one of its aliases, in
 any case; `luigi.cfg` can name another one for a single installation.
 """
 

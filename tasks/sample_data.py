@@ -268,7 +268,7 @@ class _Sample:
 
 def _read_keys(path: Path, name: str, column: str) -> np.ndarray:
     file = inspect_file(path, SOURCES[name])
-    batches = file.read(lambda block: read_batch(block.columns, file.source, file.layout))
+    batches = file.read(lambda block: read_batch(block, file.source, file.layout))
     chunks = [batch.table[column].drop_null() for _, batch in batches]
     return np.concatenate([chunk.to_numpy() for chunk in chunks])
 

@@ -74,13 +74,13 @@ def describe(path: Path, declared: Source) -> Iterator[str]:
 
 
 def _describe_dialect(file: SourceFile) -> Iterator[str]:
-    dialect, extent = file.dialect, file.extent
+    dialect = file.dialect
     yield f"  encoding    {dialect.encoding}"
     yield f"  delimiter   {dialect.delimiter!r}"
     yield f"  quotes      {dialect.quotechar or 'none'}"
     if dialect.escapechar:
         yield f"  escapes     {dialect.escapechar}"
-    yield f"  header      line {extent.head}"
+    yield f"  header      line {dialect.head}"
     if file.notes:
         yield f"  recognised  {'; '.join(file.notes)}"
 

@@ -16,7 +16,7 @@ import pytest
 from config.declarations import Source
 from config.sources import APP_TYPE
 from tasks.core.errors import PipelineError
-from tasks.sources.csv_blocks import NotPlainError, _Reader
+from tasks.sources import csv_blocks
 from tasks.staging.audit import Audit
 from tasks.staging.stage import Outputs, stage_file
 
@@ -109,14 +109,12 @@ def stage(
         for at in (out.quarantine, cells):
             at.unlink(missing_ok=True)
         with pytest.MonkeyPatch.context() as patch:
-            read_plain = _Reader.read_plain
+            is_plain = csv_blocks._is_plain
 
-            def read(reader: _Reader, text: bytes) -> Any:
-                if plain == 0 or plain == 1 and len(text) % 2:
-                    raise NotPlainError
-                return read_plain(reader, text)
+            def is_read_as_plain(text: bytes, dialect: Any) -> bool:
+                return not (plain == 0 or plain == 1 and len(text) % 2) and is_plain(text, dialect)
 
-            patch.setattr(_Reader, "read_plain", read)
+            patch.setattr(csv_blocks, "_is_plain", is_read_as_plain)
             if block_bytes is not None:
                 patch.setattr("tasks.sources.csv_blocks.BLOCK_BYTES", block_bytes)
             if max_record_bytes is not None:
@@ -147,6 +145,7 @@ def stage(
     if isinstance(staged, PipelineError):
         raise staged
     audit = staged.audit
+    assert Audit.from_json(audit.to_json()) == audit
     assert audit.rows == audit.staged + audit.rejected
     assert audit.staged == staged.table.num_rows
     assert audit.quarantined == Counter(row.kind for row in staged.quarantined)
@@ -156,13 +155,13 @@ def stage(
     return staged
 
 
-def refusal(folder: Path, content: str | bytes, source: Source = APP_TYPE, **how: Any) -> str:
-    """The message with which a file of this content is refused."""
+def failure(folder: Path, content: str | bytes, source: Source = APP_TYPE, **how: Any) -> str:
+    """The message with which a file of this content fails."""
     with pytest.raises(PipelineError) as error:
         stage(folder, content, source, **how)
     return str(error.value)
 
 
 def advice(message: str) -> str:
-    """A refusal up to the line that accepts the loss, which is there only if some rows are read."""
+    """A message up to the line that accepts the loss, which it has only if some rows are read."""
     return message.partition("\nOr accept the loss, in [")[0]

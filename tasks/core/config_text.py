@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+Settings = dict[str, str | tuple[str, ...]]
+"""Option -> its value; several values are a list, one item a line."""
 
 _ESCAPES = re.compile(r"\\(?:\\|t|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
 
@@ -34,6 +38,27 @@ def config_line(option: str, value: str | tuple[str, ...]) -> str:
     return "\n    ".join([f"{option} =", *map(_escape, value)])
 
 
+def lines_to_paste(section: str, found: Iterable[list[Settings]]) -> str:
+    """A section of luigi.cfg; empty if nothing was found.
+
+    Args:
+        section: Its name.
+        found: Lists of alternatives: the first of each is taken, the others become comments.
+    """
+    options: Settings = {}
+    comments: list[str] = []
+    for first, *others in filter(None, found):
+        for option, value in first.items():
+            if option == "na_values" and option in options:  # Of several columns.
+                options[option] = tuple(dict.fromkeys([*options[option], *value]))
+            options.setdefault(option, value)
+        for other in others:
+            lines = "\n".join(config_line(*item) for item in other.items()).splitlines()
+            comments += ["# or, if that is meant, instead:", *(f"# {line}" for line in lines)]
+    lines = [config_line(*item) for item in options.items()]
+    return "\n".join([f"[{section}]", *lines, *comments]) if options else ""
+
+
 def _escape(value: str) -> str:
     text = re.sub(r"\\(?=$|[\\txu])", r"\\\\", value)
     edges = re.compile(r"^[\s#;]|\s$|[^\S ]")
@@ -46,5 +71,5 @@ def _code_of(character: str) -> str:
 
 
 def place_of(section: str) -> str:
-    """Where proposed lines go: Luigi refuses a file that has a section twice."""
+    """Where proposed lines go: Luigi rejects a file that has a section twice."""
     return f"luigi.cfg, section [{section}], in place of lines of the same name"

@@ -1,21 +1,24 @@
 """From CSV text to numbers and states. Pure functions, whole columns at a time.
 
-Each takes an array of text without nulls and returns the values and which texts are invalid;
-a missing text (blank, or one of the source's `na_values`) is neither.
+Each takes an array of text without nulls; a missing text (blank, or one of the source's
+`na_values`) is neither a value nor invalid.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.declarations import Source, Type
+from tasks.parsing.columns import DEFAULTS, Parsed, holds_digits, parse_column, trim_each
 
 INSTANT = pa.timestamp("us", tz="UTC")
 
@@ -26,9 +29,6 @@ ARROW_TYPES: dict[Type, pa.DataType] = {
     Type.TEXT: pa.string(),
     Type.TIMESTAMP: INSTANT,
 }
-
-DEFAULTS = Source("", "", ())
-"""How a source is read for which nothing is set."""
 
 _MINUS_SIGNS = "[\u02d7\u2010\u2011\u2012\u2013\u2212\u2796\ufe63\uff0d]"
 _TRUE = ("true", "t", "yes", "y", "on", "active", "open", "running", "enabled", "alarm")
@@ -44,79 +44,33 @@ KNOWN_SENTINELS = frozenset(
 """What controllers write where they have no value; `sentinels` of a source adds to these."""
 
 
-class Parsed(NamedTuple):
-    """The values of a column (null where missing or invalid) and which texts were invalid."""
-
-    values: pa.Array
-    invalid: pa.BooleanArray
-
-
-class ParsedValues(NamedTuple):
-    """As Parsed, and the sentinel that was in place of a value, the word that was read as a state.
-
-    Both are null elsewhere.
-    """
-
-    values: pa.Array
-    invalid: pa.BooleanArray
-    sentinels: pa.StringArray
-    states: pa.StringArray
-
-
-_Column = TypeVar("_Column", bound=tuple[pa.Array, ...])
-
-
-def trim(text: pa.StringArray, how: Source = DEFAULTS) -> tuple[pa.StringArray, pa.BooleanArray]:
-    """Texts without blanks around them, without a spreadsheet's `="..."`; which are missing.
-
-    >>> trimmed, missing = trim(pa.array([' ="7" ', "NULL", ""]))
-    >>> trimmed.to_pylist(), missing.to_pylist()
-    (['7', 'NULL', ''], [False, True, True])
-    """
-    trimmed = pc.utf8_trim_whitespace(text)
-    if pc.any(pc.starts_with(trimmed, '="')).as_py():
-        unwrapped = pc.replace_substring_regex(trimmed, r'(?s)^="(.*)"$', r"\1")
-        trimmed = pc.utf8_trim_whitespace(unwrapped)
-    return trimmed, pc.is_in(trimmed, pa.array(["", *how.na_values], pa.string()))
-
-
 def parse_integers(text: pa.StringArray, how: Source = DEFAULTS) -> Parsed:
     """Whole numbers of 64 bits, also written as decimals.
 
     >>> parse_integers(pa.array(["7", " 007", "2.0", "", "7.5", "x"])).values.to_pylist()
     [7, 7, 2, None, None, None]
     """
-    digits = pc.ascii_is_decimal(text)
-    special = holds_digits(how.na_values)
-    with contextlib.suppress(pa.ArrowInvalid):  # One of them has more than 64 bits.
-        if digits.false_count == 0 and not special:
-            return Parsed(text.cast(pa.int64()), pa.repeat(False, len(text)))
-        if digits.true_count and not special:
-            plain = text.filter(digits).cast(pa.int64())
-            others = _parse_integers(text.filter(pc.invert(digits)), how)
-            valid = pa.repeat(False, len(plain))
-            return Parsed(
-                _interleave(digits, plain, others.values),
-                _interleave(digits, valid, others.invalid),
-            )
-    return _parse_integers(text, how)
+    is_usual = not holds_digits(how.na_values)
+
+    def at_once(some: pa.StringArray) -> Parsed:
+        if pc.ascii_is_decimal(some).false_count:
+            raise pa.ArrowInvalid
+        return Parsed(some.cast(pa.int64()), pa.repeat(False, len(some)))
+
+    def each(items: list[str]) -> Parsed:
+        trimmed = trim_each(items, how)
+        values = [None if item is None else _integer(item, how) for item in trimmed]
+        pairs = zip(trimmed, values, strict=True)
+        invalid = [item is not None and value is None for item, value in pairs]
+        return Parsed(pa.array(values, pa.int64()), pa.array(invalid, pa.bool_()))
+
+    return parse_column(text, at_once if is_usual else None, each)
 
 
-def _parse_integers(text: pa.StringArray, how: Source) -> Parsed:
-    trimmed, missing = trim(text, how)
-    decimals = _decimals(where(trimmed, pc.invert(missing)), how)
-    whole = pc.replace_substring_regex(decimals, r"([0-9])\.0*$", r"\1")
-    try:
-        values = whole.cast(pa.int64())
-    except pa.ArrowInvalid:  # One of them has a fraction, an exponent or more than 64 bits.
-        values = pa.array([_int64(item) for item in whole.to_pylist()], pa.int64())
-    return Parsed(values, pc.and_not(pc.is_null(values), missing))
-
-
-def _int64(item: str | None) -> int | None:
+def _integer(text: str, how: Source) -> int | None:
     """The integer that a decimal number is exactly; None if there is none of 64 bits."""
     with contextlib.suppress(InvalidOperation, TypeError):
-        number = Decimal(item)  # type: ignore[arg-type]
+        number = Decimal(_decimal(text, how))  # type: ignore[arg-type]
         if not number:
             return 0
         if number.adjusted() <= 18 and number == number.to_integral_value():
@@ -125,83 +79,87 @@ def _int64(item: str | None) -> int | None:
     return None
 
 
-def _decimals(trimmed: pa.StringArray, how: Source) -> pa.StringArray:
-    """Numbers as Arrow and Python write them; null where a text is no number in this notation."""
-    text = pc.replace_substring_regex(trimmed, _MINUS_SIGNS, "-")
+def _decimal(text: str, how: Source) -> str | None:
+    """A number as Python writes it; None if a text is no number in the source's notation."""
+    text = re.sub(_MINUS_SIGNS, "-", text)
     thousands = how.thousands or ""
     if thousands.isspace():
-        text, thousands = pc.replace_substring_regex(text, r"[\s\pZ]", " "), " "
-    mark = re.escape(how.decimal)
+        text, thousands = re.sub(r"\s", " ", text), " "
+    if not _notation(how.decimal, thousands).fullmatch(text):
+        return None
+    return text.replace(thousands, "").replace(how.decimal, ".")
+
+
+@functools.lru_cache
+def _notation(decimal: str, thousands: str) -> re.Pattern[str]:
+    mark = re.escape(decimal)
     whole = rf"[0-9]{{1,3}}({re.escape(thousands)}[0-9]{{3}})+|[0-9]+" if thousands else "[0-9]+"
-    number = rf"^[+-]?(({whole})({mark}[0-9]*)?|{mark}[0-9]+)([eE][+-]?[0-9]+)?$"
-    text = where(text, pc.match_substring_regex(text, number))
-    if thousands:
-        text = pc.replace_substring(text, thousands, "")
-    text = pc.replace_substring(text, how.decimal, ".")
-    return pc.replace_substring_regex(text, r"^\+", "")
+    return re.compile(rf"[+-]?(({whole})({mark}[0-9]*)?|{mark}[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def parse_numbers(text: pa.StringArray, how: Source = DEFAULTS) -> ParsedValues:
+def parse_numbers(text: pa.StringArray, how: Source = DEFAULTS) -> Parsed:
     """Decimal numbers. A text without digits is a sentinel, any other that is no number invalid.
 
-    >>> values, invalid, sentinels, _ = parse_numbers(pa.array(["-1.5e3", "POINT FAIL", "4,5"]))
+    >>> values, invalid, sentinels, *_ = parse_numbers(pa.array(["-1.5e3", "POINT FAIL", "4,5"]))
     >>> values.to_pylist(), sentinels.to_pylist(), invalid.to_pylist()
     ([-1500.0, None, None], [None, 'POINT FAIL', None], [False, False, True])
     """
-    words = (_folded(how.true_values), _folded(how.false_values))
-    return parse_distinct(text, lambda distinct: _parse_values(distinct, how, words))
+    return _parse_values(text, how, _states(how))
 
 
-def parse_switches(text: pa.StringArray, how: Source = DEFAULTS) -> ParsedValues:
+def parse_switches(text: pa.StringArray, how: Source = DEFAULTS) -> Parsed:
     """States as 1 and 0, from numbers or words; other words are sentinels.
 
     >>> parse_switches(pa.array(["1", "OFF", "active", "NO DATA"])).values.to_pylist()
     [1.0, 0.0, 1.0, None]
     """
-    true, false = _folded(how.true_values), _folded(how.false_values)
-    words = ([*true, *set(_TRUE).difference(false)], [*false, *set(_FALSE).difference(true)])
-    return parse_distinct(text, lambda distinct: _parse_values(distinct, how, words))
+    usual = dict.fromkeys(_TRUE, 1.0) | dict.fromkeys(_FALSE, 0.0)
+    return _parse_values(text, how, usual | _states(how))
 
 
-_Words = tuple[Sequence[str], Sequence[str]]
-"""The words for the states 1 and 0, in small letters."""
+def _states(how: Source) -> dict[str, float]:
+    """The configured words for states, in small letters."""
+    false = dict.fromkeys(_folded(how.false_values), 0.0)
+    return false | dict.fromkeys(_folded(how.true_values), 1.0)
 
 
-def _parse_values(text: pa.StringArray, how: Source, words: _Words) -> ParsedValues:
-    if how.decimal == "." and not holds_digits(
-        (*how.na_values, *how.sentinels, *words[0], *words[1])
-    ):
-        # Arrow alone also reads words such as nan, which are no numbers here.
-        with contextlib.suppress(pa.ArrowInvalid):
-            values = text.cast(pa.float64())
-            if pc.all(pc.is_finite(values)).as_py():
-                none = pa.nulls(len(text), pa.string())
-                return ParsedValues(values, pa.repeat(False, len(text)), none, none)
-        # Texts that begin with a letter, a blank or a quote take longer, and are read apart.
-        others = pc.or_(pc.less(text, "+"), pc.greater_equal(text, ":"))
-        if 0 < others.true_count < len(text):
-            numbers = _parse_values(text.filter(pc.invert(others)), how, words)
-            rest = _parse_any_values(text.filter(others), how, words)
-            return ParsedValues(
-                *(_interleave(others, *pair) for pair in zip(rest, numbers, strict=True))
-            )
-    return _parse_any_values(text, how, words)
+def _parse_values(text: pa.StringArray, how: Source, states: dict[str, float]) -> Parsed:
+    is_usual = not holds_digits((*how.na_values, *how.sentinels, *states))
+    sentinels = set(_folded(how.sentinels))
 
+    def at_once(some: pa.StringArray) -> Parsed:
+        if how.decimal != "." and not pc.any(pc.match_substring(some, ".")).as_py():
+            some = pc.replace_substring(some, how.decimal, ".")
+        elif how.decimal != ".":
+            raise pa.ArrowInvalid
+        values = some.cast(pa.float64())
+        # Arrow also reads words such as nan, which are no numbers here.
+        if not pc.all(pc.is_finite(values)).as_py():
+            raise pa.ArrowInvalid
+        none = pa.nulls(len(some), pa.string())
+        return Parsed(values, pa.repeat(False, len(some)), none, none)
 
-def _parse_any_values(text: pa.StringArray, how: Source, words: _Words) -> ParsedValues:
-    trimmed, missing = trim(text, how)
-    folded = pc.utf8_lower(trimmed)
-    sentinel = _among(folded, _folded(how.sentinels))
-    true, false = (_among(folded, of_state) for of_state in words)
-    as_number = pc.if_else(true, "1", pc.if_else(false, "0", _decimals(trimmed, how)))
-    values = where(as_number, pc.invert(pc.or_(missing, sentinel))).cast(pa.float64())
-    values = where(values, pc.fill_null(pc.is_finite(values), False))
-    unread = pc.and_not(pc.is_null(values), missing)
-    invalid = pc.and_not(pc.and_(unread, pc.match_substring_regex(trimmed, r"\p{N}")), sentinel)
-    state = pc.and_(pc.or_(true, false), pc.is_valid(values))
-    return ParsedValues(
-        values, invalid, where(trimmed, pc.and_not(unread, invalid)), where(trimmed, state)
-    )
+    def read(item: str | None) -> tuple[float | None, bool, str | None, str | None]:
+        """The value, whether the text is invalid, the sentinel, the word for a state."""
+        if item is None:
+            return None, False, None, None
+        folded = item.lower()
+        if folded in sentinels:
+            return None, False, item, None
+        if folded in states:
+            return states[folded], False, None, item
+        number = float(_decimal(item, how) or "nan")
+        if math.isfinite(number):
+            return number, False, None, None
+        has_digit = any(unicodedata.category(character)[0] == "N" for character in item)
+        return None, has_digit, None if has_digit else item, None
+
+    def each(items: list[str]) -> Parsed:
+        found = [read(item) for item in trim_each(items, how)]
+        types = (pa.float64(), pa.bool_(), pa.string(), pa.string())
+        return Parsed(*(pa.array([one[at] for one in found], t) for at, t in enumerate(types)))
+
+    return parse_column(text, at_once if is_usual else None, each)
 
 
 def is_known_sentinel(word: str, how: Source) -> bool:
@@ -236,58 +194,5 @@ def why_not_a_number(text: str) -> str:
     return next((what for pattern, what in _HINTS if re.search(pattern, plain)), "")
 
 
-def widest_type(observed: Iterable[str]) -> str:
-    """The type that reads several columns of text, by what each looks like.
-
-    >>> widest_type(["integer", "empty"]), widest_type(["integer", "number"])
-    ('integer', 'number')
-    >>> widest_type(["timestamp", "number"])
-    'text'
-    """
-    kinds = set(observed) - {"empty"}
-    if len(kinds) < 2:
-        return next(iter(kinds), "empty")
-    if kinds == {Type.INTEGER.value, Type.NUMBER.value}:
-        return Type.NUMBER.value
-    return Type.TEXT.value
-
-
-def parse_distinct(text: pa.StringArray, parse: Callable[[pa.StringArray], _Column]) -> _Column:
-    """Parse each different text once: times and values repeat themselves."""
-    encoded = text.dictionary_encode()
-    if len(encoded.dictionary) * 2 > len(text):
-        return parse(text)
-    parsed = parse(encoded.dictionary)
-    return type(parsed)(*(_take(column, encoded.indices) for column in parsed))
-
-
-def _take(column: pa.Array, indices: pa.Array) -> pa.Array:
-    if column.null_count == len(column):
-        return pa.nulls(len(indices), column.type)
-    if column.type == pa.bool_() and not column.true_count:
-        return pa.repeat(False, len(indices))
-    return column.take(indices)
-
-
-def where(values: pa.Array, mask: pa.BooleanArray) -> pa.Array:
-    """The values where the mask is true, null elsewhere."""
-    return pc.if_else(mask, values, pa.scalar(None, values.type))
-
-
-def _interleave(mask: pa.BooleanArray, chosen: pa.Array, others: pa.Array) -> pa.Array:
-    """A column of both: in their order, `chosen` where the mask is true, `others` elsewhere."""
-    column = pc.replace_with_mask(pa.nulls(len(mask), chosen.type), mask, chosen)
-    return pc.replace_with_mask(column, pc.invert(mask), others)
-
-
-def _among(text: pa.StringArray, items: Sequence[str]) -> pa.BooleanArray:
-    return pc.is_in(text, pa.array(items, pa.string()))
-
-
-def _folded(words: Sequence[str]) -> list[str]:
+def _folded(words: Iterable[str]) -> list[str]:
     return [word.strip().lower() for word in words]
-
-
-def holds_digits(words: Iterable[str]) -> bool:
-    """Whether any of the words might be read as a number or a time."""
-    return any(character.isdigit() for word in words for character in word)

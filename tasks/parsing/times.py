@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.declarations import Source
-from tasks.parsing.numbers import DEFAULTS, INSTANT, holds_digits, parse_distinct, trim, where
+from tasks.parsing.columns import DEFAULTS, Parsed, holds_digits, parse_column, trim_each, where
+from tasks.parsing.numbers import INSTANT
 
 CALENDAR_FORMATS = (
     "%Y%m%d%H%M%S",
@@ -32,44 +32,23 @@ CALENDAR_FORMATS = (
 )
 """Times of the calendar written in digits alone, likeliest first."""
 
-_ISO = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([T ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]+)?)?)?)?$"
+_ISO = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[Tt ](([01][0-9]|2[0-3])(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]+)?)?)?)"
+    r" *(Z|z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
-_ZONE = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
-_EPOCH = r"^[0-9]{1,15}(\.[0-9]+)?$"
+_EPOCH = re.compile(r"([0-9]{1,15})(?:\.([0-9]+))?")
 _WIDTHS = {"Y": 4, "j": 3, **dict.fromkeys("mdHIMSy", 2)}
-_WIDTH_OF = {
-    one: sum(_WIDTHS[directive] for directive in one if directive != "%")
-    for one in CALENDAR_FORMATS
-}
 _YEAR_1 = -62_135_596_800_000_000
 _YEAR_10000 = 253_402_300_800_000_000
 """Microseconds since 1970 at which the calendar of dates begins and ends."""
 
-_FEW = 128
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_FEW = 3
 _ARROW_KNOWS_CLOCKS_UNTIL = datetime(2037, 1, 1)
 
 
-class Times(NamedTuple):
-    """The instants of a column.
-
-    Attributes:
-        values: UTC; null where missing or invalid. Of the two instants of an hour that a zone's
-            clocks repeat, the earlier one.
-        invalid: Which texts are no times, or times that do not exist.
-        skipped: Which are times that do not exist: the zone's clocks skip them.
-        later: The later of two instants; null for all that are one.
-    """
-
-    values: pa.Array
-    invalid: pa.BooleanArray
-    skipped: pa.BooleanArray
-    later: pa.Array
-
-
-def parse_timestamps(text: pa.StringArray, how: Source = DEFAULTS) -> Times:
+def parse_timestamps(text: pa.StringArray, how: Source = DEFAULTS) -> Parsed:
     """Instants. Fractions are cut to microseconds.
 
     Without a `time_format`: ISO 8601 (blank or T, fractions, zones), and seconds or milliseconds
@@ -81,96 +60,98 @@ def parse_timestamps(text: pa.StringArray, how: Source = DEFAULTS) -> Times:
     >>> times.invalid.to_pylist()
     [False, False, True]
     """
-    return parse_distinct(text, lambda distinct: _parse_timestamps(distinct, how))
-
-
-def _parse_timestamps(text: pa.StringArray, how: Source) -> Times:
     formats = how.time_format or ("iso", "epoch")
-    if formats[0] == "iso" and not holds_digits(how.na_values):
-        common = _read_at_once(text, how.source_timezone)
-        if common is not None:
-            return common
-    if len(text) > _FEW:
-        # Only the halves that hold something uncommon take longer.
-        half = len(text) // 2
-        halves = [_parse_timestamps(piece, how) for piece in (text[:half], text[half:])]
-        return Times(*(pa.concat_arrays(columns) for columns in zip(*halves, strict=True)))
-    trimmed, missing = trim(text, how)
-    local, zoned = pa.nulls(len(text), pa.timestamp("us")), pa.nulls(len(text), INSTANT)
+    is_usual = {*formats[:2]} <= {"iso", "epoch"} and not holds_digits(how.na_values)
+
+    def at_once(some: pa.StringArray) -> Parsed:
+        if "epoch" in formats and pc.all(pc.ascii_is_decimal(some)).as_py():
+            return _seconds(some, how)
+        return _plain_iso(some, formats, how)
+
+    def each(items: list[str]) -> Parsed:
+        trimmed = trim_each(items, how)
+        read = [None if item is None else _read(item, formats, how) for item in trimmed]
+        local = [one if one and one.tzinfo is None else None for one in read]
+        zoned = [one if one and one.tzinfo is not None else None for one in read]
+        times = _in_zone(pa.array(local, pa.timestamp("us")), how.source_timezone)
+        values = _in_calendar(pc.coalesce(times.values, pa.array(zoned, INSTANT)))
+        missing = pa.array([item is None for item in trimmed], pa.bool_())
+        return times._replace(values=values, invalid=pc.and_not(pc.is_null(values), missing))
+
+    return parse_column(text, at_once if is_usual else None, each)
+
+
+def _seconds(digits: pa.StringArray, how: Source) -> Parsed:
+    """Seconds since 1970, all of which are in the time window."""
+    instants = digits.cast(pa.int64()).cast(pa.timestamp("s", tz="UTC")).cast(INSTANT)
+    if outside_window(instants, how).true_count:
+        raise pa.ArrowInvalid
+    return _instants(instants)
+
+
+def _plain_iso(text: pa.StringArray, formats: tuple[str, ...], how: Source) -> Parsed:
+    """ISO 8601, all with zones or all without."""
+    if "iso" in formats[:2]:
+        for kind in (pa.timestamp("us"), INSTANT):
+            with contextlib.suppress(pa.ArrowInvalid):
+                text[:_FIRST_FEW].cast(kind)  # Arrow takes long over a column of another kind.
+                read = text.cast(kind)
+                times = _instants(read) if kind.tz else _in_zone(read, how.source_timezone)
+                values = _in_calendar(times.values)
+                return times._replace(values=values, invalid=pc.is_null(values))
+    raise pa.ArrowInvalid
+
+
+def _read(text: str, formats: Iterable[str], how: Source) -> datetime | None:
+    """A time by the first format that fits: UTC if it names a zone, else local."""
     for one in formats:
-        unread = pc.and_(pc.is_null(local), pc.and_not(pc.is_null(zoned), missing))
-        found = _reader(one, how)(where(trimmed, unread))
-        local, zoned = pc.coalesce(local, found[0]), pc.coalesce(zoned, found[1])
-    times = _in_zone(local, how.source_timezone)
-    values = _in_calendar(pc.coalesce(times.values, zoned))
-    invalid = pc.and_not(pc.is_null(values), missing)
-    return Times(values, invalid, times.skipped, times.later)
-
-
-def _read_at_once(text: pa.StringArray, zone: str) -> Times | None:
-    """The column if all of it is plain ISO 8601, all with zones or all without: the usual case."""
-    for kind in (pa.timestamp("us"), INSTANT):
-        with contextlib.suppress(pa.ArrowInvalid):
-            text[:_FIRST_FEW].cast(kind)  # Arrow takes long over a column of another kind.
-            read = text.cast(kind)
-            none = pa.repeat(False, len(text))
-            times = Times(read, none, none, _no_later(read)) if kind.tz else _in_zone(read, zone)
-            values = _in_calendar(times.values)
-            return times._replace(values=values, invalid=pc.is_null(values))
+        if one == "iso":
+            time = _read_iso(text)
+        elif one == "epoch":
+            time = _read_epoch(text, how)
+        else:
+            time = read_time(text, one, how.source_timezone)
+        if time is not None:
+            return time
     return None
 
 
-_Read = tuple[pa.Array, pa.Array]
-"""Local times without a zone, and instants of texts that name one."""
+def _read_iso(text: str) -> datetime | None:
+    match = _ISO.fullmatch(text)
+    if match is None:
+        return None
+    day, clock, zone = match[1], match[2], match[7]
+    with contextlib.suppress(ValueError, OverflowError):
+        zone = "Z" if zone in ("z", "UTC", "GMT") else zone or ""
+        time = datetime.fromisoformat(f"{day}T{clock}{zone}" if clock else day)
+        return time.astimezone(UTC) if zone else time
+    return None
 
 
-def _reader(one: str, how: Source) -> Callable[[pa.StringArray], _Read]:
-    match one:
-        case "iso":
-            return _read_iso
-        case "epoch":
-            return lambda text: (pa.nulls(len(text), pa.timestamp("us")), _read_epoch(text, how))
-    return lambda text: _read_format(text, one, how.source_timezone)
-
-
-def _read_iso(trimmed: pa.StringArray) -> _Read:
-    text = pc.replace_substring_regex(trimmed, r"[ ]?(UTC|GMT|[zZ])$", "Z")
-    text = pc.replace_substring_regex(text, r"[ ]+([+-][0-9:]+)$", r"\1")
-    text = pc.replace_substring_regex(text, r"^([0-9-]{10})t", r"\1T")
-    zoned = pc.and_(
-        pc.match_substring_regex(text, r"^.{13,}" + _ZONE),
-        pc.match_substring_regex(pc.replace_substring_regex(text, _ZONE, ""), _ISO),
-    )
-    local = pc.and_not(pc.match_substring_regex(text, _ISO), zoned)
-    # Arrow reads no more digits than its unit has.
-    text = pc.replace_substring_regex(text, r"[.,]([0-9]{1,6})[0-9]*", r".\1")
-    return (
-        _cast_each(where(text, pc.fill_null(local, False)), pa.timestamp("us")),
-        _cast_each(where(text, pc.fill_null(zoned, False)), INSTANT),
-    )
-
-
-def _read_epoch(trimmed: pa.StringArray, how: Source) -> pa.Array:
+def _read_epoch(text: str, how: Source) -> datetime | None:
     """Seconds, else milliseconds, that lie in the time window."""
-    digits = pc.fill_null(pc.match_substring_regex(trimmed, _EPOCH), False)
-    if not pc.any(digits).as_py():
-        return pa.nulls(len(trimmed), INSTANT)
-    padded = pc.replace_substring_regex(where(trimmed, digits), r"^([0-9]+)$", r"\1.")
-    found = []
-    for whole, decimals in ((12, 6), (15, 3)):
-        # As digits alone they are microseconds.
-        text = pc.binary_join_element_wise(padded, "0" * decimals, "")
-        fits = pc.match_substring_regex(text, rf"^[0-9]{{1,{whole}}}\.")
-        cut = rf"^([0-9]+)\.([0-9]{{{decimals}}})[0-9]*$"
-        microseconds = pc.replace_substring_regex(where(text, fits), cut, r"\1\2").cast(pa.int64())
-        instants = _in_calendar(microseconds.cast(INSTANT))
-        found.append(where(instants, pc.invert(outside_window(instants, how))))
-    return pc.coalesce(*found)
+    match = _EPOCH.fullmatch(text)
+    if match is None:
+        return None
+    whole, fraction = match[1], match[2] or ""
+    first, end = _window(how)
+    for digits, decimals in ((12, 6), (15, 3)):
+        microseconds = int(whole + fraction[:decimals].ljust(decimals, "0"))
+        if len(whole) <= digits and microseconds < _YEAR_10000:
+            time = _1970 + timedelta(microseconds=microseconds)
+            if first <= time < end:
+                return time
+    return None
+
+
+def _window(how: Source) -> tuple[datetime, datetime]:
+    first, end = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in how.time_window)
+    return first, end
 
 
 def outside_window(instants: pa.Array, how: Source) -> pa.BooleanArray:
     """Which instants are not in the source's `time_window`."""
-    first, end = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in how.time_window)
+    first, end = _window(how)
     outside = pc.or_(
         pc.less(instants, pa.scalar(first, INSTANT)),
         pc.greater_equal(instants, pa.scalar(end, INSTANT)),
@@ -179,17 +160,6 @@ def outside_window(instants: pa.Array, how: Source) -> pa.BooleanArray:
 
 
 # --- named formats ---------------------------------------------------------------------------
-
-
-def _read_format(trimmed: pa.StringArray, time_format: str, zone: str) -> _Read:
-    # Read by value in Python: Arrow's strptime ignores zones on some systems.
-    local: list[datetime | None] = []
-    zoned: list[datetime | None] = []
-    for item in trimmed.to_pylist():
-        moment = None if item is None else read_time(item, time_format, zone)
-        local.append(moment if moment is not None and moment.tzinfo is None else None)
-        zoned.append(moment if moment is not None and moment.tzinfo is not None else None)
-    return pa.array(local, pa.timestamp("us")), pa.array(zoned, INSTANT)
 
 
 def read_time(text: str, time_format: str, zone: str = "UTC") -> datetime | None:
@@ -265,27 +235,13 @@ def calendar_formats(texts: Iterable[str], how: Source) -> list[str]:
     return formats
 
 
-def calendar_format(text: str, how: Source) -> str | None:
-    """The likeliest format of digits alone that reads a text as a time inside the time window.
-
-    >>> calendar_format("202406010930", DEFAULTS), calendar_format("7", DEFAULTS)
-    ('%Y%m%d%H%M', None)
-    """
-    of_width = (one for one in CALENDAR_FORMATS if _WIDTH_OF[one] == len(text))
-    first, end = (date.fromisoformat(day) for day in how.time_window)
-    read = ((one, read_time(text, one)) for one in of_width)
-    return next((one for one, time in read if time and first <= time.date() < end), None)
-
-
 # --- local times -----------------------------------------------------------------------------
 
 
-def _in_zone(local: pa.Array, zone: str) -> Times:
+def _in_zone(local: pa.Array, zone: str) -> Parsed:
     """Local times as instants."""
     if zone == "UTC":
-        values = local.cast(INSTANT)
-        none = pa.repeat(False, len(local))
-        return Times(values, pc.is_null(values), none, _no_later(values))
+        return _instants(local.cast(INSTANT))
     late = pc.fill_null(
         pc.greater_equal(local, pa.scalar(_ARROW_KNOWS_CLOCKS_UNTIL, local.type)), False
     )
@@ -302,7 +258,8 @@ def _in_zone(local: pa.Array, zone: str) -> Times:
         later = pc.coalesce(later, pa.array([item[1] for item in by_hand], INSTANT))
     skipped = pc.and_(pc.is_valid(local), pc.is_null(values))
     repeated = pc.fill_null(pc.not_equal(values, later), False)
-    return Times(values, pc.is_null(values), skipped, where(later, repeated))
+    later = where(later, repeated)
+    return Parsed(values, pc.is_null(values), skipped=skipped, later=later)
 
 
 def _in_zone_of_python(
@@ -318,8 +275,10 @@ def _in_zone_of_python(
     return found[0], found[1]
 
 
-def _no_later(values: pa.Array) -> pa.Array:
-    return pa.nulls(len(values), INSTANT)
+def _instants(values: pa.Array) -> Parsed:
+    """Times that are each one instant."""
+    none, later = pa.repeat(False, len(values)), pa.nulls(len(values), INSTANT)
+    return Parsed(values, pc.is_null(values), skipped=none, later=later)
 
 
 def _in_calendar(instants: pa.Array) -> pa.Array:
@@ -327,14 +286,3 @@ def _in_calendar(instants: pa.Array) -> pa.Array:
     microseconds = instants.cast(pa.int64())
     inside = pc.and_(pc.greater_equal(microseconds, _YEAR_1), pc.less(microseconds, _YEAR_10000))
     return where(instants, pc.fill_null(inside, False))
-
-
-def _cast_each(text: pa.StringArray, to: pa.DataType) -> pa.Array:
-    """Cast; null for a text such as 2024-02-30, which spoils a whole column for Arrow."""
-    try:
-        return text.cast(to)
-    except pa.ArrowInvalid:
-        if len(text) == 1:
-            return pa.nulls(1, to)
-        half = len(text) // 2
-        return pa.concat_arrays([_cast_each(text[:half], to), _cast_each(text[half:], to)])

@@ -9,9 +9,10 @@ import codecs
 import dataclasses
 import functools
 import re
-import zoneinfo
 from collections.abc import Callable
 from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from config.declarations import Source, Type
 from config.sources import SOURCES
@@ -20,98 +21,85 @@ from tasks.core.errors import PipelineError
 from tasks.run.settings import DEFAULTS_SECTION, refuse_unknown, section_of, settings
 
 
+def _reader(what: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A function that reads a text; its ValueError says what the text is not."""
+
+    def read(text: str) -> Any:
+        try:
+            return convert(text)
+        except (ValueError, LookupError, OSError) as error:
+            raise ValueError(what) from error
+
+    return read
+
+
+def _match(pattern: str, text: str) -> str:
+    if not re.fullmatch(pattern, text):
+        raise ValueError
+    return text
+
+
 def _lines(text: str) -> tuple[str, ...]:
     return tuple(unescape(line.strip()) for line in text.splitlines() if line.strip())
 
 
-def _character(text: str) -> str:
-    found = unescape(text)
-    if len(found) != 1 or found in "\r\n":
-        raise ValueError("is not one character")
-    return found
-
-
-def _quote(text: str) -> str:
-    return _character(text) if text else ""
+_character = _reader("is not one character", lambda text: _match(r"[^\r\n]", unescape(text)))
+_flag = _reader(
+    "is neither true nor false", lambda text: {"true": True, "false": False}[text.lower()]
+)
+_count = _reader("is not a number of lines", lambda text: int(_match(r"\d+", text)))
+_zone = _reader("is not a time zone such as UTC or Europe/Berlin", lambda text: ZoneInfo(text).key)
 
 
 def _encoding(text: str) -> str:
-    try:
-        "a".encode(text).decode(text)  # Some of Python's codecs are no encodings of text.
-        return codecs.lookup(text).name
-    except (LookupError, UnicodeError) as error:
-        raise ValueError("is not an encoding that Python knows, such as cp1252") from error
+    "a".encode(text).decode(text)  # Some of Python's codecs are no encodings of text.
+    return codecs.lookup(text).name
 
 
 def _skipped(text: str) -> tuple[int, ...]:
     if text.isdecimal():
         return tuple(range(int(text)))
-    if re.fullmatch(r"\[\s*\d+(\s*,\s*\d+)*\s*\]", text):
-        return tuple(sorted({int(number) for number in re.findall(r"\d+", text)}))
-    raise ValueError("is neither a number of lines nor a list of them from 0, such as [1, 2]")
+    listed = _match(r"\[(\s*\d+\s*,)*\s*\d+\s*\]", text)
+    return tuple(sorted({int(number) for number in listed[1:-1].split(",")}))
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError("is not a number of lines")
-    return int(text)
+def _fraction(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise ValueError
+    return float(text)
+
+
+_share = _reader("is not a share: a number from 0 to 1, such as 0.01", _fraction)
+
+
+def _window(text: str) -> tuple[str, str]:
+    first, end = map(date.fromisoformat, re.split(r"\s*(?:\bto\b|,|\n)\s*", text.strip()))
+    if first >= end:
+        raise ValueError
+    return first.isoformat(), end.isoformat()
 
 
 def _formats(text: str) -> tuple[str, ...]:
     formats = _lines(text)
-    for one in formats:
-        if one not in ("iso", "epoch"):
-            try:
-                datetime.strptime("", one.replace("%Z", ""))
-            except ValueError as error:
-                if "does not match" not in str(error):
-                    raise ValueError(f"is not a time format: {error}") from error
+    for one in set(formats) - {"iso", "epoch"}:
+        try:
+            datetime.strptime("", one.replace("%Z", ""))
+        except ValueError as error:
+            if "does not match" not in str(error):
+                raise ValueError(f"is not a time format: {error}") from error
     return formats
 
 
-def _window(text: str) -> tuple[str, str]:
-    days = re.split(r"\s*(?:\bto\b|,|\n)\s*", text.strip())
-    try:
-        first, end = (date.fromisoformat(day) for day in days)
-    except ValueError:
-        first = end = date.min
-    if first >= end:
-        raise ValueError("is not two days such as 2000-01-01 to 2050-01-01")
-    return first.isoformat(), end.isoformat()
-
-
-def _zone(text: str) -> str:
-    try:
-        zoneinfo.ZoneInfo(text)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("is not a time zone such as UTC or Europe/Berlin") from error
-    return text
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise ValueError("is not a share: a number from 0 to 1, such as 0.01")
-    return share
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("is neither true nor false")
-    return text.lower() == "true"
-
-
-OPTIONS: dict[str, Callable[[str], object]] = {
+OPTIONS: dict[str, Callable[[str], Any]] = {
     "delimiter": _character,
-    "quotechar": _quote,
+    "quotechar": lambda text: text and _character(text),
     "escapechar": _character,
-    "encoding": _encoding,
+    "encoding": _reader("is not an encoding that Python knows, such as cp1252", _encoding),
     "decimal": _character,
     "thousands": _character,
-    "skiprows": _skipped,
+    "skiprows": _reader(
+        "is neither a number of lines nor a list of them from 0, such as [1, 2]", _skipped
+    ),
     "skipfooter": _count,
     "na_values": _lines,
     "true_values": _lines,
@@ -119,7 +107,7 @@ OPTIONS: dict[str, Callable[[str], object]] = {
     "sentinels": _lines,
     "max_sentinels": _share,
     "time_format": _formats,
-    "time_window": _window,
+    "time_window": _reader("is not two days such as 2000-01-01 to 2050-01-01", _window),
     "source_timezone": _zone,
     "max_rejected": _share,
     "allow_duplicate_files": _flag,
@@ -136,10 +124,10 @@ def source(name: str) -> Source:
     """
     general = settings()
     declared = SOURCES[name]
-    columns = {column.name for column in declared.columns}
     defaults, own = section_of(DEFAULTS_SECTION), section_of(name)
     refuse_unknown(DEFAULTS_SECTION, defaults, list(OPTIONS))
-    refuse_unknown(name, own, [*(column.name for column in declared.columns), *OPTIONS])
+    columns = [column.name for column in declared.columns]
+    refuse_unknown(name, own, [*columns, *OPTIONS])
     values: dict[str, object] = {
         "source_timezone": _read("pipeline", "source_timezone", general.source_timezone),
         "max_rejected": _read("pipeline", "max_rejected", str(general.max_rejected)),
@@ -150,12 +138,11 @@ def source(name: str) -> Source:
     if not any(column.type is Type.TIMESTAMP for column in declared.columns):
         # A source without times is the same in every zone.
         values["source_timezone"] = "UTC"
-    headers = {option: text.strip() for option, text in own.items() if option in columns}
+    headers = {option: unescape(text.strip()) for option, text in own.items() if option in columns}
     merged = dataclasses.replace(
         declared,
         columns=tuple(
-            dataclasses.replace(column, header=headers.get(column.name))
-            for column in declared.columns
+            dataclasses.replace(one, header=headers.get(one.name)) for one in declared.columns
         ),
         **values,  # type: ignore[arg-type]  # Each reader gives its field's type.
     )

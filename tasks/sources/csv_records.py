@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from tasks.core.errors import PipelineError
 MAX_RECORD_BYTES = 8 * 2**20
 """Length of the longest record that can be read."""
 
-AFTER_QUOTE = "text after a closing quote"
 NUL = "a NUL character"
 
 
@@ -27,6 +26,7 @@ class Rejected(NamedTuple):
         kind: Of the reason, the same for all rows that are rejected alike.
         reason: The kind, and what is particular to the row.
         text: The row as it came; of a cell, the cell's text.
+        cell: Text of the invalid cell, if the row was rejected for one.
     """
 
     line: int
@@ -34,12 +34,22 @@ class Rejected(NamedTuple):
     kind: str
     reason: str
     text: str
+    cell: str = ""
 
 
 class Record(NamedTuple):
-    """A record: its line (from 0), its text, its fields; why it has none, if it is malformed."""
+    """A record, or an empty line.
+
+    Attributes:
+        line: Its first line, from 1.
+        end: The line after it.
+        text: As it came, without the line end.
+        fields: Empty if the line is empty or the record is malformed.
+        malformed: Why it is; empty if it is not.
+    """
 
     line: int
+    end: int
     text: str
     fields: list[str]
     malformed: str = ""
@@ -47,19 +57,31 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the records of a file are written.
+    """How a file is written, and which of its lines are records.
 
     Attributes:
         encoding: Python's name of it.
         delimiter: Between fields.
         quotechar: Around fields; empty: none.
         escapechar: Before a quote within quotes; None: quotes are doubled.
+        mark: Bytes of the byte order mark.
+        head: Lines up to the header and with it.
+        skiprows: Numbers of the lines to skip, from 0 in the file.
+        skipfooter: Lines to skip at the end.
+        width: Fields of a record.
+        trailing: Whether each record ends in one more field, which is empty.
     """
 
     encoding: str = "utf-8"
     delimiter: str = ","
     quotechar: str = '"'
     escapechar: str | None = None
+    mark: int = 0
+    head: int = 1
+    skiprows: tuple[int, ...] = ()
+    skipfooter: int = 0
+    width: int = 0
+    trailing: bool = False
 
 
 def csv_reader(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
@@ -75,24 +97,20 @@ def csv_reader(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
 
 
 def read_records(
-    lines: Iterable[str], dialect: Dialect, file: str, line: int = 0
+    lines: Iterable[str], dialect: Dialect, file: str, line: int = 1
 ) -> Iterator[Record]:
-    """The records in lines of text; empty lines are none.
+    """The records in lines of text, and the empty lines.
 
     Args:
         lines: With their ends. Bytes that could not be decoded are surrogates.
         dialect: How they are written.
         file: Name of the file, for messages.
-        line: Number of the first line, from 0.
+        line: Number of the first line, from 1.
 
     Raises:
         PipelineError: A quoted field is never closed, or a record is too long.
     """
-    # The escape character of a field that is \N (no value) belongs to the text.
-    null = None
-    if dialect.escapechar is not None:
-        mark, escape = re.escape(dialect.delimiter), re.escape(dialect.escapechar)
-        null = re.compile(rf"(?:^|(?<={mark})){escape}(?=N(?:{mark}|\r|\n|$))")
+    protect = _null_protector(dialect)
     taken: list[str] = []
     length = 0
 
@@ -103,11 +121,11 @@ def read_records(
             length += len(one) if one.isascii() else len(one.encode(errors="surrogateescape"))
             if length > MAX_RECORD_BYTES:
                 raise PipelineError(
-                    f"{file}: line {line + 1}: a record of more than {MAX_RECORD_BYTES:,} bytes.",
+                    f"{file}: line {line}: a record of more than {MAX_RECORD_BYTES:,} bytes.",
                     [f"it begins: {shorten(taken[0])}"],
                     "Usually a quote is opened and not closed where it should be.",
                 )
-            yield one if null is None else null.sub(r"\g<0>\g<0>", one)
+            yield protect(one)
 
     reader = csv_reader(take(), dialect)
     while True:
@@ -120,17 +138,30 @@ def read_records(
             return
         except csv.Error as error:
             if "end of data" in str(error):
-                raise PipelineError(
-                    f"{file}: line {line + 1}: a quote opens a field and is never closed, "
-                    "so that the rest of the file cannot be divided into records.",
-                    [f"the line reads: {shorten(taken[0])}"],
-                    "Close the quote, or double it if it belongs to the text.",
-                ) from error
-            malformed = AFTER_QUOTE
+                raise _never_closed(file, line, taken[0]) from error
+            malformed = "text after a closing quote"
         text = "".join(taken).rstrip("\r\n")
-        if fields or malformed:
-            yield Record(line, text, fields, malformed or _damage(text, dialect.encoding))
-        line += len(taken)
+        end = line + len(taken)
+        yield Record(line, end, text, fields, malformed or _damage(text, dialect.encoding))
+        line = end
+
+
+def _never_closed(file: str, line: int, text: str) -> PipelineError:
+    return PipelineError(
+        f"{file}: line {line}: a quote opens a field and is never closed, "
+        "so that the rest of the file cannot be divided into records.",
+        [f"the line reads: {shorten(text)}"],
+        "Close the quote, or double it if it belongs to the text.",
+    )
+
+
+def _null_protector(dialect: Dialect) -> Callable[[str], str]:
+    r"""What doubles the escape character of a field that is \N (no value): it is text there."""
+    if dialect.escapechar is None:
+        return str
+    mark, escape = re.escape(dialect.delimiter), re.escape(dialect.escapechar)
+    null = re.compile(rf"(?:^|(?<={mark})){escape}(?=N(?:{mark}|\r|\n|$))")
+    return lambda line: null.sub(r"\g<0>\g<0>", line)
 
 
 def _damage(text: str, encoding: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from config.declarations import Column, Source, Type
@@ -19,13 +19,13 @@ class Layout:
     Attributes:
         header: The column names of the file, without blanks and invisible characters around them.
         recognised: Declared column -> its position in the file; several if they are joined.
-        carried: Name -> position of the columns that are passed through, in the file's order.
+        passed_through: Name of each other column -> its position, in the file's order.
         absent: Declared columns that the file does not have.
     """
 
     header: tuple[str, ...]
     recognised: dict[str, tuple[int, ...]]
-    carried: dict[str, int]
+    passed_through: dict[str, int]
     absent: tuple[str, ...]
 
     def header_of(self, column: str) -> str:
@@ -41,71 +41,84 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
 
     >>> from config.sources import APP_TYPE
     >>> layout = match_columns(APP_TYPE, [" Name", "APP_TYPE_ID", "vendor"])
-    >>> layout.recognised, layout.carried
+    >>> layout.recognised, layout.passed_through
     ({'app_type_id': (1,), 'name': (0,)}, {'vendor': 2})
 
     Raises:
         PipelineError: A name is duplicated, or a required column is missing.
     """
     names = clean_names(header)
-    positions: dict[str, int] = {}
-    problems, lines = [], []
-    for position, name in enumerate(names):
-        if name.lower() in positions:
-            problems.append(
-                f"column {name!r} is duplicated, as number {positions[name.lower()] + 1} "
-                f"and {position + 1}: rename or remove one"
-            )
-        positions.setdefault(name.lower(), position)
+    found = _find_columns(source, names)
+    taken = {at for places in found.values() for at in places}
+    passed_through = {name: at for at, name in enumerate(names) if at not in taken}
     has = f"the file has: {', '.join(map(displayed_name, names))}"
-    recognised: dict[str, tuple[int, ...]] = {}
-    named = {at for c in source.columns if c.header for at in _named_positions(c, positions)}
-    taken = {at for column in source.columns for at in _positions(column, positions, named)}
-    free = [name for name, at in positions.items() if at not in taken]
-    for column in source.columns:
-        found = _positions(column, positions, named)
-        if found:
-            recognised[column.name] = found
-        elif column.header is not None:
-            problems.append(
-                f"column {column.header!r} is missing, which luigi.cfg names for {column.name}; "
-                + has
-            )
+    problems = list(_duplicates(names))
+    lines = []
+    missing = [column for column in source.columns if column.name not in found]
+    for column in missing:
+        if column.header is not None:
+            named = f"which luigi.cfg names for {column.name}"
+            problems.append(f"column {column.header!r} is missing, {named}; {has}")
         elif not column.nullable:
             problems.append(f"column {column.name!r} is missing; {has}")
-            # A single name of several words is a header with an unknown delimiter.
-            known = [name for name in free if len(names) > 1 or re.fullmatch(r"\w+", name)]
-            close = difflib.get_close_matches(column.name, known, n=1, cutoff=0.6)
-            meant = names[positions[close[0]]] if close else "<header of that column>"
-            # As a comment: a line that is pasted as it is has to help.
-            lines.append(f"{'' if close else '# '}{column.name} = {meant}")
-    carried = {name: position for position, name in enumerate(names) if position not in taken}
+            lines.append(_line_for(column, names, passed_through))
     mapped = {column.name for column in source.columns if column.header is not None}
-    problems.extend(
+    problems += [
         f"column {name!r} exists beside the one that luigi.cfg names for {name.lower()}: "
         "rename or remove one"
-        for name in carried
+        for name in passed_through
         if name.lower() in mapped
-    )
+    ]
     if problems:
-        raise PipelineError(
-            f"{source.name} was rejected:",
-            problems,
-            "\n".join([f"[{source.name}]", *lines]) if lines else "",
-        )
-    return Layout(
-        header=tuple(names),
-        recognised=recognised,
-        carried=carried,
-        absent=tuple(c.name for c in source.columns if c.name not in recognised),
-    )
+        remedy = "\n".join([f"[{source.name}]", *lines]) if lines else ""
+        raise PipelineError(f"{source.name} was rejected:", problems, remedy)
+    return Layout(tuple(names), found, passed_through, tuple(column.name for column in missing))
+
+
+def _duplicates(names: Sequence[str]) -> Iterator[str]:
+    first: dict[str, int] = {}
+    for place, name in enumerate(names, start=1):
+        if name.lower() in first:
+            places = f"as number {first[name.lower()]} and {place}"
+            yield f"column {name!r} is duplicated, {places}: rename or remove one"
+        first.setdefault(name.lower(), place)
+
+
+def _line_for(column: Column, names: Sequence[str], passed_through: Iterable[str]) -> str:
+    """The line of luigi.cfg that maps a missing column to the header that is most like it."""
+    lowered = [name.lower() for name in names]
+    # A single name of several words is a header with an unknown delimiter.
+    free = {
+        name.lower(): name
+        for name in passed_through
+        if lowered.count(name.lower()) == 1 and (len(names) > 1 or re.fullmatch(r"\w+", name))
+    }
+    for close in difflib.get_close_matches(column.name, free, n=1, cutoff=0.6):
+        return f"{column.name} = {free[close]}"
+    # As a comment: a line that is pasted as it is has to help.
+    return f"# {column.name} = <header of that column>"
 
 
 def fits(source: Source, header: Sequence[str]) -> bool:
     """Whether a header has the columns that the source must have."""
-    positions = {name.lower(): at for at, name in enumerate(clean_names(header))}
-    needed = (c for c in source.columns if c.header is not None or not c.nullable)
-    return all(_positions(column, positions, set()) for column in needed)
+    found = _find_columns(source, clean_names(header))
+    needed = (c.name for c in source.columns if c.header is not None or not c.nullable)
+    return all(name in found for name in needed)
+
+
+def _find_columns(source: Source, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Where each column is; not under a header that luigi.cfg names for another one."""
+    positions: dict[str, int] = {}
+    for at, name in enumerate(names):
+        positions.setdefault(name.lower(), at)
+    found = {c.name: _named_positions(c, positions) for c in source.columns if c.header is not None}
+    named = {at for places in found.values() for at in places}
+    for column in source.columns:
+        if column.header is None:
+            likely = (positions.get(name.lower()) for name in (column.name, *column.aliases))
+            free = [at for at in likely if at is not None and at not in named]
+            found[column.name] = tuple(free[:1])
+    return {column.name: found[column.name] for column in source.columns if found[column.name]}
 
 
 def clean_names(header: Sequence[str]) -> list[str]:
@@ -126,15 +139,6 @@ def displayed_name(name: str) -> str:
     'app\\u200b_type'
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
-
-
-def _positions(column: Column, positions: dict[str, int], named: set[int]) -> tuple[int, ...]:
-    """Where a column is; not under a header that luigi.cfg names for another one."""
-    if column.header is not None:
-        return _named_positions(column, positions)
-    names = (name.lower() for name in (column.name, *column.aliases))
-    found = (positions[name] for name in names if name in positions)
-    return next(((at,) for at in found if at not in named), ())
 
 
 def _named_positions(column: Column, positions: dict[str, int]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from config.declarations import Source
-from tasks.core.config_text import config_line, place_of
+from tasks.core.config_text import lines_to_paste, place_of
 from tasks.core.errors import PipelineError
-from tasks.sources.csv_blocks import Block, Extent, read_blocks
+from tasks.sources.csv_blocks import Block, read_blocks
 from tasks.sources.csv_records import (
     MAX_RECORD_BYTES,
     NUL,
@@ -49,9 +50,7 @@ class SourceFile:
     Attributes:
         path: Where it is.
         source: Its declaration, with the settings.
-        dialect: How its records are written.
-        extent: Which of its lines are records.
-        trailing: Whether each record ends in one more field, which is empty.
+        dialect: How it is written.
         layout: What its columns are.
         notes: What was recognised without a setting.
         warnings: What was guessed and may be wrong.
@@ -60,8 +59,6 @@ class SourceFile:
     path: Path
     source: Source
     dialect: Dialect
-    extent: Extent
-    trailing: bool
     layout: Layout
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -70,10 +67,7 @@ class SourceFile:
         self, work: Callable[[Block], _Result], threads: int = 1
     ) -> Iterator[tuple[Block, _Result]]:
         """The blocks of the file, and what `work` makes of each; see `read_blocks`."""
-        width = len(self.layout.header)
-        return read_blocks(
-            self.path, self.dialect, self.extent, width, work, self.trailing, threads
-        )
+        return read_blocks(self.path, self.dialect, work, threads)
 
 
 def inspect_file(path: Path, source: Source) -> SourceFile:
@@ -85,190 +79,169 @@ def inspect_file(path: Path, source: Source) -> SourceFile:
     try:
         with open_bytes(path) as stream:
             head = stream.read(_HEAD_BYTES)
-            whole = len(head) < _HEAD_BYTES
-            while True:
-                try:
-                    return _Head(path, source, head, whole).inspect()
-                except PipelineError:
-                    if whole or len(head) > MAX_RECORD_BYTES:
-                        raise
-                    # The header may be longer.
-                    more = stream.read(MAX_RECORD_BYTES)
-                    head, whole = head + more, len(more) < MAX_RECORD_BYTES
+            try:
+                return _inspect(path, source, head, len(head) < _HEAD_BYTES)
+            except PipelineError:
+                if len(head) < _HEAD_BYTES:
+                    raise
+            more = stream.read(MAX_RECORD_BYTES)  # The header may be longer.
+            return _inspect(path, source, head + more, len(more) < MAX_RECORD_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise PipelineError(f"{path.name} cannot be read: {error}.") from error
 
 
-class _Head:
-    """The first lines of a file."""
-
-    def __init__(self, path: Path, source: Source, head: bytes, whole: bool):
-        self._path = path
-        self._source = source
-        self._raw = head
-        self._whole = whole
-        self._notes: list[str] = []
-        encoding, self._mark = self._find_encoding()
-        decoder = codecs.getincrementaldecoder(encoding)("mark_undecodable")
-        try:
-            text = decoder.decode(head[self._mark :], final=whole)
-        except UnicodeError as error:
-            # UTF-16 and UTF-32 of either byte order need a mark.
-            lines = [f"encoding = {found}"] if (found := propose_encoding(head)) else []
-            raise PipelineError(
-                f"{path.name} is not in {encoding.upper()}: {error}.", remedy=self._lines_of(lines)
-            ) from error
-        self._lines = list(split_lines([text]))
-        if not whole:
-            self._lines.pop()
-            if not self._lines:
-                raise PipelineError(
-                    f"{path.name}: line 1: a record of more than {MAX_RECORD_BYTES:,} bytes.",
-                    remedy="It has no line end: is it a CSV file?",
-                )
-        if not "".join(self._lines).strip():
-            raise PipelineError(f"{path.name} is empty: it has no header.")
-        self._dialect = Dialect(
-            encoding, source.delimiter or ",", source.quotechar, source.escapechar
-        )
-
-    def inspect(self) -> SourceFile:
-        source = self._source
-        start = self._find_start()
-        if source.delimiter is None and not any(note.startswith("sep=") for note in self._notes):
-            self._find_delimiter(start)
-        records = read_records(self._lines[start:], self._dialect, self._path.name, start)
-        try:
-            header = next(records)
-        except PipelineError as error:
-            raise self._explain(error, start) from error
-        self._refuse_damage(header)
-        head = start + self._count_lines(header, start)
-        try:
-            layout = match_columns(source, header.fields)
-        except PipelineError as error:
-            raise self._explain(error, start) from error
-        sample = self._sample(head)
-        width = len(layout.header)
-        extra = sum(len(record) == width + 1 and not record[-1] for record in sample)
-        trailing = extra * 2 > len(sample) and not any(len(record) == width for record in sample)
-        if trailing:
-            self._notes.append("an empty field at the end of each row")
-        taken = layout.recognised.get("recorded_at", ())
-        good = [record[:width] for record in sample if len(record) == width + trailing]
-        warnings = judge_time_column(self._path.name, source, layout.header, taken, good)
-        return SourceFile(
-            self._path,
-            source,
-            self._dialect,
-            Extent(self._mark, head, source.skiprows, source.skipfooter),
-            trailing,
-            layout,
-            tuple(self._notes),
-            tuple(warnings),
-        )
-
-    def _find_encoding(self) -> tuple[str, int]:
-        """The encoding, and the length of the byte order mark."""
-        plain = {None: "utf-8", "utf-8-sig": "utf-8", "ascii": "utf-8"}
-        given = plain.get(self._source.encoding, self._source.encoding) or "utf-8"
-        for mark, encoding in _MARKS:
-            if self._raw.startswith(mark) and given in ("utf-8", encoding, encoding[:6]):
-                length = len(mark)
-                while self._raw.startswith(mark, length):
-                    length += len(mark)
-                times = ", more than once" if length > len(mark) else ""
-                self._notes.append(f"byte order mark of {encoding.upper()}{times}")
-                return encoding, length
-        return given, 0
-
-    def _find_start(self) -> int:
-        """The line of the header, from 0."""
-        for number, line in enumerate(self._lines):
-            if number in self._source.skiprows or not line.strip("\r\n"):
-                continue
-            if (match := _SEPARATOR_LINE.fullmatch(line)) and number + 1 < len(self._lines):
-                self._notes.append(f"sep= line: {_DELIMITERS.get(match[1], match[1])}")
-                if self._source.delimiter is None:
-                    self._dialect = replace(self._dialect, delimiter=match[1])
-                continue
-            return number
-        raise PipelineError(
-            f"{self._path.name} is empty behind the lines that are skipped: it has no header."
-        )
-
-    def _find_delimiter(self, start: int) -> None:
-        fitting = []
-        for delimiter in _DELIMITERS:
-            tried = replace(self._dialect, delimiter=delimiter)
-            try:
-                first = next(read_records(self._lines[start:], tried, self._path.name, start))
-            except PipelineError:
-                continue
-            if fits(self._source, first.fields):
-                fitting.append(delimiter)
-        if len(fitting) == 1 and fitting != [","]:
-            self._dialect = replace(self._dialect, delimiter=fitting[0])
-            self._notes.append(f"fields separated by {_DELIMITERS[fitting[0]]}")
-
-    def _refuse_damage(self, header: Record) -> None:
+def _inspect(path: Path, source: Source, head: bytes, is_whole: bool) -> SourceFile:
+    """How a file is written that begins with some bytes."""
+    notes: list[str] = []
+    encoding, mark = _find_encoding(head, source.encoding, notes)
+    lines = _split(path, source, head[mark:], encoding, is_whole)
+    start, separator = _find_start(path, source, lines, notes)
+    delimiter = source.delimiter or separator
+    dialect = Dialect(
+        encoding,
+        delimiter or ",",
+        source.quotechar,
+        source.escapechar,
+        mark,
+        skiprows=source.skiprows,
+        skipfooter=source.skipfooter,
+    )
+    if delimiter is None:
+        dialect = _find_delimiter(source, lines[start:], dialect, notes)
+    try:
+        header = next(read_records(lines[start:], dialect, path.name, start + 1))
         if not header.malformed:
-            return
-        name = self._path.name
-        if header.malformed == NUL or header.malformed.startswith("not "):
-            encoding = propose_encoding(self._raw)
-            what = (
-                f"{name} is not a text file in {self._dialect.encoding.upper()}: its header has "
-                + ("NUL characters." if header.malformed == NUL else "other bytes.")
-            )
-            lines = [f"encoding = {encoding}"] if encoding else []
-            raise PipelineError(what, remedy=self._lines_of(lines))
+            layout = match_columns(source, header.fields)
+    except PipelineError as error:
+        proposed = propose_for_header(lines, dialect, lambda names: fits(source, names), start)
+        remedy = lines_to_paste(source.name, [[proposed]]) or error.remedy
+        raise PipelineError(str(error).partition("\n")[0], error.problems, remedy) from error
+    if header.malformed:
+        raise _damaged(path, source, header, head, encoding)
+    dialect = replace(dialect, head=header.end - 1, width=len(layout.header))
+    sample = _sample(lines, dialect, is_whole)
+    extra = sum(len(fields) == dialect.width + 1 and not fields[-1] for fields in sample)
+    if extra * 2 > len(sample) and not any(len(fields) == dialect.width for fields in sample):
+        dialect = replace(dialect, trailing=True)
+        notes.append("an empty field at the end of each row")
+    taken = layout.recognised.get("recorded_at", ())
+    width = dialect.width + dialect.trailing
+    rows = [fields[: dialect.width] for fields in sample if len(fields) == width]
+    warnings = judge_time_column(path.name, source, layout.header, taken, rows)
+    return SourceFile(path, source, dialect, layout, tuple(notes), tuple(warnings))
+
+
+def _find_encoding(head: bytes, setting: str | None, notes: list[str]) -> tuple[str, int]:
+    """The encoding, and the length of the byte order mark."""
+    given = "utf-8" if setting in (None, "utf-8-sig", "ascii") else str(setting)
+    for mark, encoding in _MARKS:
+        if head.startswith(mark) and given in ("utf-8", encoding, encoding[:6]):
+            length = len(mark)
+            while head.startswith(mark, length):
+                length += len(mark)
+            times = ", more than once" if length > len(mark) else ""
+            notes.append(f"byte order mark of {encoding.upper()}{times}")
+            return encoding, length
+    return given, 0
+
+
+def _split(path: Path, source: Source, head: bytes, encoding: str, is_whole: bool) -> list[str]:
+    """The lines that some bytes hold whole.
+
+    Raises:
+        PipelineError: There is none, or the file cannot be decoded at all.
+    """
+    decoder = codecs.getincrementaldecoder(encoding)("mark_undecodable")
+    try:
+        text = decoder.decode(head, final=is_whole)
+    except UnicodeError as error:
+        # UTF-16 and UTF-32 of either byte order need a mark.
         raise PipelineError(
-            f"{name}: line {header.line + 1}: the header has {header.malformed}.",
-            [f"the line reads: {header.text[:200]!r}"],
-        )
+            f"{path.name} is not in {encoding.upper()}: {error}.",
+            remedy=_encoding_to_paste(source, head),
+        ) from error
+    lines = list(split_lines([text]))
+    if not is_whole:
+        lines.pop()
+        if not lines:
+            raise PipelineError(
+                f"{path.name}: line 1: a record of more than {MAX_RECORD_BYTES:,} bytes.",
+                remedy="It has no line end: is it a CSV file?",
+            )
+    if not "".join(lines).strip():
+        raise PipelineError(f"{path.name} is empty: it has no header.")
+    return lines
 
-    def _count_lines(self, record: Record, start: int) -> int:
-        """How many lines a record has that begins with a line."""
-        length, count = len(record.text), 0
-        for line in self._lines[start:]:
-            count += 1
-            length -= len(line)
-            if length <= 0:
+
+def _encoding_to_paste(source: Source, head: bytes) -> str:
+    encoding = propose_encoding(head)
+    return lines_to_paste(source.name, [[{"encoding": encoding}]] if encoding else [])
+
+
+def _find_start(
+    path: Path, source: Source, lines: Sequence[str], notes: list[str]
+) -> tuple[int, str | None]:
+    """The line of the header, from 0, and the delimiter that a line `sep=` names."""
+    separator = None
+    for number, line in enumerate(lines):
+        if number in source.skiprows or not line.strip("\r\n"):
+            continue
+        match = _SEPARATOR_LINE.fullmatch(line)
+        if match is None or number + 1 == len(lines):
+            return number, separator
+        separator = match[1]
+        notes.append(f"sep= line: {_DELIMITERS.get(separator, separator)}")
+    raise PipelineError(
+        f"{path.name} is empty behind the lines that are skipped: it has no header."
+    )
+
+
+def _find_delimiter(
+    source: Source, lines: Sequence[str], dialect: Dialect, notes: list[str]
+) -> Dialect:
+    """The dialect with the one delimiter that yields the required columns, if there is one."""
+    fitting = []
+    for delimiter in _DELIMITERS:
+        tried = replace(dialect, delimiter=delimiter)
+        with contextlib.suppress(PipelineError):
+            if fits(source, next(read_records(lines, tried, "")).fields):
+                fitting.append(tried)
+    if len(fitting) == 1 and fitting != [dialect]:
+        notes.append(f"fields separated by {_DELIMITERS[fitting[0].delimiter]}")
+        return fitting[0]
+    return dialect
+
+
+def _damaged(
+    path: Path, source: Source, header: Record, head: bytes, encoding: str
+) -> PipelineError:
+    """The error for a header that is no text, or malformed."""
+    if header.malformed == NUL or header.malformed.startswith("not "):
+        has = "NUL characters" if header.malformed == NUL else "other bytes"
+        return PipelineError(
+            f"{path.name} is not a text file in {encoding.upper()}: its header has {has}.",
+            remedy=_encoding_to_paste(source, head),
+        )
+    return PipelineError(
+        f"{path.name}: line {header.line}: the header has {header.malformed}.",
+        [f"the line reads: {header.text[:200]!r}"],
+    )
+
+
+def _sample(lines: list[str], dialect: Dialect, is_whole: bool) -> list[list[str]]:
+    """The fields of the first records behind the header."""
+    wanted = [line for number, line in enumerate(lines)
+              if number >= dialect.head and number not in dialect.skiprows]  # fmt: skip
+    if is_whole and dialect.skipfooter:
+        wanted = wanted[: -dialect.skipfooter]
+    found = []
+    with contextlib.suppress(PipelineError):  # A record that goes on behind the first lines.
+        for record in read_records(wanted, dialect, ""):
+            if record.fields:
+                found.append(record.fields)
+            if len(found) == _SAMPLE_ROWS:
                 break
-        return count
-
-    def _explain(self, error: PipelineError, start: int) -> PipelineError:
-        """The error, with lines of luigi.cfg that find the required columns elsewhere."""
-        lines = propose_for_header(
-            self._lines[start:], self._dialect, lambda header: fits(self._source, header)
-        )
-        skipped = start + sum(int(line[11:]) for line in lines if line.startswith("skiprows"))
-        lines = [config_line("skiprows", str(skipped)) if line.startswith("skiprows") else line
-                 for line in lines]  # fmt: skip
-        remedy = self._lines_of(lines) or error.remedy
-        return PipelineError(str(error).partition("\n")[0], error.problems, remedy)
-
-    def _lines_of(self, lines: Sequence[str]) -> str:
-        return "\n".join([f"[{self._source.name}]", *lines]) if lines else ""
-
-    def _sample(self, head: int) -> list[list[str]]:
-        """The first records behind the header."""
-        lines = [
-            line for number, line in enumerate(self._lines)
-            if number >= head and number not in self._source.skiprows
-        ]  # fmt: skip
-        if self._whole and self._source.skipfooter:
-            lines = lines[: -self._source.skipfooter]
-        records = []
-        try:
-            for record in read_records(lines, self._dialect, self._path.name, head):
-                records.append(record.fields)
-                if len(records) == _SAMPLE_ROWS:
-                    break
-        except PipelineError:  # A record that goes on behind the first lines.
-            pass
-        return [fields for fields in records if fields]
+    return found
 
 
 def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout]:

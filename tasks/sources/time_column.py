@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from config.declarations import Source, Type
+from config.declarations import Column, Source, Type
+from tasks.core.config_text import lines_to_paste
 from tasks.core.errors import PipelineError
 
 _DATE = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/. ](\d{1,2}|[A-Za-z]{3,9})[-/. ]\d{2,4})"
@@ -46,70 +48,80 @@ def judge_time_column(
     column = next((c for c in source.columns if c.type is Type.TIMESTAMP), None)
     if column is None or column.header is not None or not sample:
         return []
-    texts = [[record[at].strip() for record in sample] for at in range(len(header))]
-    shapes = {at: _shape(header[at], texts[at]) for at in range(len(header))}
-
-    def line(chosen: str, instead: str = "") -> str:
-        other = (
-            f"\n# or, if that is meant, instead:\n# {column.name} = {instead}" if instead else ""
-        )
-        return f"[{source.name}]\n{column.name} = {chosen}{other}"
-
-    others = [at for at, shape in shapes.items() if shape and at not in taken]
-    clock = next((at for at in others if shapes[at] == "clock"), None)
-    date = next((at for at in others if shapes[at] == "date"), None)
-    whole = [at for at in others if shapes[at] in ("datetime", "epoch")]
-    if not taken:
-        found = [header[at] for at in whole]
-        if date is not None and clock is not None:
-            found.append(f"{header[date]}, {header[clock]}")
-        return [
-            f"no column was recognised as {column.name}, but {one} looks like a time:\n{line(one)}"
-            for one in found[:1]
-        ]
-    (at,) = taken
-    name = header[at]
-    if shapes[at] == "clock" and (date is not None or whole):
-        better = f"{header[date]}, {name}" if date is not None else header[whole[0]]
-        raise PipelineError(
-            f"{file}: {name} was taken for {column.name}, and holds the time of day alone: name "
-            "the right column, or both.",
-            remedy=line(better),
-        )
-    if name.lower() == column.name:
-        whole = []
-    whole = [other for other in whole if texts[other] != texts[at]]
-    aliases = {alias.lower() for alias in column.aliases}
-    equal = [
-        other
-        for other in whole
-        if header[other].lower() in aliases and _is_good(header[other], texts[other])
+    columns = [
+        _Column(name, texts := [record[at].strip() for record in sample], _shape(name, texts))
+        for at, name in enumerate(header)
     ]
-    if equal and shapes[at] in ("datetime", "epoch") and _is_good(name, texts[at]):
-        raise PipelineError(
-            f"{file}: {name} and {header[equal[0]]} may both be {column.name}: choose one.",
-            remedy=line(name, header[equal[0]]),
-        )
-    if shapes[at] == "date":
-        better = name if clock is None else f"{name}, {header[clock]}"
-        return [f"{column.name} was guessed from {name}, which holds dates alone:\n{line(better)}"]
-    if _INSERTION.search(name):
-        better = header[whole[0]] if whole else name
+    others = [one for at, one in enumerate(columns) if one.shape and at not in taken]
+    if taken:
+        return _judge(file, source, column, columns[taken[0]], others)
+    dates, clocks, whole = _by_shape(others)
+    for one in [*whole, *(f"{date}, {clock}" for date in dates for clock in clocks)]:
         return [
-            f"{column.name} was guessed from {name}, which is named like the time at which the "
-            f"row was written:\n{line(better)}"
-        ]
-    if whole:
-        return [
-            f"{column.name} was guessed from {name}, but {header[whole[0]]} looks like a time "
-            f"too:\n{line(name, header[whole[0]])}"
+            f"no column was recognised as {column.name}, but {one} looks like a time:\n"
+            + lines_to_paste(source.name, [[{column.name: one}]])
         ]
     return []
 
 
-def _is_good(name: str, texts: Sequence[str]) -> bool:
-    """Whether a column that holds times may hold those of the records."""
-    return not _INSERTION.search(name) and (len(texts) < 2 or len(set(texts)) > 1)
+class _Column(NamedTuple):
+    name: str
+    texts: list[str]
+    shape: str
+
+    @property
+    def may_be_right(self) -> bool:
+        """Whether it may hold the times of the records, if it holds times."""
+        varies = len(self.texts) < 2 or len(set(self.texts)) > 1
+        return varies and not _INSERTION.search(self.name)
+
+
+def _by_shape(columns: Sequence[_Column]) -> tuple[list[str], list[str], list[str]]:
+    """The names of the columns that hold dates, times of the day, and both."""
+    shapes = ("date",), ("clock",), ("datetime", "epoch")
+    dates, clocks, whole = ([c.name for c in columns if c.shape in some] for some in shapes)
+    return dates, clocks, whole
+
+
+def _judge(
+    file: str, source: Source, column: Column, taken: _Column, others: Sequence[_Column]
+) -> list[str]:
+    """Warnings about the column that was taken, beside others that look like times."""
+
+    def paste(*choices: str) -> str:
+        return lines_to_paste(source.name, [[{column.name: choice} for choice in choices]])
+
+    name = taken.name
+    dates, clocks, whole = _by_shape(others)
+    if taken.shape == "clock" and (dates or whole):
+        better = [*(f"{date}, {name}" for date in dates), *whole]
+        raise PipelineError(
+            f"{file}: {name} was taken for {column.name}, and holds the time of day alone: name "
+            "the right column, or both.",
+            remedy=paste(better[0]),
+        )
+    # Under its own name, no other column can be it; a copy makes no difference.
+    is_named = name.lower() == column.name
+    rivals = [
+        one for one in others if one.name in whole and not is_named and one.texts != taken.texts
+    ]
+    aliases = {alias.lower() for alias in column.aliases}
+    equal = [one.name for one in rivals if one.name.lower() in aliases and one.may_be_right]
+    if equal and taken.shape in ("datetime", "epoch") and taken.may_be_right:
+        raise PipelineError(
+            f"{file}: {name} and {equal[0]} may both be {column.name}: choose one.",
+            remedy=paste(name, equal[0]),
+        )
+    guessed = f"{column.name} was guessed from {name}"
+    if taken.shape == "date":
+        better = [*(f"{name}, {clock}" for clock in clocks), name]
+        return [f"{guessed}, which holds dates alone:\n{paste(better[0])}"]
+    if _INSERTION.search(name):
+        how = "which is named like the time at which the row was written"
+        return [f"{guessed}, {how}:\n{paste([*(one.name for one in rivals), name][0])}"]
+    for one in rivals:
+        return [f"{guessed}, but {one.name} looks like a time too:\n{paste(name, one.name)}"]
+    return []
 
 
 def _shape(name: str, texts: Sequence[str]) -> str:

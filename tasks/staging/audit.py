@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 
-from tasks.parsing.numbers import widest_type
+from tasks.parsing.types import widest_type
 
 MOST_WORDS = 20
 _MOST_WARNINGS = 20
@@ -123,43 +124,38 @@ def merge_audits(audits: Sequence[Audit], file: str) -> Audit:
     if len(audits) == 1:
         return audits[0]
     headers = dict.fromkeys(column for audit in audits for column in audit.header)
-    summed: dict[str, Counter[str]] = {
-        name: Counter()
-        for name in ("quarantined", "emptied", "repeated_keys", "nulls", "words", "times")
+    observed = {
+        column: [audit.observed_types[column] for audit in audits if column in audit.observed_types]
+        for column in headers
     }
     states: dict[str, tuple[float, int]] = {}
-    for audit in audits:
-        for name, counter in summed.items():
-            counter.update(getattr(audit, name))
-        for word, (value, rows) in audit.states.items():
-            states[word] = (value, states.get(word, (value, 0))[1] + rows)
+    for word, (value, rows) in (item for audit in audits for item in audit.states.items()):
+        states[word] = (value, states.get(word, (value, 0))[1] + rows)
+
+    def add(name: str) -> Counter[str]:
+        return sum((Counter(getattr(audit, name)) for audit in audits), Counter())
+
     return Audit(
         source=audits[0].source,
         file=file,
         header=list(headers),
         recognised={name: header for audit in audits for name, header in audit.recognised.items()},
         absent=[name for name in audits[0].absent if all(name in a.absent for a in audits)],
-        notes=_together((audit.notes for audit in audits), len(audits)),
-        warnings=_together((audit.warnings for audit in audits), len(audits)),
-        observed_types={
-            column: widest_type(
-                audit.observed_types[column] for audit in audits if column in audit.observed_types
-            )
-            for column in headers
-            if any(column in audit.observed_types for audit in audits)
-        },
-        rows=sum(audit.rows for audit in audits),
-        staged=sum(audit.staged for audit in audits),
-        quarantined=dict(sorted(summed["quarantined"].items())),
-        emptied=dict(sorted(summed["emptied"].items())),
-        repeated_keys=dict(summed["repeated_keys"]),
-        nulls=dict(summed["nulls"]),
-        values=sum(audit.values for audit in audits),
-        words=most_frequent(summed["words"]),
-        word_rows=sum(audit.word_rows for audit in audits),
+        notes=_together([audit.notes for audit in audits]),
+        warnings=_together([audit.warnings for audit in audits]),
+        observed_types={column: widest_type(types) for column, types in observed.items() if types},
+        quarantined=dict(sorted(add("quarantined").items())),
+        emptied=dict(sorted(add("emptied").items())),
+        repeated_keys=dict(add("repeated_keys")),
+        nulls={name: sum(audit.nulls[name] for audit in audits) for name in audits[0].nulls},
+        words=most_frequent(add("words")),
         max_sentinels=audits[0].max_sentinels,
         states=states,
-        times=dict(summed["times"]),
+        times=dict(add("times")),
+        **{
+            name: sum(getattr(audit, name) for audit in audits)
+            for name in ("rows", "staged", "values", "word_rows")
+        },
     )
 
 
@@ -168,11 +164,11 @@ def most_frequent(words: Counter[str]) -> dict[str, int]:
     return dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:MOST_WORDS])
 
 
-def _together(of_files: Iterable[Sequence[str]], files: int) -> list[str]:
+def _together(of_files: Sequence[Sequence[str]]) -> list[str]:
     """Lines of several files, each once, with the number of files that it is of."""
     counts = Counter(line for lines in of_files for line in lines)
     found = [
-        line if count == files else _with_files(line, f" (in {count:,} of {files:,} files)")
+        line if count == len(of_files) else _with_files(line, f"{count:,} of {len(of_files):,}")
         for line, count in counts.items()
     ]
     more = len(found) - _MOST_WARNINGS
@@ -182,9 +178,7 @@ def _together(of_files: Iterable[Sequence[str]], files: int) -> list[str]:
 def _with_files(text: str, files: str) -> str:
     r"""A text that says in how many files it is so: not behind lines that are meant to be pasted.
 
-    >>> _with_files("paste:\n[LOG_RCD_B]\ndecimal = ,", " (in 1 of 2 files)")
+    >>> _with_files("paste:\n[LOG_RCD_B]\ndecimal = ,", "1 of 2")
     'paste (in 1 of 2 files):\n[LOG_RCD_B]\ndecimal = ,'
     """
-    first, end, lines = text.partition("\n")
-    colon = ":" if end and first.endswith(":") else ""
-    return f"{first.removesuffix(colon)}{files}{colon}{end}{lines}"
+    return re.sub(r"^(.*?)(:?)(?=\n|$)", rf"\1 (in {files} files)\2", text, count=1)

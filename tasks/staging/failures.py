@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from config.declarations import Source, Type
-from tasks.core.config_text import config_line, place_of
+from tasks.core.config_text import Settings, config_line, lines_to_paste, place_of
 from tasks.core.errors import PipelineError
-from tasks.parsing.numbers import trim
+from tasks.parsing.columns import trim
+from tasks.parsing.proposals import by_span, propose_for_columns
+from tasks.sources.csv_blocks import Block
 from tasks.sources.csv_records import Rejected, shorten
 from tasks.sources.files import open_bytes
 from tasks.sources.inspection import SourceFile
-from tasks.sources.proposals import (
-    Lines,
-    by_span,
-    is_footer,
-    propose_encoding,
-    propose_for_rows,
-    propose_for_times,
-    propose_for_values,
-)
+from tasks.sources.proposals import is_footer, propose_encoding, propose_for_rows
 from tasks.staging.audit import Audit
-from tasks.staging.batch import Invalid
+from tasks.staging.batch import Batch, text_of
 
-_MOST_SAMPLES = 1000
+_FIRST_SAMPLED_ROWS = 1000
+_SAMPLED_ROWS = 10
+_MOST_DIGITS = 1000
 _LONGEST_LINE = 1 << 20
 _NAMED_ROWS = 5
 _NAMED_CALENDARS = 3
@@ -41,86 +36,69 @@ _OFF = frozenset(
 
 
 class Samples:
-    """Some texts of a file, from which settings are proposed.
+    """Texts of a file, from which settings are proposed.
 
     Attributes:
         invalid: Column -> texts that cannot be read.
-        valid: Column -> texts that can be read.
+        valid: Column -> some that can be read.
     """
 
-    def __init__(self) -> None:
-        self.invalid: dict[str, dict[str, None]] = {}
-        self.valid: dict[str, dict[str, None]] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
+    def __init__(self, file: SourceFile):
+        self._file = file
+        self._blocks = 0
+        self.invalid: dict[str, dict[str, None]] = defaultdict(dict)
+        self.valid: dict[str, dict[str, None]] = defaultdict(dict)
 
-    def add(self, cell: Invalid) -> None:
-        """Add an invalid cell, unless it can be read and is rejected for what it means."""
-        if " is not " not in cell.kind:
+    def add(self, block: Block, batch: Batch) -> None:
+        """Add texts of the next block."""
+        for name, texts in batch.invalid.items():
+            self.invalid[name].update(dict.fromkeys(texts))
+        self._blocks += 1
+        if self._blocks & (self._blocks - 1):  # Of the first block, the second, the fourth, ...
             return
-        texts = self.invalid.setdefault(cell.column, {})
-        if cell.text in texts:
-            return
-        seen, step = self._seen.get(cell.column, (0, 1))
-        if seen % step == 0:
-            texts[cell.text] = None
-        if len(texts) > _MOST_SAMPLES:  # Of the whole file, not of its first rows.
-            self.invalid[cell.column] = dict.fromkeys(list(texts)[::2])
-            step *= 2
-        self._seen[cell.column] = (seen + 1, step)
-
-    def take_valid(self, column: str, text: pa.StringArray, values: pa.Array) -> None:
-        """Take texts of a column that could be read: its values say which."""
-        trimmed, _ = trim(text.filter(values.is_valid()).unique())
-        self.valid.setdefault(column, {}).update(dict.fromkeys(trimmed.to_pylist()))
+        rows = _SAMPLED_ROWS if self._blocks > 1 else _FIRST_SAMPLED_ROWS
+        first = [column[:rows] for column in block.columns]
+        for column in self._file.source.columns:
+            places = self._file.layout.recognised.get(column.name)
+            if places is not None and column.type is not Type.TEXT:
+                is_valid = batch.table[column.name][:rows].combine_chunks().is_valid()
+                text = text_of(first, places, self._file.source).filter(is_valid)
+                self.valid[column.name].update(dict.fromkeys(trim(text)[0].to_pylist()))
 
 
 def propose(lost: Sequence[Rejected], samples: Samples, file: SourceFile, last_lines: range) -> str:
     """The lines of luigi.cfg that would read rows and cells that are lost; empty if none would.
 
     Args:
-        lost: The rows and cells.
+        lost: The rows and cells, in the order of the file.
         samples: Of their texts, and of others.
         file: How the file is read now.
         last_lines: Numbers of the lines behind the last row that is staged.
     """
     if not lost:
         return ""
-    source = file.source
-    found: list[list[Lines]] = []
-    malformed = sorted(row for row in lost if not row.column)
-    undecoded = {row for row in malformed if row.kind.startswith("not ")}
-    if undecoded and file.dialect.encoding == "utf-8" and not _holds_utf8(file.path):
+    dialect = file.dialect
+    found: list[list[Settings]] = []
+    undecoded = [row for row in lost if row.kind.startswith("not ")]
+    if undecoded and dialect.encoding == "utf-8" and not _holds_utf8(file.path):
         raw = "\n".join(row.text for row in undecoded).encode(errors="surrogateescape")
         if encoding := propose_encoding(raw):
-            found.append([[config_line("encoding", encoding)]])
-    in_place = ("", *source.required)
-    rows = {
-        row
-        for row in lost
-        if row.column in in_place
-        and not row.kind.endswith(" is duplicated")
-        and row not in undecoded
-    }
-    # A record that is rejected for what it holds is no footer, nor is what comes before it.
-    records = (row for row in lost if row not in rows or not is_footer(row.text, file.dialect))
-    ends = (row.line + row.text.count("\n") for row in records)
-    last_lines = range(max([last_lines.start, *(end + 1 for end in ends)]), last_lines.stop)
-    width = len(file.layout.header) + file.trailing
-    ordered = sorted(rows)
-    found += [
-        [lines]
-        for lines in propose_for_rows(ordered, file.dialect, width, file.extent.head, last_lines)
-    ]
-    for column in source.columns:
-        texts = [text for text in samples.invalid.get(column.name, ()) if text.strip()]
-        if not texts or column.type is Type.TEXT:
-            continue
-        valid = list(samples.valid.get(column.name, ()))[:_MOST_SAMPLES]
-        if column.type is Type.TIMESTAMP:
-            found.append(propose_for_times(texts, valid, source))
+            found.append([{"encoding": encoding}])
+    # What may be no record at all: a row that has no columns, or no key.
+    rows, records = [], [*undecoded]
+    for row in lost:
+        is_odd = row.column in ("", *file.source.required) and not row.kind.endswith("duplicated")
+        if is_odd and not row.kind.startswith("not "):
+            rows.append(row)
         else:
-            found.append(propose_for_values(column, texts, valid, source))
-    return _block(source, found)
+            records.append(row)
+    # A record that is rejected for what it holds is no footer, nor is what comes before it.
+    records += [row for row in rows if not is_footer(row.text, dialect)]
+    ends = [row.line + row.text.count("\n") + 1 for row in records]
+    last_lines = range(max([last_lines.start, *ends]), last_lines.stop)
+    found += propose_for_rows(rows, dialect, last_lines)
+    found += propose_for_columns(file.source, samples.invalid, samples.valid)
+    return lines_to_paste(file.source.name, found)
 
 
 def _holds_utf8(path: Path) -> bool:
@@ -132,24 +110,6 @@ def _holds_utf8(path: Path) -> bool:
                     line.decode()
                     return True
     return False
-
-
-def _block(source: Source, found: Iterable[list[Lines]]) -> str:
-    """Lines to paste: of each set of alternatives the first one, the others as comments."""
-    options: dict[str, str] = {}
-    comments: list[str] = []
-    for alternatives in found:
-        for lines in alternatives[:1]:
-            for line in lines:
-                option = line.partition(" ")[0]
-                if option == "na_values" and option in options:  # Of several columns.
-                    more = line.split("\n")[1:]
-                    line = "\n".join(dict.fromkeys([*options.pop(option).split("\n"), *more]))
-                options.setdefault(option, line)
-        for lines in alternatives[1:]:
-            comments += ["# or, if that is meant, instead:"]
-            comments += [f"# {text}" for line in lines for text in line.splitlines()]
-    return "\n".join([f"[{source.name}]", *options.values(), *comments]) if options else ""
 
 
 def too_many_rejected(
@@ -185,9 +145,9 @@ def ambiguous_times(
     audit: Audit, source: Source, calendars: Sequence[str], samples: Samples
 ) -> PipelineError:
     """The error for digits that are epoch numbers and calendar times alike."""
-    valid = list(samples.valid["recorded_at"])
-    digits = [text for text in valid if text.strip().isdecimal()]
-    calendars = by_span(calendars, digits[:_MOST_SAMPLES], source)
+    valid = samples.valid["recorded_at"]
+    digits = [text for text in valid if text.isdecimal()]
+    calendars = by_span(calendars, digits[:_MOST_DIGITS], source)
     others = ["iso"] if len(digits) < len(valid) else []
     choices = [
         f"[{source.name}]\n{config_line('time_format', (*others, one))}"
@@ -205,26 +165,23 @@ def no_numbers(audit: Audit, source: Source, words: dict[str, int]) -> PipelineE
     """The error for a value column in which there is no number, only words."""
     column = source.column("value")
     named = sorted(words, key=lambda word: (-words[word], word))
-    other = next(
-        (
-            name
-            for name, kind in audit.observed_types.items()
-            if kind == Type.NUMBER and name not in audit.recognised.values()
-        ),
-        None,
-    )
-    found: list[Lines] = []
+    others = [
+        name
+        for name, kind in audit.observed_types.items()
+        if kind == Type.NUMBER and name not in audit.recognised.values()
+    ]
+    found: list[Settings] = []
     # Under its own name, no other column can be it.
-    if other is not None and audit.recognised["value"].lower() != column.name:
-        found.append([f"value = {other}"])
+    if others and audit.recognised["value"].lower() != column.name:
+        found.append({"value": others[0]})
     if column.type is Type.SWITCH and len(named) == 2:
-        off_last = sorted(named, key=lambda word: word.lower() in _OFF)
-        for true, false in (off_last, off_last[::-1]):
-            found.append([config_line("true_values", true), config_line("false_values", false)])
+        on, off = sorted(named, key=lambda word: word.lower() in _OFF)
+        found.append({"true_values": on, "false_values": off})
+        found.append({"true_values": off, "false_values": on})
     if len(named) <= _NAMED_WORDS:
-        found.append([config_line("sentinels", (*source.sentinels, *named))])
+        found.append({"sentinels": (*source.sentinels, *named)})
     examples = ", ".join(f"{word!r} ({words[word]:,})" for word in named[:_NAMED_WORDS])
-    lines = _block(source, [found])
+    lines = lines_to_paste(source.name, [found])
     return PipelineError(
         f"{audit.file}: value ({audit.recognised['value']}) has no number in {audit.values:,} "
         f"rows, only words: {examples}.",

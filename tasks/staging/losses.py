@@ -1,68 +1,65 @@
-"""Rejected rows and cells that have something in common: a loss that comes back every night."""
+"""Rejected rows that have something in common: a loss that comes back every night."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import Source
-from tasks.staging.batch import Invalid
+from tasks.sources.csv_records import Rejected
+from tasks.staging.batch import count_values
 
 _FEWEST = 3
 """Fewer rows are no pattern."""
 
 _NAMED = 3
 _MINUTES = 24 * 60
-_MINUTE_US = 60_000_000
+_INSTANCE, _TIME = "point_log_inst_id", "recorded_at"
 
 
 class Losses:
-    """The rejected rows of a file, by log instance and time of day.
+    """The rejected log records of a file, by log instance and by minute of the day.
 
     Args:
         source: The file's declaration.
     """
 
     def __init__(self, source: Source):
-        self._source = source
-        self._instances: dict[str, Counter[int]] = defaultdict(Counter)
-        self._minutes: dict[str, Counter[int]] = defaultdict(Counter)
+        self._zone = source.source_timezone
+        # Column -> kind of the reason -> log instance or minute -> rows.
+        self._lost: dict[str, dict[str, Counter[int]]] = {
+            column: defaultdict(Counter) for column in (_INSTANCE, _TIME)
+        }
 
-    def add(self, rejected: dict[int, Invalid], table: pa.Table) -> None:
-        """Add rejected rows of a table: row -> its invalid cell."""
-        if self._source.primary_key is not None or not rejected:
+    def add(self, rejected: Mapping[int, Rejected], table: pa.Table) -> None:
+        """Add rejected rows of a table."""
+        if not rejected:
             return
-        rows = table.select(["point_log_inst_id", "recorded_at"]).take(pa.array(list(rejected)))
-        timed = rows["recorded_at"].is_valid().to_pylist()
-        minutes = iter(self._minutes_of(rows["recorded_at"].drop_null()).tolist())
-        instances = rows["point_log_inst_id"].to_pylist()
-        for cell, instance, is_timed in zip(rejected.values(), instances, timed, strict=True):
-            minute = next(minutes) if is_timed else None
-            if instance is not None:
-                self._instances[cell.kind][instance] += 1
-            if minute is None and cell.column == "recorded_at":
-                minute = _minute_in(cell.text)
-            if minute is not None:
-                self._minutes[cell.kind][minute] += 1
+        rows = table.select([_INSTANCE, _TIME]).take(pa.array(list(rejected)))
+        instances, minutes = rows[_INSTANCE].to_pylist(), self._minutes(rows[_TIME]).to_pylist()
+        for one, instance, minute in zip(rejected.values(), instances, minutes, strict=True):
+            if minute is None and one.column == _TIME:
+                minute = _minute_in(one.cell)
+            for column, key in ((_INSTANCE, instance), (_TIME, minute)):
+                if key is not None:
+                    self._lost[column][one.kind][key] += 1
 
-    def add_malformed(self, kind: str, fields: list[str], position: int) -> None:
-        """Add a row without columns, if a log instance is where one should be."""
-        if self._source.primary_key is None and position < len(fields):
-            text = fields[position].strip(' "')
-            if text.isdecimal():
-                self._instances[kind][int(text)] += 1
+    def add_malformed(self, kind: str, instance: str) -> None:
+        """Add a row that has no columns, with the text where a log instance should be."""
+        text = instance.strip(' "')
+        if text.isdecimal() and len(text) < 19:  # Of 64 bits.
+            self._lost[_INSTANCE][kind][int(text)] += 1
 
-    def _minutes_of(self, times: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    def _minutes(self, times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
         """The minute of the day of each time, by the clocks of the source's zone."""
-        zoned = times.cast(pa.timestamp("us", tz=self._source.source_timezone))
-        return pc.local_timestamp(zoned).cast(pa.int64()).to_numpy() // _MINUTE_US % _MINUTES
+        local = pc.local_timestamp(times.cast(pa.timestamp("us", tz=self._zone)))
+        return pc.add(pc.multiply(pc.hour(local), 60), pc.minute(local))
 
     def warnings(self, staged: Path) -> Iterator[str]:
         """What was rejected for one reason and makes up most of a pattern.
@@ -70,32 +67,30 @@ class Losses:
         Args:
             staged: The rows that were not rejected.
         """
-        lost = {"log instance": self._instances, "time of day": self._minutes}
-        for name, by_kind in lost.items():
-            found = {
-                kind: {key: n for key, n in counts.items() if n >= _FEWEST}
-                for kind, counts in by_kind.items()
-            }
+        for column, by_kind in self._lost.items():
             most: Counter[int] = Counter()
-            for counts in found.values():
-                most |= Counter(counts)
-            kept: Counter[int] = Counter()
-            column = "point_log_inst_id" if name == "log instance" else "recorded_at"
-            with pq.ParquetFile(staged) as file:
-                for batch in file.iter_batches(columns=[column]):
-                    if kept >= most:  # No key of which most rows are lost.
-                        break
-                    values = batch[column].drop_null()
-                    if name == "time of day":
-                        values = pa.array(self._minutes_of(values))
-                    kept.update(values.filter(pc.is_in(values, pa.array(list(most)))).to_pylist())
-            for kind, counts in found.items():
-                worst = sorted(key for key, n in counts.items() if n > kept[key])
-                if worst and not (name == "time of day" and len(worst) > _MINUTES // 4):
-                    rows = sum(counts[key] for key in worst)
+            for lost in by_kind.values():
+                most |= Counter({key: rows for key, rows in lost.items() if rows >= _FEWEST})
+            kept = self._count_kept(staged, column, most)
+            for kind, lost in by_kind.items():
+                worst = sorted(key for key in most if lost[key] > max(kept[key], _FEWEST - 1))
+                if worst and not (column == _TIME and len(worst) > _MINUTES // 4):
+                    rows = sum(lost[key] for key in worst)
                     of_all = rows + sum(kept[key] for key in worst)
-                    named = _named(name, worst)
+                    named = _named(column, worst)
                     yield f"{rows:,} of {of_all:,} rows of {named} were rejected: {kind}"
+
+    def _count_kept(self, staged: Path, column: str, most: Counter[int]) -> Counter[int]:
+        """How many staged rows have each of some keys, or that they are not fewer than `most`."""
+        kept: Counter[int] = Counter()
+        keys = pa.array(most, pa.int64())
+        with pq.ParquetFile(staged) as file:
+            for batch in file.iter_batches(columns=[column]):
+                if kept >= most:
+                    break
+                values = batch[column] if column == _INSTANCE else self._minutes(batch[column])
+                kept += count_values(values.filter(pc.is_in(values, keys)))
+        return kept
 
 
 def _minute_in(text: str) -> int | None:
@@ -112,19 +107,20 @@ def _minute_in(text: str) -> int | None:
     return (hour * 60 + int(match[2])) % _MINUTES
 
 
-def _named(name: str, keys: list[int]) -> str:
+def _named(column: str, keys: list[int]) -> str:
     """Keys with what they are, the first of them.
 
-    >>> _named("log instance", [7]), _named("time of day", [0, 61])
+    >>> _named("point_log_inst_id", [7]), _named("recorded_at", [0, 61])
     ('log instance 7', 'the times of day 00:00 and 01:01')
     """
-    if name == "time of day":
+    if column == _TIME:
+        one, several = "the time of day", "the times of day"
         texts = [f"{key // 60:02}:{key % 60:02}" for key in keys]
     else:
+        one, several = "log instance", "the log instances"
         texts = [str(key) for key in keys]
     if len(texts) == 1:
-        return f"{'the ' if name == 'time of day' else ''}{name} {texts[0]}"
-    plural = "the times of day" if name == "time of day" else "the log instances"
+        return f"{one} {texts[0]}"
     more = f" and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else ""
     listed = ", ".join(texts[:_NAMED]) if more else f"{', '.join(texts[:-1])} and {texts[-1]}"
-    return f"{plural} {listed}{more}"
+    return f"{several} {listed}{more}"

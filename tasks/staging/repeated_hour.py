@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-_HALF_DAY_US = 12 * 3600 * 1_000_000
+_DAY_US = 24 * 3600 * 1_000_000
 _FAR = 2**62
 
 
@@ -18,42 +18,40 @@ class RepeatedHour:
 
     def __init__(self) -> None:
         self._found: list[np.ndarray] = []
-        self._forward = 0
-        self._ends: tuple[int, int] | None = None
+        self._rows = 0
+        self._steps = 0
+        self._first: int | None = None
+        self._last = 0
 
-    def pass_by(self, values: pa.Array) -> None:
-        """Note in which direction the times of all rows run, given the next ones."""
-        if values.null_count < len(values):
-            first, last = pc.first(values).value, pc.last(values).value
-            self._ends = (self._ends[0] if self._ends else first, last)
-
-    def add(self, position: int, instances: pa.Array, values: pa.Array, later: pa.Array) -> None:
+    def add(self, instances: pa.Array, times: pa.Array, later: pa.Array) -> None:
         """Add the next staged rows.
 
         Args:
-            position: Of the first of them among all.
             instances: Their log instances.
-            values: Their times; the earlier instant where there are two.
+            times: Their times; the earlier instant where there are two.
             later: The later instant; else null.
         """
-        if later.null_count == len(later):
-            return
-        names = instances.to_numpy()
-        times = values.cast(pa.int64()).fill_null(0).to_numpy()
-        order = np.argsort(names, kind="stable")
-        same = names[order][1:] == names[order][:-1]
-        steps = np.where(same, np.diff(times[order]), 0)
-        self._forward += int(np.sign(steps).sum())
-        # How far each record is from its neighbours that have another time.
-        beside = np.stack([np.append(0, steps), np.append(steps, 0)])
-        gaps = np.empty(len(times), dtype=np.int64)
-        gaps[order] = np.where(beside == 0, _FAR, np.abs(beside)).min(axis=0)
-        rows = np.flatnonzero(later.is_valid().to_numpy(zero_copy_only=False))
-        second = later.drop_null().cast(pa.int64()).to_numpy()
-        columns = [rows + position, names[rows], times[rows], second, gaps[rows]]
-        self._found.append(np.stack(columns))
+        if times.null_count < len(times):
+            first, self._last = pc.first(times).value, pc.last(times).value
+            self._first = first if self._first is None else self._first
+        if later.null_count < len(later):
+            names = instances.to_numpy()
+            instants = times.cast(pa.int64()).fill_null(0).to_numpy()
+            order = np.argsort(names, kind="stable")
+            same = names[order][1:] == names[order][:-1]
+            steps = np.where(same, np.diff(instants[order]), 0)
+            self._steps += int(np.sign(steps).sum())
+            # How far each record is from its neighbours that have another time.
+            beside = np.stack([np.append(0, steps), np.append(steps, 0)])
+            gaps = np.empty(len(instants), dtype=np.int64)
+            gaps[order] = np.where(beside == 0, _FAR, np.abs(beside)).min(axis=0)
+            rows = np.flatnonzero(later.is_valid().to_numpy(zero_copy_only=False))
+            second = later.drop_null().cast(pa.int64()).to_numpy()
+            columns = [rows + self._rows, names[rows], instants[rows], second, gaps[rows]]
+            self._found.append(np.stack(columns))
+        self._rows += len(times)
 
-    def resolve(self, staged: Path) -> tuple[int, int]:
+    def resolve(self, staged: Path) -> dict[str, int]:
         """Give the later instant to the rows that it belongs to; how many are resolved, and not.
 
         In the order of the file (from the end, if it begins with the latest), the records of a
@@ -61,27 +59,26 @@ class RepeatedHour:
         time. Where they do not fall back once, the earlier instant stays.
         """
         if not self._found:
-            return 0, 0
+            return {}
         found = np.concatenate(self._found, axis=1)
-        found = found[:, np.argsort(found[0], kind="stable")]
         # Where no block has two records of a log instance, the file as a whole shows it.
-        first, last = self._ends or (0, 0)
-        if (self._forward or last - first) < 0:
+        if (self._steps or self._last - (self._first or 0)) < 0:
             found = found[:, ::-1]
-        days = (found[2] + _HALF_DAY_US) // (2 * _HALF_DAY_US)
+        days = (found[2] + _DAY_US // 2) // _DAY_US
         order = np.lexsort((days, found[1]))
         found, days = found[:, order], days[order]
         ends = np.flatnonzero((np.diff(found[1]) != 0) | (np.diff(days) != 0)) + 1
         moved, resolved = [], 0
-        for group in np.split(np.arange(found.shape[1]), ends):
-            switch = _second_run(*found[2:, group])
+        for group in np.split(found, ends, axis=1):
+            switch = _second_run(*group[2:])
             if switch:
-                resolved += len(group)
-                moved.append(found[:, group[switch:]])
+                resolved += group.shape[1]
+                moved.append(group[:, switch:])
         if moved:
             rows = np.concatenate(moved, axis=1)
             _replace_times(staged, rows[:, np.argsort(rows[0])])
-        return resolved, found.shape[1] - resolved
+        counts = {"resolved": resolved, "ambiguous": found.shape[1] - resolved}
+        return {f"in the repeated hour, {how}": count for how, count in counts.items() if count}
 
 
 def _second_run(times: np.ndarray, later: np.ndarray, gaps: np.ndarray) -> int:
@@ -102,16 +99,16 @@ def _replace_times(staged: Path, moved: np.ndarray) -> None:
     temporary = staged.with_name(f"{staged.name}.times")
     with pq.ParquetFile(staged) as file:
         schema, start = file.schema_arrow, 0
+        place = schema.get_field_index("recorded_at")
         with pq.ParquetWriter(temporary, schema, compression="zstd", compression_level=1) as writer:
             for number in range(file.metadata.num_row_groups):
                 table = file.read_row_group(number)
                 first, end = np.searchsorted(moved[0], [start, start + len(table)])
+                column = table["recorded_at"].combine_chunks()
                 mask = np.zeros(len(table), dtype=bool)
                 mask[moved[0, first:end] - start] = True
-                column = table["recorded_at"].combine_chunks()
                 instants = pa.array(moved[3, first:end]).cast(column.type)
-                place = schema.get_field_index("recorded_at")
-                replaced = pc.replace_with_mask(column, pa.array(mask), instants)
-                writer.write_table(table.set_column(place, schema.field(place), replaced))
+                column = pc.replace_with_mask(column, pa.array(mask), instants)
+                writer.write_table(table.set_column(place, schema.field(place), column))
                 start += len(table)
     temporary.replace(staged)

@@ -1,4 +1,4 @@
-"""Where source files are found, how their headers are read, and every way they are refused."""
+"""Where source files are found, how they are opened, and what is no file."""
 
 from __future__ import annotations
 

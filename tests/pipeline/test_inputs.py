@@ -389,25 +389,9 @@ def test_the_repeated_hour_is_resolved_by_the_order_of_records(project: Project)
 # Refused
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ("[LOG_RCD_F]\ndelimiter = ::", "delimiter = :: is not one character."),
-        ("[source defaults]\nencoding = rot13", "encoding = rot13 is not an encoding"),
-        ("[POINT]\ntime_window = 2024", "is not two days such as 2000-01-01 to 2050-01-01"),
-        ("[APP_TYPE]\nskiprow = 1", "has lines that mean nothing:\n  skiprow = 1"),
-        (
-            "[source default]\ndecimal = ,",
-            "Settings of all sources are in a section [source defaults].",
-        ),
-        ("[LOG_RCD_B]\nthousands = .", "decimal and thousands are both '.'"),
-    ],
-)
-def test_a_wrong_setting_is_refused_before_anything_is_read(
-    project: Project, lines: str, message: str
-) -> None:
-    configure(project, lines)
+def test_a_wrong_setting_is_refused_before_anything_is_read(project: Project) -> None:
+    configure(project, "[LOG_RCD_F]\ndelimiter = ::")
     result = project.luigi("CheckSources")
     assert result.status != 0
-    assert message in result.err
+    assert "delimiter = :: is not one character." in result.err
     assert not list(Path(project.staging).rglob("*.parquet"))

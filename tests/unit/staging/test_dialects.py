@@ -37,7 +37,7 @@ class Written:
     trailing: bool = False
     quote_all: bool = True
     last_line_end: bool = True
-    told: frozenset[str] = field(default_factory=frozenset)
+    given: frozenset[str] = field(default_factory=frozenset)
 
     def record(self, fields: list[str]) -> str:
         if self.trailing and fields != HEADER:
@@ -62,18 +62,18 @@ class Written:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings without which it cannot be read, and those that are told though it could."""
-        given: dict[str, str] = {"skiprows": str(len(self.preamble))} if self.preamble else {}
-        given |= {"skipfooter": str(len(self.footer))} if self.footer else {}
+        """The settings without which it cannot be read, and those that are given anyway."""
+        options: dict[str, str] = {"skiprows": str(len(self.preamble))} if self.preamble else {}
+        options |= {"skipfooter": str(len(self.footer))} if self.footer else {}
         for option in ("delimiter", "quotechar", "escapechar", "encoding", "decimal", "thousands"):
             value = getattr(self, option)
             usual = value == getattr(Written(), option)
             recognised = option in ("delimiter", "encoding") and value in (
                 *",;\t|", "utf-8-sig", "utf-16",
             )  # fmt: skip
-            if option in self.told and value or not usual and not recognised:
-                given[option] = value.replace("\\", "\\\\").replace("\t", "\\t")
-        return {option: OPTIONS[option](text) for option, text in given.items()}
+            if option in self.given and value or not usual and not recognised:
+                options[option] = value.replace("\\", "\\\\").replace("\t", "\\t")
+        return {option: OPTIONS[option](text) for option, text in options.items()}
 
 
 @st.composite
@@ -99,7 +99,7 @@ def dialects(draw: st.DrawFn) -> Written:
         trailing=draw(st.booleans()),
         quote_all=draw(st.booleans()),
         last_line_end=draw(st.booleans()),
-        told=frozenset(draw(st.sets(st.sampled_from(["delimiter", "encoding", "decimal"])))),
+        given=frozenset(draw(st.sets(st.sampled_from(["delimiter", "encoding", "decimal"])))),
     )
 
 
@@ -129,7 +129,9 @@ rows_of_any_kind = st.lists(
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(how=dialects(), rows=rows_of_any_kind, block_bytes=st.sampled_from([None, 64, 150]))
-@example(Written(encoding="utf-8-sig", told=frozenset(["encoding"])), [(1, None, 1, "é", None)], 64)
+@example(
+    Written(encoding="utf-8-sig", given=frozenset(["encoding"])), [(1, None, 1, "é", None)], 64
+)
 def test_what_is_written_in_a_dialect_is_read_back_or_rejected_on_its_line(
     tmp_path_factory: pytest.TempPathFactory,
     how: Written,
