@@ -317,9 +317,10 @@ def source_columns(table: Table) -> dict[str, tuple[str, ...]]:
     >>> source_columns(DIM_UNIT)
     {'APP_TYPE_REF': ('app_type_ref_id', 'app_type_id', 'unit_id')}
     """
-    chain = list(LOOKUPS)
+    own = table.column(table.key_columns[0]).source
+    chain = list(LOOKUPS) if own in LOOKUPS else [own]
     origins = [column for column in table.columns if column.source in chain]
-    first = chain.index(table.column(table.key_columns[0]).source)
+    first = chain.index(own)
     last = max(chain.index(column.source) for column in origins)
     return {
         name: (

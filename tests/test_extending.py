@@ -15,6 +15,7 @@ from tests.conftest import ROOT, Project, make_project
 from tests.html_page import Page
 
 Run = Callable[..., None]
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
 
 def diff_of(heading: str) -> str:
@@ -43,7 +44,7 @@ def extended(folder: Path, heading: str) -> tuple[Project, Run]:
     return project, luigi
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+@needs_git
 def test_a_report(tmp_path: Path) -> None:
     project, luigi = extended(tmp_path / "project", "A report")
     luigi("AllReports")
@@ -62,3 +63,36 @@ def test_a_report(tmp_path: Path) -> None:
     luigi("AllReports", built=[])
     (project.reports / "records_by_eng_unit.csv").unlink()
     luigi("EngUnitReport", built=["EngUnitReport"])
+
+
+@needs_git
+@pytest.mark.parametrize(
+    ("heading", "column", "values"),
+    [
+        ("A column of fact_logs", "log_interval", [60, 60, 60, 5400, None]),
+        ("A column of the log records", "log_rcd_id", [1, 2, 3, 4, 5]),
+    ],
+)
+def test_a_column_of_the_facts(
+    tmp_path: Path, heading: str, column: str, values: list[int | None]
+) -> None:
+    project, luigi = extended(tmp_path / "project", heading)
+    luigi("LoadFactLogs")
+    found = project.query(f"SELECT {column} FROM fact_logs WHERE log_kind = 'B' ORDER BY log_id")
+    assert [value for (value,) in found] == values
+    described = f"SELECT type FROM data_dictionary WHERE column_name = '{column}'"
+    assert ("integer",) in project.query(f"{described} AND table_name = 'fact_logs'")
+
+
+@needs_git
+def test_a_source_file(tmp_path: Path) -> None:
+    project, luigi = extended(tmp_path / "project", "A source file")
+    luigi("SampleData")
+    unit = project.data / "ENG_UNIT.csv"
+    assert unit.read_text(encoding="utf-8").splitlines()[:2] == ["eng_unit_id,name", "0,unit 0"]
+    unit.write_text("symbol,eng_unit_id\ndegC,2\n,74\n", encoding="utf-8")
+    luigi("AllReports")
+    members = project.query("SELECT eng_unit_id, eng_unit_name FROM dim_eng_unit ORDER BY 1")
+    assert members == [(-1, None), (2, "degC"), (74, None)]
+    counts = (project.reports / "reconciliation.csv").read_text(encoding="utf-8")
+    assert "members of dim_eng_unit,staged,3,dim_eng_unit,3\n" in counts

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
-from config.warehouse import DIMENSIONS, FACT_LOGS, LOG_INSTANCE_ACTIVITY, PARTITION_ROWS
+from config.warehouse import DIMENSIONS, FACT_LOGS, PARTITION_ROWS
 from tasks.core.arrow import open_parquet, read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
@@ -158,18 +158,3 @@ def _count_records(partitions: list[dict[str, Any]], totals: pd.DataFrame) -> It
                 unit, enriched, found = (int(number) for number in row)
                 what = f"{kind} records of unit {unit}"
                 yield Count(what, "enriched", enriched, FACT_LOGS.name, found)
-
-
-def records_by_log_instance(warehouse: Warehouse) -> dict[str, dict[int, int]]:
-    """Kind of log record -> log instance -> its records."""
-    activity = metadata().tables[LOG_INSTANCE_ACTIVITY.name].c
-    instances = sa.select(
-        activity.log_kind, activity.point_log_inst_id, sa.func.sum(activity.record_count)
-    ).group_by(activity.log_kind, activity.point_log_inst_id)
-    engine = warehouse.engine()
-    counts: dict[str, dict[int, int]] = {}
-    with engine.connect() as connection:
-        for kind, instance, count in connection.execute(instances):
-            counts.setdefault(kind, {})[instance] = count
-    engine.dispose()
-    return counts
