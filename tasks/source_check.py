@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from config.declarations import Source
 from config.sources import SOURCES
+from tasks.core.arrow import open_parquet
 from tasks.core.errors import PipelineError
 from tasks.run.console import format_table
 from tasks.run.source_settings import source
@@ -103,7 +102,7 @@ def _describe_columns(file: SourceFile, audit: Audit) -> Iterator[str]:
 
 
 def _describe_rows(out: Outputs, audit: Audit) -> Iterator[str]:
-    with pq.ParquetFile(out.rows) as staged:
+    with open_parquet(out.rows) as staged:
         first = next(staged.iter_batches(_FIRST_ROWS), None)
     if first is not None:
         rows = [

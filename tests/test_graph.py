@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import sqlite3
-from collections import Counter, defaultdict
 
 import pyarrow.parquet as pq
 import pytest
-from luigi.task import flatten
 
-from tasks import graph
-from tasks.freshness.task import walk
 from tests.conftest import Project
 
 FACTS = [
@@ -380,26 +375,3 @@ def test_the_warehouse_can_be_read_while_it_is_open_elsewhere(ran: Project) -> N
     reader.close()
     assert result.status == 0, result.log
     assert (before, during, after) == ([(13,)], [(13,)], [(12,)])
-
-
-def documented_graph() -> dict[str, tuple[int, set[str]]]:
-    """Task -> how many there are, and what they require, by the table in `tasks/graph`."""
-    _, _, heading, *lines = str(graph.__doc__).splitlines()
-    first, second = heading.index("requires"), heading.index("makes")
-    found: dict[str, tuple[int, set[str]]] = {}
-    for line in itertools.takewhile(str.strip, lines):
-        name, _, count = line[:first].strip().partition(" ")
-        required = set(line[first:second].split())
-        if required == {"each", "report"}:
-            required = {one for one in found if one.endswith("Report")}
-        found[name] = (int(count.strip("()") or 1), required)
-    return found
-
-
-def test_the_graph_on_one_screen_is_the_graph() -> None:
-    count: Counter[str] = Counter()
-    required: dict[str, set[str]] = defaultdict(set)
-    for task in walk(graph.AllReports()):
-        count[task.task_family] += 1
-        required[task.task_family] |= {one.task_family for one in flatten(task.requires())}
-    assert documented_graph() == {name: (count[name], required[name]) for name in count}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import PipelineError, system_errors
-from tasks.warehouse.sqlite.warehouse import _explained
+from tasks.warehouse.sqlite.file import explained
 from tests.conftest import Project, Result
 
 READ_ONLY = (
@@ -273,6 +273,6 @@ def test_other_errors_have_the_message_of_the_system_alone() -> None:
 def test_the_advice_follows_from_the_message_of_sqlite(
     tmp_path: Path, message: str, lines: list[str]
 ) -> None:
-    error = _explained("What.", tmp_path / "x.db", sqlite3.OperationalError(message))
+    error = explained("What.", tmp_path / "x.db", sqlite3.OperationalError(message))
     assert str(error).replace("  ", "").splitlines() == ["What.", *lines]
     assert list(tmp_path.iterdir()) == []

@@ -154,7 +154,7 @@ def test_each_task_reports_what_it_did(project: Project, monkeypatch: pytest.Mon
     luigis = InOneProcess()
     assert luigi.build([AllReports()], luigis, local_scheduler=True, workers=1)
     assert luigis.reported(CsvToParquet(table="POINT")) == ("7 rows staged, 1 rejected", 100)
-    assert luigis.reported(LoadFactLogs()) == ("13 rows loaded, 2 of 2 files anew", 100)
+    assert luigis.reported(LoadFactLogs()) == ("13 rows from 2 of 2 files loaded", 100)
     statuses = luigis.scheduler.task_list("DONE", "")
     assert {status["status_message"] for status in statuses.values()}.isdisjoint({"started"})
 

@@ -21,8 +21,8 @@ def test_a_new_code_version_builds_the_task_again_and_is_the_reason(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ran.folder)
-    monkeypatch.setattr(EnrichedLogs, "code_version", 3)
-    assert why_stale(EnrichedLogs()) == "code 2 -> 3"
+    monkeypatch.setattr(EnrichedLogs, "code_version", 4)
+    assert why_stale(EnrichedLogs()) == "code 3 -> 4"
     assert why_stale(LoadFactLogs()) == "EnrichedLogs has to run"
     assert run_here(ran, monkeypatch) == {"EnrichedLogs"}
 

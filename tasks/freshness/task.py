@@ -25,7 +25,7 @@ from luigi.task import flatten
 from tasks.core.errors import PipelineError, system_errors
 from tasks.freshness.snapshot import Snapshot, declared_digest, differences
 from tasks.freshness.targets import Digested, FileTarget, replace_files, temporary_files
-from tasks.run.progress import UNTOLD, Progress
+from tasks.run.progress import Progress
 from tasks.run.recording import explain, record, record_failure, state
 from tasks.run.settings import settings
 from tasks.state import FRESH, PENDING, UNSCHEDULED, Receipt
@@ -80,7 +80,7 @@ class FreshTask(luigi.Task):
     code_version: ClassVar[int] = 1
     has_output: ClassVar[bool] = True
 
-    progress = UNTOLD
+    progress = Progress()
     """Of the present run."""
 
     built = False

@@ -37,7 +37,7 @@ def _load_rooms() -> None:
         for room in (staging, enrichment, measures, warehouse, reports):
             for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
                 importlib.import_module(module.name)
-        for library in ("adbc_driver_sqlite", "numpy.ma", "pandas", "sqlalchemy.dialects.sqlite"):
+        for library in ("numpy.ma", "pandas"):
             importlib.import_module(library)
         gc.freeze()  # What the collector never looks at stays shared between processes.
     finally:

@@ -227,7 +227,7 @@ class LoadFactLogs(LoadTask):
             before_commit=lambda: self.check_inputs(receipt.inputs),
             progress=self.progress,
         )
-        return f"{rows:,} rows, {len(loaded):,} of {len(receipt.inputs):,} files again"
+        return f"{rows:,} rows from {len(loaded):,} of {len(receipt.inputs):,} files"
 
 
 class CheckWarehouse(PartitionedTask):

@@ -195,7 +195,7 @@ def profile_file(
     kinds = {column.name: _KINDS[column.type] for column in pq.read_schema(staged)}
     profiles = {name: ColumnProfile(kind, name == primary_key) for name, kind in kinds.items()}
     texts = [name for name, kind in kinds.items() if kind is Type.TEXT]
-    with open_parquet(staged, read_dictionary=texts) as file:
+    with open_parquet(staged, texts) as file:
         rows = int(file.metadata.num_rows)
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, use_threads=False)

@@ -123,10 +123,7 @@ def gaps(activity: Activity, log_instances: pa.Table) -> pd.DataFrame:
         activity: What is measured of the log records.
         log_instances: As `resolve_log_instances` gives them.
     """
-    columns = [name for name in GAP_COLUMNS if name in log_instances.column_names]
-    rows = log_instances.select(columns).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-    rows = rows.set_index("point_log_inst_id")
-    rows = rows.join(_by_instance(activity)).join(_steps(activity, rows["log_interval"]))
+    rows = _instances(activity, log_instances)
     enough = rows["steps"] >= _FEWEST_STEPS
     by_interval = enough & (rows["near"] >= _MOST * rows["steps"])
     by_typical = enough & (rows["typical_steps"] >= _MOST * rows["steps"])
@@ -152,6 +149,13 @@ def gaps(activity: Activity, log_instances: pa.Table) -> pd.DataFrame:
     )
     whole = dict.fromkeys(("typical_step_s", "expected", "actual", "missing"), "Int64")
     return rows[list(GAP_COLUMNS)].astype(whole)
+
+
+def _instances(activity: Activity, log_instances: pa.Table) -> pd.DataFrame:
+    columns = [name for name in GAP_COLUMNS if name in log_instances.column_names]
+    rows = log_instances.select(columns).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    rows = rows.set_index("point_log_inst_id")
+    return rows.join(_by_instance(activity)).join(_steps(activity, rows["log_interval"]))
 
 
 def _rounded(shares: pd.Series) -> pd.Series:

@@ -12,7 +12,6 @@ import time
 import luigi
 from luigi.rpc import RPCError
 
-from tasks.core.progress import Advance as Advance
 from tasks.run.terminal import terminal
 
 _INTERVAL_S = 1.0
@@ -20,10 +19,6 @@ _LINE_INTERVAL_S = 10.0
 _ALMOST = 99
 
 logger = logging.getLogger("pipeline")
-
-
-def untold(amount: int, rows: int) -> None:
-    """`no_progress`, as long as measures and staging import this one."""
 
 
 class Progress:
@@ -123,7 +118,3 @@ class Progress:
                 self._task.set_status_message(html.escape(message, quote=False))
             if percentage is not None and self._task.set_progress_percentage is not None:
                 self._task.set_progress_percentage(percentage)
-
-
-UNTOLD = Progress()
-"""Reports to nobody."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from config.declarations import Source
+from tasks.core.arrow import open_parquet
 from tasks.sources.csv_blocks import Block
 from tasks.sources.csv_records import Rejected
 from tasks.staging.batch import Batch
@@ -73,7 +73,7 @@ class Duplicates:
             return [], {}
         repeats = pa.concat_tables([table for *_, table in self._found])
         found = []
-        with pq.ParquetFile(staged) as file:
+        with open_parquet(staged) as file:
             for number in range(file.num_row_groups):
                 keys = file.read_row_group(number, [self._key])[self._key]
                 mask = pc.is_in(keys, repeats[self._key].combine_chunks())

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from config.declarations import Source
+from tasks.core.arrow import open_parquet
 from tasks.sources.csv_records import Rejected
 from tasks.staging.batch import count_values
 
@@ -84,7 +84,7 @@ class Losses:
         """How many staged rows have each of some keys, or that they are not fewer than `most`."""
         kept: Counter[int] = Counter()
         keys = pa.array(most, pa.int64())
-        with pq.ParquetFile(staged) as file:
+        with open_parquet(staged) as file:
             for batch in file.iter_batches(columns=[column]):
                 if kept >= most:
                     break

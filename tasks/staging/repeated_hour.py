@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.core.arrow import open_parquet
+
 _DAY_US = 24 * 3600 * 1_000_000
 _FAR = 2**62
 
@@ -97,7 +99,7 @@ def _second_run(times: np.ndarray, later: np.ndarray, gaps: np.ndarray) -> int:
 def _replace_times(staged: Path, moved: np.ndarray) -> None:
     """Write a staged file again, with other times in some rows (as `RepeatedHour` holds them)."""
     temporary = staged.with_name(f"{staged.name}.times")
-    with pq.ParquetFile(staged) as file:
+    with open_parquet(staged) as file:
         schema, start = file.schema_arrow, 0
         place = schema.get_field_index("recorded_at")
         with pq.ParquetWriter(temporary, schema, compression="zstd", compression_level=1) as writer:

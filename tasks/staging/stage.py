@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import Source, Type
+from tasks.core.progress import Advance, no_progress
 from tasks.core.text import count_of
 from tasks.parsing.numbers import is_known_sentinel
 from tasks.parsing.times import calendar_formats, outside_window
 from tasks.parsing.types import observe_type
-from tasks.run.progress import Advance, untold
 from tasks.sources.csv_blocks import Block
 from tasks.sources.csv_records import Rejected
 from tasks.sources.inspection import SourceFile, inspect_file
@@ -71,7 +71,7 @@ def stage_file(
     *,
     displayed: str | None = None,
     threads: int = 1,
-    advance: Advance = untold,
+    advance: Advance = no_progress,
 ) -> Audit:
     """Stage one CSV file, streaming.
 

@@ -9,9 +9,10 @@ next run loads the table again.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,8 +33,11 @@ from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, Phases, no_progress
 from tasks.enrichment.star import arrow_schema, facts
-from tasks.warehouse.open import Transaction, Warehouse
 from tasks.warehouse.receipts import LoadReceipt
+from tasks.warehouse.tables import dictionary_rows
+
+if TYPE_CHECKING:
+    from tasks.warehouse.open import Transaction, Warehouse
 
 _REINDEXED_SHARE = 4
 """Indexes are created again if more than one row in so many changes."""
@@ -129,14 +133,7 @@ def replace_partitions(
         _remove_others(db, kept, new)
         missing = db.missing_indexes(FACT_LOGS)
         progress.begin("loading", new * (_ROW_COST + len(missing)))
-        activity: list[pa.Table] = []
-        referred = _append(
-            db,
-            FACT_LOGS,
-            (batch for p in stale for batch in _counted(p, facts(enriched(p)), activity)),
-            lambda amount, added: progress.advance(_ROW_COST * amount, added),
-        )
-        _append_activity(db, activity)
+        referred = _append_facts(db, {p: enriched(p) for p in stale}, progress)
         _remove_unreferenced(db)
         progress.begin("indexing")
         for index in missing:
@@ -296,6 +293,25 @@ def _stored_partitions(db: Transaction) -> set[int]:
     return found
 
 
+def _append_facts(
+    db: Transaction, enriched: Mapping[Partition, Path], progress: Phases
+) -> dict[str, set[int]]:
+    """Add the facts of partitions, and count them by log instance; as for `_append`."""
+    activity: list[pa.Table] = []
+    batches = (
+        batch
+        for partition, path in enriched.items()
+        for batch in _counted(partition, facts(path), activity)
+    )
+    referred = _append(
+        db, FACT_LOGS, batches, lambda amount, added: progress.advance(_ROW_COST * amount, added)
+    )
+    if activity:
+        keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
+        db.append(_ACTIVITY, pa.concat_tables(activity).sort_by(keys).to_batches(), no_progress)
+    return referred
+
+
 def _counted(
     partition: Partition, batches: Iterable[pa.RecordBatch], activity: list[pa.Table]
 ) -> Iterator[pa.RecordBatch]:
@@ -321,12 +337,6 @@ def _counted(
         kinds = pa.repeat(partition.kind, len(instances))
         columns = [instances, numbers, kinds, records, first, last]
         activity.append(pa.table(columns, schema=arrow_schema(LOG_INSTANCE_ACTIVITY)))
-
-
-def _append_activity(db: Transaction, activity: list[pa.Table]) -> None:
-    if activity:
-        keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
-        db.append(_ACTIVITY, pa.concat_tables(activity).sort_by(keys).to_batches(), no_progress)
 
 
 # --- rows, checks, receipts ------------------------------------------------------------------
@@ -377,23 +387,13 @@ def _write_receipts(db: Transaction, receipts: list[LoadReceipt], other_bytes: i
         receipts[0] = receipts[0]._replace(size_bytes=db.used_bytes() - other_bytes)
     now = datetime.now(UTC)
     _insert(db, LOAD_RECEIPT, [{**receipt._asdict(), "loaded_at": now} for receipt in receipts])
-    tables = [*TABLES.values(), *BOOKKEEPING.values()]
-    names = ", ".join(f"'{table.name}'" for table in tables)
-    db.run(f"DELETE FROM {DATA_DICTIONARY.name} WHERE table_name IN ({names})")
-    entries = [
-        (table.name, *entry)
-        for table in tables
-        for entry in (
-            ("", "table", table.grain),
-            *((c.name, c.type.value, c.description) for c in table.columns),
-        )
-    ]
-    columns = [column.name for column in DATA_DICTIONARY.columns]
-    _insert(db, DATA_DICTIONARY, [dict(zip(columns, entry, strict=True)) for entry in entries])
+    described = ", ".join(f"'{name}'" for name in (*TABLES, *BOOKKEEPING))
+    db.run(f"DELETE FROM {DATA_DICTIONARY.name} WHERE table_name IN ({described})")
+    _insert(db, DATA_DICTIONARY, dictionary_rows())
     for (name,) in db.query(f"SELECT DISTINCT table_name FROM {LOAD_RECEIPT.name}"):
         db.create_triggers(name)
 
 
-def _insert(db: Transaction, table: Table, rows: list[dict[str, object]]) -> None:
+def _insert(db: Transaction, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
     batch = pa.RecordBatch.from_pylist(rows, schema=arrow_schema(table))
     db.append(table.name, [batch], no_progress)

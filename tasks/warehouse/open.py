@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tasks.core.errors import PipelineError
-from tasks.warehouse.sqlite.transaction import SqliteTransaction
 from tasks.warehouse.sqlite.warehouse import SqliteWarehouse
+
+if TYPE_CHECKING:
+    # One load, begun: the statements that differ between databases.
+    from tasks.warehouse.sqlite.transaction import SqliteTransaction as Transaction  # noqa: F401
 
 Warehouse: TypeAlias = SqliteWarehouse
 """A database with the star. Holds no connection between calls.
@@ -16,9 +19,6 @@ Warehouse: TypeAlias = SqliteWarehouse
 loaded again; `create_sql()`, `size_bytes()` and `triggers()` describe a table for the report on
 schema changes; `transaction()` is what `tasks.warehouse.load` loads through.
 """
-
-Transaction: TypeAlias = SqliteTransaction
-"""One load, begun: the statements that differ between databases."""
 
 _SQLITE = "sqlite:///"
 

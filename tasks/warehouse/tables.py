@@ -53,3 +53,15 @@ def _add(table: Table, schema: sa.MetaData) -> None:
     ]
     checks = [sa.CheckConstraint(table.check)] if table.check else []
     sa.Table(table.name, schema, *columns, *checks, comment=table.grain)
+
+
+def dictionary_rows() -> list[dict[str, str]]:
+    """The rows of `data_dictionary`: each table and its columns."""
+    return [
+        {"table_name": table.name, "column_name": name, "type": kind, "description": text}
+        for table in (*TABLES.values(), *BOOKKEEPING.values())
+        for name, kind, text in (
+            ("", "table", table.grain),
+            *((c.name, c.type.value, c.description) for c in table.columns),
+        )
+    ]

@@ -163,12 +163,12 @@ def measured_in(measured: dict[str, list[Measured]], *names: str) -> list[list[M
 
 
 def bench_parts(seed: Project, work: Path, runs: int) -> Iterator[str]:
-    """A hundred parts, and one more."""
+    """A hundred partitions, and one more."""
     yield from _bench_parts(seed, work / "parts", PART_RECORDS, runs)
 
 
 def bench_many(seed: Project, work: Path, runs: int) -> Iterator[str]:
-    """The same records in ten times as many parts."""
+    """The same records in ten times as many partitions."""
     yield from _bench_parts(seed, work / "many", PART_RECORDS // 10, min(runs, 2))
 
 
@@ -177,7 +177,7 @@ def _bench_parts(seed: Project, folder: Path, records: int, runs: int) -> Iterat
     shutil.rmtree(project.data)
     project.data.mkdir()
     path, content = split_logs(seed, project, records)
-    parts = f"{len(list(project.data.glob('*/*.csv'))):,} parts"
+    parts = f"{len(list(project.data.glob('*/*.csv'))):,} partitions"
     changed = content.replace(b"OK", b"ok")
 
     def added() -> Measured:

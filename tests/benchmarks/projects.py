@@ -149,7 +149,7 @@ def change_app_type(project: Project, turn: int) -> None:
 
 
 def split_logs(source: Project, target: Project, records: int) -> tuple[Path, bytes]:
-    """Put the log records into parts of so many; one is kept back and returned.
+    """Put the log records into partitions of so many; one is kept back and returned.
 
     The last part of each kind has what is left, fewer than the others.
     """

@@ -1,10 +1,8 @@
-"""What is declared, as SQLite's statements, and whether a file has it."""
+"""Names in a file and what is there: needs no library, so that receipts are read at once."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 
 from config.declarations import Table
 from config.warehouse import FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
@@ -12,21 +10,11 @@ from config.warehouse import FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
 _EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
 """Event -> the rows that a trigger sees."""
 
+CACHE_KIB = 65_536
+"""Page cache where pages are asked for in no order: reading, and keeping indexes up to date."""
+
 Fetch = Callable[[str], list[tuple]]
 """Runs a statement and returns its rows."""
-
-
-def create_sql(table: Table) -> str:
-    """The statement that creates a table."""
-    from sqlalchemy.dialects import sqlite
-    from sqlalchemy.schema import CreateTable
-
-    from tasks.warehouse.tables import metadata
-
-    declared = metadata().tables[table.name]
-    # Only a column whose type is INTEGER becomes the table's row id.
-    sql = str(CreateTable(declared).compile(dialect=sqlite.dialect())).replace("BIGINT", "INTEGER")
-    return sql.strip() + (" WITHOUT ROWID" if len(table.key_columns) > 1 else "")
 
 
 def index_names(table: Table) -> list[str]:
@@ -38,17 +26,7 @@ def shape(fetch: Fetch, table: str) -> tuple[dict[str, tuple], set[tuple]]:
     """Column -> type, NOT NULL, place in the primary key; and the foreign keys."""
     columns = fetch(f"SELECT name, type, \"notnull\", pk FROM pragma_table_info('{table}')")
     references = fetch(f'SELECT "from", "table", "to" FROM pragma_foreign_key_list(\'{table}\')')
-    return {name: tuple(shape) for name, *shape in columns}, set(references)
-
-
-def fits(fetch: Fetch, table: Table) -> bool:
-    """Whether a table has the declared columns, types and keys; others may have added columns."""
-    with closing(sqlite3.connect(":memory:")) as scratch:
-        scratch.execute(create_sql(table))
-        declared, references = shape(lambda sql: scratch.execute(sql).fetchall(), table.name)
-    live, live_references = shape(fetch, table.name)
-    same = all(live.get(name) == shape for name, shape in declared.items())
-    return same and references <= live_references
+    return {name: tuple(declared) for name, *declared in columns}, set(references)
 
 
 def guarded_tables(table: str) -> tuple[str, ...]:

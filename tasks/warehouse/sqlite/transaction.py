@@ -2,41 +2,144 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
+import sqlite3
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import adbc_driver_manager
+import adbc_driver_sqlite
+import pyarrow as pa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateTable
 
 from config.declarations import Table
-from config.warehouse import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, TABLES
+from config.warehouse import BOOKKEEPING, FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, TABLES
 from tasks.core.progress import Advance
 from tasks.warehouse.sqlite.catalog import (
-    create_sql,
-    fits,
+    CACHE_KIB,
+    Fetch,
     guarded_tables,
     guards,
     index_names,
+    shape,
     triggers,
 )
+from tasks.warehouse.sqlite.file import PAGE_BYTES, explained, writing
+from tasks.warehouse.tables import metadata
 
-if TYPE_CHECKING:
-    import adbc_driver_manager
-    import pyarrow as pa
-
-WAIT_MS = 3_600_000
+_WAIT_MS = 3_600_000
 """How long a load waits for another program that writes."""
-
-CACHE_KIB = 65_536
-"""Page cache where pages are asked for in no order: reading, and keeping indexes up to date."""
 
 _SORT_KIB = 4_096
 """Page cache where rows are appended; also how much is sorted at a time for an index, which is
 the faster the better it fits the processor's own cache."""
 
+_EARLIER_TABLES = ("log_tally", "loaded_part", "retained_member", LOAD_RECEIPT.name)
+"""Bookkeeping of earlier versions, the receipts last: while they exist, the version is known."""
+
 logger = logging.getLogger("pipeline")
+
+
+# --- beginning a load ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def transaction(path: Path, table: Table) -> Iterator[SqliteTransaction]:
+    """Begin a load of a table; commit it at the end, or roll it back."""
+    _prepare(path)
+    try:
+        with (
+            closing(adbc_driver_sqlite.connect(str(path))) as database,
+            closing(adbc_driver_manager.AdbcConnection(database)) as connection,
+        ):
+            try:
+                connection.set_autocommit(False)
+                load = SqliteTransaction(connection)
+                load.lock(table.name)
+                yield load
+                connection.commit()
+            except BaseException:
+                # On a full disk SQLite has rolled back by itself, and says so by an error.
+                with contextlib.suppress(adbc_driver_manager.Error):
+                    connection.rollback()
+                raise
+    except adbc_driver_manager.Error as error:
+        what = f"{table.name} could not be loaded into {path}; the previous rows stay."
+        raise explained(what, path, error) from error
+    if table.name == FACT_LOGS.name:
+        _use_write_ahead_log(path)
+
+
+def _prepare(path: Path) -> None:
+    """Create the file and the bookkeeping tables, in place of those of an earlier version."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Another run may be loading for the first time: then even reading has to wait.
+    with writing(path, _WAIT_MS / 1000) as connection:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # Of a file that is new.
+
+        def fetch(sql: str) -> list[tuple]:
+            return connection.execute(sql).fetchall()
+
+        if not _unfit_bookkeeping(fetch):
+            return
+        fetch("BEGIN IMMEDIATE")
+        unfit = _unfit_bookkeeping(fetch)
+        if LOAD_RECEIPT in unfit and shape(fetch, LOAD_RECEIPT.name)[0]:
+            logger.info("%s is of an earlier version: every table is loaded again", path)
+            triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE"
+            for (name,) in fetch(f"{triggers} '%_voids_receipt'"):
+                fetch(f"DROP TRIGGER {name}")
+            for name in _EARLIER_TABLES:
+                fetch(f"DROP TABLE IF EXISTS {name}")
+        for table in unfit:
+            fetch(f"DROP TABLE IF EXISTS {table.name}")
+            fetch(create_sql(table))
+
+
+def _unfit_bookkeeping(fetch: Fetch) -> list[Table]:
+    return [table for table in BOOKKEEPING.values() if not fits(fetch, table)]
+
+
+def _use_write_ahead_log(path: Path) -> None:
+    """From now on readers see the previous rows during a load.
+
+    Until facts have been loaded for the first time there is nothing to read beside a load, and
+    without a write-ahead log every page is written once.
+    """
+    with writing(path) as connection:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            # Someone else uses the database. The next load of facts tries again.
+
+
+def create_sql(table: Table) -> str:
+    """The statement that creates a table."""
+    declared = metadata().tables[table.name]
+    # Only a column whose type is INTEGER becomes the table's row id.
+    sql = str(CreateTable(declared).compile(dialect=sqlite.dialect())).replace("BIGINT", "INTEGER")
+    return sql.strip() + (" WITHOUT ROWID" if len(table.key_columns) > 1 else "")
+
+
+def fits(fetch: Fetch, table: Table) -> bool:
+    """Whether a table has the declared columns, types and keys; others may have added columns."""
+    with closing(sqlite3.connect(":memory:")) as scratch:
+        scratch.execute(create_sql(table))
+        declared, references = shape(lambda sql: scratch.execute(sql).fetchall(), table.name)
+    live, live_references = shape(fetch, table.name)
+    same = all(live.get(name) == column for name, column in declared.items())
+    return same and references <= live_references
+
+
+# --- its steps -------------------------------------------------------------------------------
 
 
 class SqliteTransaction:
@@ -47,9 +150,6 @@ class SqliteTransaction:
 
     def query(self, sql: str) -> list[tuple]:
         """The rows, of types that Arrow finds."""
-        import adbc_driver_manager
-        import pyarrow as pa
-
         with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
             statement.set_sql_query(sql)
             handle, _ = statement.execute_query()
@@ -59,38 +159,31 @@ class SqliteTransaction:
 
     def run(self, sql: str) -> None:
         """Run a statement that returns nothing."""
-        import adbc_driver_manager
-
         with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
             statement.set_sql_query(sql)
             statement.execute_update()
 
     def lock(self, table: str) -> None:
         """Take the write lock, by a first statement that writes; wait if another run has it."""
-        from adbc_driver_manager import Error
-
         # What reads the catalog, as this does, waits for another run's first load.
-        self.query(f"PRAGMA busy_timeout = {WAIT_MS}")
+        self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
         self.query(f"PRAGMA cache_size = -{_SORT_KIB}")
         self.query("PRAGMA threads = 2")
         first = f"UPDATE {LOAD_RECEIPT.name} SET receipt = '' WHERE table_name = ''"
         try:
             self.query("PRAGMA busy_timeout = 0")
             self.run(first)
-        except Error as error:
+        except adbc_driver_manager.Error as error:
             if "locked" not in str(error):
                 raise
             logger.warning("%s: another program writes to the warehouse; waiting", table)
-            self.query(f"PRAGMA busy_timeout = {WAIT_MS}")
+            self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
             self.run(first)
         # The commit waits for readers.
-        self.query(f"PRAGMA busy_timeout = {WAIT_MS}")
+        self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
 
     def append(self, table: str, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
         """Add rows by ADBC's bulk insert."""
-        import adbc_driver_manager
-        import pyarrow as pa
-
         stored = _ahead((_as_stored(batch) for batch in batches), advance)
         first = next(stored, None)
         if first is None:
@@ -200,8 +293,6 @@ def _ahead(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.R
 
 def _as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Times as SQLAlchemy and SQLite's own functions write them, so that they compare as text."""
-    import pyarrow as pa
-
     columns = [
         column.cast(pa.timestamp("us")).cast(pa.string())
         if pa.types.is_timestamp(column.type)
