@@ -248,7 +248,7 @@ MADE = [
     "reports/schema_change.md",
     "staging/activity/days/LOG_RCD_F.parquet",
     "staging/activity/instances/LOG_RCD_F.parquet",
-    "staging/activity/hours/LOG_RCD_B.json",
+    "staging/activity/hours/LOG_RCD_B.parquet",
     "staging/profiles/POINT.json",
     "reports/gaps.csv",
     "reports/records_over_time.csv",

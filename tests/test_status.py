@@ -159,7 +159,7 @@ def test_what_a_task_reads_is_built_by_those_with_which_it_is_stale(
 def test_status_of_a_project_that_never_ran(project: Project) -> None:
     result = project.tasks("status")
     assert result.status == 0
-    assert result.out.endswith("0 of 30 tasks are fresh.\n")
+    assert result.out.endswith("0 of 29 tasks are fresh.\n")
     assert not project.database.exists()
 
 

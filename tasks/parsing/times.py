@@ -64,7 +64,7 @@ def parse_timestamps(text: pa.StringArray, how: Source = DEFAULTS) -> Parsed:
     is_usual = {*formats[:2]} <= {"iso", "epoch"} and not holds_digits(how.na_values)
 
     def at_once(some: pa.StringArray) -> Parsed:
-        if "epoch" in formats and pc.all(pc.ascii_is_decimal(some)).as_py():
+        if "epoch" in formats and pc.all(pc.ascii_is_decimal(some[:_FIRST_FEW])).as_py():
             return _seconds(some, how)
         return _plain_iso(some, formats, how)
 
@@ -82,7 +82,9 @@ def parse_timestamps(text: pa.StringArray, how: Source = DEFAULTS) -> Parsed:
 
 
 def _seconds(digits: pa.StringArray, how: Source) -> Parsed:
-    """Seconds since 1970, all of which are in the time window."""
+    """Whole seconds since 1970, all of which are in the time window."""
+    if pc.ascii_is_decimal(digits).false_count:
+        raise pa.ArrowInvalid
     instants = digits.cast(pa.int64()).cast(pa.timestamp("s", tz="UTC")).cast(INSTANT)
     if outside_window(instants, how).true_count:
         raise pa.ArrowInvalid

@@ -66,8 +66,8 @@ class Block:
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_Text = tuple[int, bytes]
-"""The number of a first line, and a plain text of whole records from there."""
+_Text = tuple[int, int, bytes]
+"""A plain text of whole records: its first line, the line after it, the text."""
 
 
 def read_blocks(
@@ -134,13 +134,14 @@ def _cut(chunks: Iterator[bytes], dialect: Dialect, file: str) -> Iterator[_Text
         whole = text[:end]
         is_plain = _is_plain(whole, dialect) if end else len(text) <= MAX_RECORD_BYTES
         if is_plain and end:
+            after = line + _count(whole, b"\n", 0, end)
             # Arrow drops a mark at the start; records with other damage are located one by one.
             if b"\0" in whole or whole.startswith(codecs.BOM_UTF8) or not _is_utf8(whole):
                 decoded = whole.decode(errors="surrogateescape")
                 yield list(read_records(split_lines([decoded]), dialect, file, line))
             else:
-                yield line, whole
-            line += _count(whole, b"\n")
+                yield line, after, whole
+            line = after
             text = text[end:]
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     lines = split_lines(decoder.decode(one) for one in itertools.chain([text], chunks))
@@ -161,17 +162,17 @@ def _end_of_records(text: bytes, quote: bytes) -> int:
     end = text.rfind(b"\n") + 1
     if not quote:
         return end
-    quotes = _count(text[:end], quote)
+    quotes = _count(text, quote, 0, end) if quote in text else 0
     while end and quotes % 2:
         before = text.rfind(b"\n", 0, end - 1) + 1
-        quotes -= _count(text[before:end], quote)
+        quotes -= _count(text, quote, before, end)
         end = before
     return end
 
 
-def _count(text: bytes, byte: bytes) -> int:
+def _count(text: bytes, byte: bytes, start: int, end: int) -> int:
     """How often a byte occurs: much faster than `bytes.count` where that is often."""
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == byte[0]))
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8)[start:end] == byte[0]))
 
 
 def _is_plain(text: bytes, dialect: Dialect) -> bool:
@@ -205,7 +206,7 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def _from_text(line: int, text: bytes, dialect: Dialect) -> Block:
+def _from_text(line: int, end: int, text: bytes, dialect: Dialect) -> Block:
     """A plain text, read by Arrow."""
     malformed: dict[int, str] = {}
 
@@ -239,8 +240,7 @@ def _from_text(line: int, text: bytes, dialect: Dialect) -> Block:
         columns = [one.combine_chunks().cast(pa.binary()).view(pa.string()) for one in table]
     extents = functools.cache(lambda: _extents(text, quote))
     count = len(columns[0]) + len(malformed)
-    line_count = _count(text, b"\n")
-    if count == line_count:  # Empty lines and breaks within quotes only add.
+    if count == end - line:  # Empty lines and breaks within quotes only add.
         lines = line + np.arange(count)
     else:
         starts, _, breaks = extents()
@@ -250,7 +250,7 @@ def _from_text(line: int, text: bytes, dialect: Dialect) -> Block:
         starts, ends, _ = extents()
         return text[starts[number] : ends[number]].rstrip(b"\r\n").decode()
 
-    return _as_block(columns, malformed, lines, record, line + line_count, dialect)
+    return _as_block(columns, malformed, lines, record, end, dialect)
 
 
 def _from_records(records: list[Record], dialect: Dialect) -> Block:

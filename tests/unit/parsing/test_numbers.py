@@ -92,14 +92,6 @@ def test_what_is_no_whole_number_of_64_bits_is_invalid(text: str) -> None:
     assert invalid.to_pylist() == [False, True, False]
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\t", "\u00a0"])
-def test_a_blank_is_an_absent_integer_and_not_an_invalid_one(blank: str) -> None:
-    values, invalid, *_ = parse_integers(texts(blank, "9223372036854775808"))
-
-    assert values.to_pylist() == [None, None]
-    assert invalid.to_pylist() == [False, True]
-
-
 @moderate
 @given(st.lists(st.tuples(BLANKS, st.integers(-(2**63), 2**63 - 1), BLANKS)))
 def test_every_integer_of_64_bits_comes_back(padded: list[tuple[str, int, str]]) -> None:
@@ -189,14 +181,6 @@ def test_a_word_in_place_of_a_number_is_kept_apart(word: str) -> None:
     assert values.to_pylist() == [None, 2.0]
     assert invalid.to_pylist() == [False, False]
     assert words.to_pylist() == [word, None]
-
-
-def test_a_blank_is_an_absent_number_and_neither_invalid_nor_a_word() -> None:
-    values, invalid, words, *_ = parse_numbers(texts("", "  "))
-
-    assert values.to_pylist() == [None, None]
-    assert invalid.to_pylist() == [False, False]
-    assert words.to_pylist() == [None, None]
 
 
 @moderate

@@ -33,25 +33,6 @@ def with_header(source: Source, column: str, header: str) -> Source:
 # Recognising columns
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        ["point_id", "app_instance_id", "vendor"],
-        ["vendor", "app_instance_id", "point_id"],
-        ["POINT_ID", "App_Instance_Id", "vendor"],
-        ["  point_id", "app_instance_id\t", " vendor "],
-    ],
-)
-def test_order_case_and_blanks_of_headers_do_not_matter(header: list[str]) -> None:
-    layout = match_columns(POINT, header)
-
-    place = {name.strip().lower(): position for position, name in enumerate(header)}
-    assert layout.header == tuple(name.strip() for name in header)
-    assert layout.recognised == {name: (place[name],) for name in ("point_id", "app_instance_id")}
-    assert layout.passed_through == {"vendor": place["vendor"]}
-    assert layout.absent == ()
-
-
 @pytest.mark.parametrize("source", [LOG_RCD_B, LOG_RCD_F], ids=lambda source: source.name)
 @pytest.mark.parametrize("column", ["recorded_at", "value", "status"])
 def test_each_alias_of_a_column_is_recognised(source: Source, column: str) -> None:

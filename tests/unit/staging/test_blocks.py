@@ -116,24 +116,6 @@ def test_a_row_is_found_again_wherever_the_borders_of_blocks_fall(tmp_path: Path
         assert staged.audit.rows == 12
 
 
-@pytest.mark.parametrize("strange", [b"\xf6", b"\xf6" * 5, b"\xf6" * 30])
-def test_bytes_that_are_no_utf_8_change_no_row_wherever_the_borders_of_blocks_fall(
-    tmp_path: Path, strange: bytes
-) -> None:
-    rows = [b'%d,"a\r\n\r\nb"' % number for number in range(9)]
-    rows[2:2] = [strange, b"20," + strange]
-    content = b"\r\n".join([b"app_type_id,name", *rows, b""])
-
-    for block_bytes in range(40, 90, 3):
-        staged = stage(tmp_path, content, block_bytes=block_bytes)
-
-        assert staged.columns == {"app_type_id": list(range(9)), "name": ["a\r\n\r\nb"] * 9}
-        assert [(q.line, q.row.encode(errors="surrogateescape")) for q in staged.quarantined] == [
-            (8, strange),
-            (9, b"20," + strange),
-        ]
-
-
 # Any text
 
 
