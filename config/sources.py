@@ -10,7 +10,7 @@ from config.declarations import Column, Source, Type
 _RECORD_STATUS = Column(
     "status",
     Type.TEXT,
-    "The record's status as exported; a word that stood in place of the value is added to it.",
+    "The record's status as exported; a word that was in place of the value is added to it.",
     nullable=True,
     aliases=("log_status", "record_status", "status_code", "point_status", "quality"),
 )

@@ -362,7 +362,7 @@ def test_parts_may_have_different_columns(parted: Project) -> None:
     assert figures["unmapped"] == []
     assert figures["sources"]["LOG_RCD_F"]["nulls"]["value"] == 3  # A word in two of them.
     report = (parted.reports / "schema_change.md").read_text()
-    assert "- LOG_RCD_F\n  - new: site, carried through staging as text" in report
+    assert "- LOG_RCD_F\n  - new: site, passed through staging as text" in report
 
 
 def test_names_that_make_the_same_number_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

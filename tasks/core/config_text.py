@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from config.declarations import Source, Type
+
 Settings = dict[str, str | tuple[str, ...]]
 """Option -> its value; several values are a list, one item a line."""
 
@@ -73,3 +75,15 @@ def _code_of(character: str) -> str:
 def place_of(section: str) -> str:
     """Where proposed lines go: Luigi rejects a file that has a section twice."""
     return f"luigi.cfg, section [{section}], in place of lines of the same name"
+
+
+def mapping_line(table: Source, column: str, header: str = "") -> str:
+    """The line of luigi.cfg that maps a column of a source to a header.
+
+    >>> from config.sources import LOG_RCD_F
+    >>> print(mapping_line(LOG_RCD_F, "recorded_at"))
+    [LOG_RCD_F] recorded_at = <header of the time>
+    """
+    meaning = {Type.TIMESTAMP: "the time", Type.NUMBER: "the value", Type.SWITCH: "the value"}
+    named = header or f"<header of {meaning.get(table.column(column).type, column)}>"
+    return f"[{table.name}] {column} = {named}"

@@ -1,4 +1,4 @@
-"""Errors that tell what is wrong, where, and what to do."""
+"""Errors that say what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 
 class PipelineError(Exception):
-    """Something that the person who runs the pipeline can mend.
+    """Something that the person who runs the pipeline can fix.
 
     Args:
         what: What could not be done.
         problems: Every reason, each with its place and value.
         remedy: What to do about it.
 
-    >>> print(PipelineError("users.csv was refused:", ["line 3: no key"], "Mend the file."))
-    users.csv was refused:
+    >>> print(PipelineError("users.csv was rejected:", ["line 3: no key"], "Fix the file."))
+    users.csv was rejected:
       line 3: no key
-    Mend the file.
+    Fix the file.
     """
 
     def __init__(self, what: str, problems: Iterable[str] = (), remedy: str = ""):

@@ -9,14 +9,14 @@ from config.sources import LOG_KINDS
 from config.warehouse import PARTITION_ROWS
 
 _NUMBERS = 2**63 // PARTITION_ROWS
-"""How many parts can be told apart by their `log_id`."""
+"""How many partitions their `log_id` can distinguish."""
 
 
 def number_parts(names: Iterable[str]) -> dict[str, int]:
-    """The number of each part of the log records.
+    """`partition_id` of each partition of the log records.
 
-    It is made from the part's name, hence the same whatever others there are, but in the rare
-    case that two names make the same one.
+    It is made from the partition's name, so other partitions do not change it, except in the rare
+    case that two names make the same number.
 
     >>> number_parts(["LOG_RCD_F", "LOG_RCD_B"])
     {'LOG_RCD_B': 0, 'LOG_RCD_F': 1}

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
+from tasks.core.config_text import mapping_line
 from tasks.core.text import count_of, describe_reading, readable, visible_lines
 from tasks.reports.charts import waterfall
 from tasks.reports.registry import Report
 from tasks.reports.results import Inputs, Json, Outputs, Results
-from tasks.run.source_settings import mapping_line
 
 if TYPE_CHECKING:
     from tasks.staging.audit import Audit
@@ -246,7 +246,7 @@ def further_data(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
         {
             "what": "The controllers' time zone",
             "use": "placing times without a zone",
-            "present": "not in the files; source_timezone in luigi.cfg stands for it",
+            "present": "not in the files; source_timezone in luigi.cfg is used for it",
         },
         {
             "what": "Names of units and of engineering units",

@@ -172,14 +172,3 @@ def _refuse_clashes(merged: Source) -> None:
                 f"luigi.cfg: section [{merged.name}]: {one} and {other} are both {character!r}.",
                 remedy="Give each a character of its own.",
             )
-
-
-def mapping_line(table: Source, column: str, header: str = "") -> str:
-    """The line of luigi.cfg that maps a column of a source to a header.
-
-    >>> print(mapping_line(SOURCES["LOG_RCD_F"], "recorded_at"))
-    [LOG_RCD_F] recorded_at = <header of the time>
-    """
-    meaning = {Type.TIMESTAMP: "the time", Type.NUMBER: "the value", Type.SWITCH: "the value"}
-    named = header or f"<header of {meaning.get(table.column(column).type, column)}>"
-    return f"[{table.name}] {column} = {named}"

@@ -258,8 +258,8 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
             folder = f", or a folder {source.name} of such files" if source.in_partitions else ""
             problems.append(f"{source.name}.csv (or .csv.gz{folder}) is missing")
         by_name: dict[str, list[Path]] = {}
-        for part in found:
-            by_name.setdefault(part.name.lower(), []).append(part.path)
+        for one in found:
+            by_name.setdefault(one.name.lower(), []).append(one.path)
         for paths in by_name.values():
             if len(paths) > 1:
                 names = " and ".join(_displayed(path, data_dir) for path in paths)
