@@ -14,7 +14,7 @@ import pytest
 
 from config.warehouse import PARTITION_ROWS
 from tasks.enrichment import star
-from tasks.enrichment.log_numbers import number_parts
+from tasks.enrichment.partition_ids import partition_ids
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.graph import (
     CheckWarehouse,
@@ -81,7 +81,7 @@ def built_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
     counts = dict(parted.query("SELECT partition_id, count(*) FROM fact_logs GROUP BY 1"))
-    numbers = number_parts(["LOG_RCD_F/2024-03", "LOG_RCD_F/2024-04"])
+    numbers = partition_ids(["LOG_RCD_F/2024-03", "LOG_RCD_F/2024-04"])
     assert counts == {
         0: 5,
         1: 8,
@@ -142,7 +142,7 @@ def test_a_changed_part_replaces_its_facts_alone(
     run_here(parted, monkeypatch)
     part = "LOG_RCD_F/2024-03"
     assert {name.partition(" ")[2] for name in built_parts} == {part}
-    number = number_parts(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
+    number = partition_ids(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
     others = [row for row in before if row[0] // PARTITION_ROWS != number]
     assert [row for row in parted.facts() if row[0] // PARTITION_ROWS != number] == others
     assert len(parted.facts()) == len(before) + 1
@@ -217,7 +217,7 @@ def test_facts_of_one_part_that_someone_changed_are_loaded_again_alone(
     parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
 ) -> None:
     before = parted.outputs()
-    number = number_parts(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
+    number = partition_ids(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
     parted.change(f"DELETE FROM fact_logs WHERE log_id = {number * PARTITION_ROWS + 1}")
     run_here(parted, monkeypatch)
     assert built_parts == ["LoadFactLogs LOG_RCD_F/2024-03", "CheckWarehouse LOG_RCD_F/2024-03"]
@@ -366,8 +366,8 @@ def test_parts_may_have_different_columns(parted: Project) -> None:
 
 
 def test_names_that_make_the_same_number_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.enrichment.log_numbers._NUMBERS", 7)
+    monkeypatch.setattr("tasks.enrichment.partition_ids._IDS", 7)
     names = ["LOG_RCD_B", "LOG_RCD_F", *(f"LOG_RCD_F/{day}" for day in range(5))]
-    numbers = number_parts(names)
+    numbers = partition_ids(names)
     assert sorted(numbers.values()) == list(range(7))
-    assert numbers == number_parts(reversed(names))
+    assert numbers == partition_ids(reversed(names))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.sources import LOG_KINDS, LOOKUPS, SOURCES
 from tasks.core.partition import Partition
-from tasks.enrichment.log_numbers import number_parts
+from tasks.enrichment.partition_ids import partition_ids
 from tasks.freshness.targets import FileTarget, file_target
 from tasks.run.settings import settings
 from tasks.sources import files
@@ -113,7 +113,7 @@ def log_partitions() -> Sequence[Partition]:
 @functools.lru_cache(maxsize=8)
 def _with_ids(partitions: tuple[Partition, ...]) -> Sequence[Partition]:
     found = {one.name: one for one in partitions}
-    ids = number_parts(found)
+    ids = partition_ids(found)
     return tuple(Partition(name, one.path, ids[name]) for name, one in found.items())
 
 
