@@ -22,7 +22,10 @@ from tasks.state import BUILT, FAILED, UNCHANGED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status: 0 done, 1 not so, 2 rejected."""
+    """Run a command and return the exit status.
+
+    0: done. 1: no source file, or one that would not be staged. 2: an error.
+    """
     options = _parser().parse_args(arguments)
     try:
         match options.command:

@@ -73,8 +73,11 @@ class FreshTask(luigi.Task):
     """A task that is complete only while its output matches its inputs, code and declarations.
 
     Subclasses define `requires()`, `reads()`, `output()` (a dict of targets) and `build()`; they
-    raise `code_version` when the result of the same inputs changes. A task is stale with each task
-    that it requires, except those without output: these only have to be done before.
+    raise `code_version` when the result of the same inputs changes. A task is stale if a task
+    that it requires is stale; one without output only has to be done before.
+
+    Order of a run: `run` checks and locks, `make` stores the receipt, `publish` replaces the files,
+    `build` makes their content.
     """
 
     code_version: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""The task graph: what requires what. Each stage has a module; the work is in the rooms it calls.
+"""The task graph: what requires what. Each stage has a module; packages do the work.
 
 task               requires                                               makes
 CheckSources                                                              (before anything else)

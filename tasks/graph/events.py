@@ -26,16 +26,16 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
     Called while the graph is scheduled, if a task has to be run.
     """
     if luigi.interface.core().workers > 1:
-        _load_rooms()
+        _load_packages()
 
 
 @functools.cache
-def _load_rooms() -> None:
-    """Import every module of the rooms whose functions tasks call, and what those import late."""
+def _load_packages() -> None:
+    """Import every module of the stages, and what those import late."""
     gc.disable()  # All that is made now stays.
     try:
-        for room in (staging, enrichment, measures, warehouse, reports):
-            for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+        for package in (staging, enrichment, measures, warehouse, reports):
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
                 importlib.import_module(module.name)
         for library in ("numpy.ma", "pandas"):
             importlib.import_module(library)

@@ -1,7 +1,8 @@
 """Staging: each source file as Parquet, one row for one row, under declared names and types.
 
-Nothing is joined, dropped unseen or made up. What cannot be read as declared is quarantined:
-the row as it came, with its file, line and reason.
+Nothing is joined, dropped unseen or made up. A row that cannot be read as
+declared is quarantined as it came, with its file, line and reason. In a describing source, an
+invalid cell that may be null is emptied, and listed.
 """
 
 from __future__ import annotations
@@ -142,17 +143,17 @@ class _Staged:
                 for name, column in zip(audit.header, block.columns, strict=True)
             }
         self._samples.add(block, batch)
-        out = list(batch.rejected)
+        left_out = list(batch.rejected)
         if self._duplicates is not None:
-            out += self._duplicates.add(block, batch)
+            left_out += self._duplicates.add(block, batch)
         table, marks, lines = batch.table, batch.marks, block.lines
-        if out:
+        if left_out:
             kept = np.ones(len(lines), dtype=bool)
-            kept[out] = False
+            kept[left_out] = False
             table, marks = (one.filter(pa.array(kept)) for one in (table, marks))
             lines = lines[kept]
         self._rejected += [*batch.rejected.values(), *block.malformed]
-        for row in batch.emptied.keys() - out:
+        for row in batch.emptied.keys() - left_out:
             self._emptied += batch.emptied[row]
         if self._duplicates is None:
             self._add_losses(block, batch)

@@ -26,6 +26,13 @@ except ImportError:  # Up to version 0.4.0.
 try:
     from tasks.core.arrow import configure_arrow
     configure_arrow()
+except ImportError:  # Up to version 0.4.0, imports did that.
+    pass
+import pyarrow
+pyarrow.array([0])  # Arrow looks for pandas, which a run loads once.
+try:
+    from tasks.core.arrow import configure_arrow
+    configure_arrow()
 except ImportError:  # Then, with the import.
     pass
 data, name = Path(sys.argv[1]), sys.argv[2]
