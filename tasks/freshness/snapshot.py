@@ -109,7 +109,8 @@ class Snapshot:
                 if self._recall((storable(path), _SHA256), _stat(path)) is None:
                     unknown.append(path)
         if unknown:
-            with ThreadPoolExecutor(THREADS) as pool:
+            # A process that is ending starts no threads; each file is then hashed where it is read.
+            with contextlib.suppress(RuntimeError), ThreadPoolExecutor(THREADS) as pool:
                 list(pool.map(self.digest, unknown))
 
     def keep(self) -> None:
