@@ -18,7 +18,7 @@ from filelock import FileLock
 from luigi.task import flatten
 
 from tasks.freshness.task import FreshTask, walk
-from tasks.graph import AllReports, CsvToParquet, LoadFactLogs
+from tasks.graph import ActivityReport, AllReports, CsvToParquet, LoadFactLogs, ProfileReport
 from tests import browser
 from tests.conftest import Project
 from tests.ui import Ui, find_unused_port, is_free, started, up
@@ -237,6 +237,9 @@ def test_a_run_that_is_stopped_ends_with_the_command_and_starts_again(ran: Proje
         (warehouse,) = ui.ask("resource_list")
         assert (warehouse["num_used"], warehouse["num_total"]) == (1, 1)
         assert list(warehouse["running"]) == [LoadFactLogs().task_id]
+        # A signal that arrives while a process is forked is reported by Python itself.
+        others = [task.task_id for task in (ActivityReport(), ProfileReport())]
+        ui.wait_for(lambda: {ui.statuses()[task] for task in others} == {"DONE"})
         ui.end(signal.SIGINT)
         assert ui.processes() == []
         assert "Traceback" not in ui.output
