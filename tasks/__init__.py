@@ -4,46 +4,5 @@ from tasks.run.settings import supply_defaults
 
 supply_defaults()
 
-from tasks.graph import (  # noqa: E402
-    ActivityReport,
-    AllReports,
-    AllStaged,
-    CheckSources,
-    CheckWarehouse,
-    CsvToParquet,
-    DataQualityReport,
-    EnrichedLogs,
-    LoadDimension,
-    LoadFactLogs,
-    LogActivity,
-    LogInstanceChains,
-    ProfileReport,
-    ReportPage,
-    SampleData,
-    SchemaChangeReport,
-    SourceProfiles,
-    SourceRelations,
-    SummaryReport,
-)
-
-__all__ = [
-    "ActivityReport",
-    "AllReports",
-    "AllStaged",
-    "CheckSources",
-    "CheckWarehouse",
-    "CsvToParquet",
-    "DataQualityReport",
-    "EnrichedLogs",
-    "LoadDimension",
-    "LoadFactLogs",
-    "LogActivity",
-    "LogInstanceChains",
-    "ProfileReport",
-    "ReportPage",
-    "SampleData",
-    "SchemaChangeReport",
-    "SourceProfiles",
-    "SourceRelations",
-    "SummaryReport",
-]
+from tasks.graph import *  # noqa: E402, F403
+from tasks.graph import __all__ as __all__  # noqa: E402

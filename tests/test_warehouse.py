@@ -27,9 +27,8 @@ from config.warehouse import (
 )
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
-from tasks.core.progress import NO_PROGRESS
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.load import replace_partitions, replace_rows
+from tasks.warehouse.load import replace_dimension, replace_partitions
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import metadata
 
@@ -71,10 +70,20 @@ def nothing() -> None:
     """What a load calls before it commits."""
 
 
+class Unseen:
+    """Progress that nobody watches."""
+
+    def begin(self, phase: str, total: int | None = None) -> None:
+        pass
+
+    def advance(self, amount: int, rows: int) -> None:
+        pass
+
+
 def load(url: str, table: Table, rows: list[tuple], receipt: str = "1") -> int:
     """Load a dimension; members are given without `is_retained`."""
     batches = as_table(table, [(*row, 0) for row in rows]).to_batches()
-    return replace_rows(open_warehouse(url), table, batches, receipt, nothing, NO_PROGRESS)
+    return replace_dimension(open_warehouse(url), table, batches, receipt, nothing, Unseen())
 
 
 def load_facts(
@@ -89,7 +98,7 @@ def load_facts(
     pq.write_table(as_table(FACT_LOGS, list(rows)), path)
     partitions = {FLOAT: receipt, **(others or {})}
     return replace_partitions(
-        open_warehouse(url), partitions, lambda _: path, receipt, before_commit, NO_PROGRESS
+        open_warehouse(url), partitions, lambda _: path, receipt, before_commit, Unseen()
     )
 
 
@@ -136,7 +145,7 @@ def test_a_load_whose_rows_break_off_leaves_the_previous_rows(url: str) -> None:
         raise OSError("the disk went away")
 
     with pytest.raises(PipelineError, match=r"dim_unit could not be loaded(?s:.*)disk went away"):
-        replace_rows(open_warehouse(url), DIM_UNIT, breaks_off(), "2", nothing, NO_PROGRESS)
+        replace_dimension(open_warehouse(url), DIM_UNIT, breaks_off(), "2", nothing, Unseen())
     assert rows_of(url, "SELECT unit_id FROM dim_unit") == [(-1,), (7,)]
     assert receipts(url) == {("dim_unit", ""): "1"}
 

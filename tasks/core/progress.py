@@ -27,15 +27,3 @@ class Phases(Protocol):
 
     def advance(self, amount: int, rows: int) -> None:
         """Report that more of the phase is done."""
-
-
-class _NoPhases:
-    def begin(self, phase: str, total: int | None = None) -> None:
-        pass
-
-    def advance(self, amount: int, rows: int) -> None:
-        pass
-
-
-NO_PROGRESS: Phases = _NoPhases()
-"""Reports to nobody."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from config.declarations import Source
 from config.sources import SOURCES
@@ -16,9 +15,6 @@ from tasks.freshness.task import FreshTask
 from tasks.run.settings import settings
 from tasks.run.source_settings import source
 from tasks.sources import archive, files
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("pipeline")
 

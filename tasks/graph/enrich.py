@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,9 +29,6 @@ from tasks.graph.stage import CsvToParquet, staging
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-logger = logging.getLogger("pipeline")
 
 
 class LogInstanceChains(FreshTask):

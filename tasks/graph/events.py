@@ -6,7 +6,6 @@ import atexit
 import functools
 import gc
 import importlib
-import logging
 import pkgutil
 
 import luigi
@@ -15,8 +14,6 @@ import luigi.interface
 from tasks import enrichment, measures, reports, staging, warehouse
 from tasks.freshness.task import FreshTask
 from tasks.graph.scheduler_pages import SchedulerPages, scheduler_url
-
-logger = logging.getLogger("pipeline")
 
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)

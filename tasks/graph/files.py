@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config.sources import LOG_KINDS, LOOKUPS, SOURCES
+from config.sources import LOG_KINDS, SOURCES
 from tasks.core.partition import Partition
 from tasks.enrichment.partition_ids import partition_ids
 from tasks.freshness.targets import FileTarget, file_target
@@ -18,9 +17,6 @@ from tasks.sources import files
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-logger = logging.getLogger("pipeline")
 
 
 def staging_file(name: str, optional: bool = False) -> FileTarget:
@@ -51,11 +47,6 @@ def all_partitions() -> Sequence[Partition]:
     return (*describing, *log_partitions())
 
 
-def staged_files() -> dict[str, Path]:
-    """The staged rows of each partition."""
-    return {one.name: staged(one.name).file for one in all_partitions()}
-
-
 def staged_keys(name: str) -> FileTarget:
     """What changes only if the staged keys of a source do."""
     return staging_file(f"keys/{name}.sha256")
@@ -84,10 +75,6 @@ def read_staged(name: str, *columns: str) -> pa.Table:
     return read_parquet(staged(name).file, *columns)
 
 
-DESCRIBING = tuple(LOOKUPS)
-"""The sources that a log record's lookup chain runs through, in its order."""
-
-
 def staged_rows(partition: str) -> int:
     """How many rows of a partition are staged."""
     import pyarrow.parquet as pq
@@ -98,11 +85,6 @@ def staged_rows(partition: str) -> int:
 def enriched(partition: str) -> FileTarget:
     """The enriched records of a partition."""
     return staging_file(f"enriched_logs/{partition}.parquet")
-
-
-def paths_of(targets: Mapping[str, FileTarget]) -> dict[str, Path]:
-    """The paths of targets."""
-    return {name: target.file for name, target in targets.items()}
 
 
 def log_partitions() -> Sequence[Partition]:

@@ -88,7 +88,7 @@ class LoadTarget:
 
 
 class CatalogTarget:
-    """What tables, columns, indexes and triggers the warehouse has, whoever created them."""
+    """What tables, columns, indexes and triggers the warehouse has, those of others too."""
 
     def digest(self, snapshot: Snapshot) -> str | None:
         """The digest of the catalog; None if there is none."""
@@ -178,13 +178,13 @@ class LoadDimension(LoadTask):
     def load(self, receipt: Receipt) -> str:
         """Load all members."""
         from tasks.enrichment.star import members
-        from tasks.warehouse.load import replace_rows
+        from tasks.warehouse.load import replace_dimension
 
         table = DIMENSIONS[self.table]
         read = self._columns_read()
         found = members(table, {name: read_staged(name, *read[name]) for name in read})
         self.progress.begin("loading", len(found))
-        rows = replace_rows(
+        rows = replace_dimension(
             warehouse(),
             table,
             found.to_batches(max_chunksize=_BATCH_ROWS),
@@ -276,7 +276,7 @@ class CheckWarehouse(PartitionedTask):
         }
 
     def declarations(self) -> Mapping[str, object]:
-        """How CSV files begin."""
+        """Whether CSV files have a byte order mark."""
         return {"csv_bom": settings().csv_bom}
 
     def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from config.sources import LOG_KINDS, SOURCES
+from config.sources import LOG_KINDS, LOOKUPS, SOURCES
 from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import THREADS
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask
 from tasks.graph.files import (
-    DESCRIBING,
     all_partitions,
     log_partitions,
     staged,
@@ -114,11 +113,11 @@ class SourceRelations(FreshTask):
 
     def requires(self) -> list[CsvToParquet]:
         """The describing sources, staged."""
-        return [staging(name) for name in DESCRIBING]
+        return [staging(name) for name in LOOKUPS]
 
     def reads(self) -> Mapping[str, Digested]:
         """Their staged keys."""
-        return {name: staged_keys(name) for name in DESCRIBING}
+        return {name: staged_keys(name) for name in LOOKUPS}
 
     def output(self) -> dict[str, FileTarget]:
         """The figures."""
@@ -129,5 +128,5 @@ class SourceRelations(FreshTask):
         from tasks.measures.relations import write_relations
 
         # In the order in which the sources are declared.
-        files = {name: staged(name).file for name in SOURCES if name in DESCRIBING}
+        files = {name: staged(name).file for name in SOURCES if name in LOOKUPS}
         write_relations(files, out["relations"], THREADS)

@@ -95,7 +95,7 @@ class ReportTask(FreshTask):
         }
 
     def declarations(self) -> Mapping[str, object]:
-        """Those of its inputs, and how CSV files begin."""
+        """Those of its inputs, and whether CSV files have a byte order mark."""
         declared = {
             key: item
             for name in self.report.reads

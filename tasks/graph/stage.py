@@ -6,7 +6,6 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import luigi
 import luigi.interface
@@ -23,9 +22,6 @@ from tasks.run.recording import state
 from tasks.run.source_settings import source
 from tasks.sources import files
 from tasks.state import Receipt
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("pipeline")
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tasks.warehouse.open import Transaction, Warehouse
 
 _REINDEXED_SHARE = 4
-"""Indexes are created again if more than one row in so many changes."""
+"""Indexes are created again if more rows change than one in so many of those that stay."""
 
 _ROW_COST = 3
 """How much longer it takes to add a row than to put it into an index, about."""
@@ -50,7 +50,7 @@ _ACTIVITY = LOG_INSTANCE_ACTIVITY.name
 _EXAMPLES = 5
 
 
-def replace_rows(
+def replace_dimension(
     warehouse: Warehouse,
     table: Table,
     batches: Iterable[pa.RecordBatch],
@@ -69,7 +69,7 @@ def replace_rows(
         batches: Its rows, with columns as declared.
         receipt: What they were made from.
         before_commit: Called when all is loaded and checked; may raise. It must not open the
-            database.
+            database: a second connection that closes drops the locks of the load.
         progress: The phases and the rows.
 
     Returns:
@@ -114,7 +114,7 @@ def replace_partitions(
             from; the facts of others are removed.
         enriched: The Parquet file of a partition's enriched records.
         receipt: What the facts of all partitions are made from.
-        before_commit: As for `replace_rows`.
+        before_commit: As for `replace_dimension`.
         progress: The phases and the rows.
 
     Returns:

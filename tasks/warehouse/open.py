@@ -24,7 +24,7 @@ _SQLITE = "sqlite:///"
 
 
 def open_warehouse(url: str) -> Warehouse:
-    """The warehouse behind a URL. Nothing is connected to before a verb needs it.
+    """The warehouse behind a URL. Nothing is connected to before a method needs it.
 
     Raises:
         PipelineError: The URL names no file database of SQLite. The message has no password.
