@@ -18,8 +18,8 @@ import pytest
 
 from tasks.run.settings import settings
 from tasks.run.source_settings import source
-from tests.browser import chromium as chromium
-from tests.browser import page as page
+from tests.chromium import chromium as chromium
+from tests.chromium import page as page
 
 ROOT = Path(__file__).parent.parent
 MINIATURE = Path(__file__).parent / "miniature"

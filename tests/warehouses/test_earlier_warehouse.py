@@ -35,7 +35,7 @@ def earlier(ran: Project) -> Project:
 
 
 def test_it_is_rebuilt_once_and_what_others_made_stays(earlier: Project, tmp_path: Path) -> None:
-    from tests.test_freshness import fresh_project
+    from tests.runs import fresh_project
 
     made_by_others = earlier.query(CATALOG)
     counts = earlier.query("SELECT * FROM my_view")

@@ -19,7 +19,7 @@ from luigi.task import flatten
 
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import ActivityReport, AllReports, CsvToParquet, LoadFactLogs, ProfileReport
-from tests import browser
+from tests import chromium as browser
 from tests.conftest import Project
 from tests.ui import Ui, find_unused_port, is_free, started, up
 

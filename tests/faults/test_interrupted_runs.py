@@ -26,7 +26,7 @@ from tasks.run.recording import state
 from tasks.state import State
 from tasks.warehouse import load
 from tests.conftest import Project, make_project
-from tests.test_freshness import ALL, fresh_project, run_here
+from tests.runs import ALL, fresh_project, run_here
 
 # --- failures half-way -----------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import gzip
 import json
 import os
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from tasks.graph import (
 )
 from tasks.warehouse import load
 from tests.conftest import Project
-from tests.test_freshness import fresh_project, run_here
+from tests.runs import add_partition, fresh_project, run_here
 
 EVENTS = ("insert", "update", "delete")
 HEADER = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
@@ -33,21 +32,11 @@ MARCH = HEADER + "1,1,2024-03-01 00:00:00,1.5,OK\n2,2,2024-03-01 00:03:00,2.5,OK
 APRIL = HEADER + "1,1,2024-04-01 00:00:00,3.5,OK\n2,77,2024-04-01 00:03:00,ERROR,\n"
 
 
-def add_part(project: Project, name: str, text: str, source: str = "LOG_RCD_F") -> Path:
-    path = project.data / source / name
-    path.parent.mkdir(exist_ok=True)
-    if name.endswith(".gz"):
-        path.write_bytes(gzip.compress(text.encode()))
-    else:
-        path.write_text(text, encoding="utf-8", newline="")
-    return path
-
-
 @pytest.fixture
 def parted(ran: Project) -> Project:
     """A project with a file of float records and two parts beside it, run once."""
-    add_part(ran, "2024-03.csv", MARCH)
-    add_part(ran, "2024-04.csv.gz", APRIL)
+    add_partition(ran, "2024-03.csv", MARCH)
+    add_partition(ran, "2024-04.csv.gz", APRIL)
     result = ran.luigi("AllReports")
     assert result.status == 0, result.log
     return ran
@@ -109,7 +98,7 @@ def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
 def test_a_source_may_come_as_a_folder_alone(ran: Project, tmp_path: Path) -> None:
     text = (ran.data / "LOG_RCD_B.csv").read_text()
     (ran.data / "LOG_RCD_B.csv").unlink()
-    add_part(ran, "all.csv", text, "LOG_RCD_B")
+    add_partition(ran, "all.csv", text, "LOG_RCD_B")
     result = ran.luigi("AllReports")
     assert result.status == 0, result.log
     assert ran.query("SELECT count(*) FROM fact_logs WHERE log_kind = 'B'") == [(5,)]
@@ -120,7 +109,7 @@ def test_a_new_part_is_the_only_one_that_is_built(
     parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
 ) -> None:
     before = parted.facts()
-    add_part(parted, "2024-05.csv", MARCH.replace("2024-03", "2024-05"))
+    add_partition(parted, "2024-05.csv", MARCH.replace("2024-03", "2024-05"))
     run_here(parted, monkeypatch)
     assert built_parts == [
         "CsvToParquet LOG_RCD_F/2024-05",
@@ -138,7 +127,7 @@ def test_a_changed_part_replaces_its_facts_alone(
     parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
 ) -> None:
     before = parted.facts()
-    add_part(parted, "2024-03.csv", MARCH.replace("2,2,", "2,3,") + "3,1,2024-03-02,9,OK\n")
+    add_partition(parted, "2024-03.csv", MARCH.replace("2,2,", "2,3,") + "3,1,2024-03-02,9,OK\n")
     run_here(parted, monkeypatch)
     part = "LOG_RCD_F/2024-03"
     assert {name.partition(" ")[2] for name in built_parts} == {part}
@@ -175,7 +164,7 @@ def test_a_packed_part_is_the_same_part(
 ) -> None:
     before = parted.facts()
     (parted.data / "LOG_RCD_F" / "2024-03.csv").unlink()
-    add_part(parted, "2024-03.csv.gz", MARCH)
+    add_partition(parted, "2024-03.csv.gz", MARCH)
     run_here(parted, monkeypatch)
     assert built_parts == ["CsvToParquet LOG_RCD_F/2024-03"]  # Its rows turn out to be the same.
     assert parted.facts() == before
@@ -318,21 +307,21 @@ def test_a_part_that_cannot_be_read_is_told_by_its_name_and_leaves_the_warehouse
     parted: Project,
 ) -> None:
     before = parted.facts()
-    add_part(parted, "2024-05.csv", HEADER + "1,x,2024-05-01 00:00:00,1,OK\n")
+    add_partition(parted, "2024-05.csv", HEADER + "1,x,2024-05-01 00:00:00,1,OK\n")
     result = parted.luigi("AllReports")
     assert result.status == 30
     assert "LOG_RCD_F/2024-05.csv: 1 of 1 rows cannot be read as declared" in result.log
     assert parted.facts() == before
-    add_part(parted, "2024-05.csv", MARCH.replace("2024-03", "2024-05"))
+    add_partition(parted, "2024-05.csv", MARCH.replace("2024-03", "2024-05"))
     result = parted.luigi("AllReports")
     assert result.status == 0, result.log
     assert len(parted.facts()) == len(before) + 2
 
 
 def test_every_part_is_checked_before_anything_is_touched(parted: Project) -> None:
-    add_part(parted, "2024-05.csv", "time,value\n")
-    add_part(parted, "2024-06.csv", "")
-    add_part(parted, "2024-04.csv", APRIL)
+    add_partition(parted, "2024-05.csv", "time,value\n")
+    add_partition(parted, "2024-06.csv", "")
+    add_partition(parted, "2024-04.csv", APRIL)
     result = parted.luigi("AllReports")
     assert result.status == 30
     assert (
@@ -347,7 +336,7 @@ def test_every_part_is_checked_before_anything_is_touched(parted: Project) -> No
 def test_quarantined_rows_name_the_file_of_their_part(parted: Project) -> None:
     config = parted.folder / "luigi.cfg"
     config.write_text(config.read_text().replace("max_rejected = 0.01", "max_rejected = 0.5"))
-    add_part(parted, "2024-05.csv", MARCH + "3,x,2024-05-01 00:00:00,1,OK\n")
+    add_partition(parted, "2024-05.csv", MARCH + "3,x,2024-05-01 00:00:00,1,OK\n")
     assert parted.luigi("AllReports").status == 0
     with (parted.staging / "quarantine" / "LOG_RCD_F" / "2024-05.csv").open() as stream:
         (row,) = csv.DictReader(stream)
@@ -355,7 +344,7 @@ def test_quarantined_rows_name_the_file_of_their_part(parted: Project) -> None:
 
 
 def test_parts_may_have_different_columns(parted: Project) -> None:
-    add_part(parted, "2024-05.csv", "point_log_inst_id,log_time,site\n1,2024-05-01,Bern\n")
+    add_partition(parted, "2024-05.csv", "point_log_inst_id,log_time,site\n1,2024-05-01,Bern\n")
     assert parted.luigi("AllReports").status == 0
     figures = json.loads((parted.reports / "data_quality.json").read_text())
     assert "site" in figures["sources"]["LOG_RCD_F"]["header"]

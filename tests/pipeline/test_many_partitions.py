@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import Project, make_project
-from tests.test_freshness import fresh_project
-from tests.test_parts import add_part
+from tests.runs import add_partition, fresh_project
 
 
 def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
@@ -23,7 +22,7 @@ def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
         (parts.data / f"{source}.csv").unlink()
         size = len(lines) // 9 + 1
         for at in range(0, len(lines), size):
-            add_part(parts, f"{at:06}.csv", header + "".join(lines[at : at + size]), source)
+            add_partition(parts, f"{at:06}.csv", header + "".join(lines[at : at + size]), source)
     for project in (whole, parts):
         result = project.luigi("AllReports")
         assert result.status == 0, result.log
@@ -53,7 +52,7 @@ def test_a_run_that_is_killed_among_parts_goes_on_where_it_was(tmp_path: Path) -
     assert project.luigi("SampleData", "--scale", "0.02", "--seed", "7").status == 0
     header, *lines = (project.data / "LOG_RCD_F.csv").read_text().splitlines(keepends=True)
     for at in range(0, len(lines), 1000):
-        add_part(project, f"{at:06}.csv", header + "".join(lines[at : at + 1000]))
+        add_partition(project, f"{at:06}.csv", header + "".join(lines[at : at + 1000]))
     for delay in (0.9, 1.2, 1.5, 1.8, 2.1):
         run = subprocess.Popen(
             ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"],

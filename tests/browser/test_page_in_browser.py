@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests import browser
+from tests import chromium as browser
 from tests.conftest import Project
 
 if TYPE_CHECKING:

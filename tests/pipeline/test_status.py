@@ -12,7 +12,7 @@ from luigi.configuration import get_config
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports, EnrichedLogs, LoadFactLogs
 from tests.conftest import WRAPPERS, Project
-from tests.test_freshness import ALL, REPORTS, fresh_project, run_here, why_stale
+from tests.runs import ALL, REPORTS, fresh_project, run_here, why_stale
 
 # --- changes of code, configuration, declarations --------------------------------------------
 

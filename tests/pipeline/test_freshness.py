@@ -22,40 +22,8 @@ from tasks.graph import (
     LogActivity,
     LogInstanceChains,
 )
-from tasks.run.recording import state
-from tests.conftest import WRAPPERS, Project, make_project, read_settings_again
-
-ALL = {task.label for task in walk(AllReports())} - WRAPPERS
-REPORTS = {label for label in ALL if label.endswith("Report") or "Report:" in label} | {
-    "ReportPage"
-}
-
-
-def run_here(project: Project, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Run what is not complete, as a Luigi worker would; the labels of the tasks that built."""
-    monkeypatch.chdir(project.folder)
-    read_settings_again()
-    pending = [task for task in walk(AllReports()) if not task.complete()]
-    built = set()
-    for task in pending:
-        task.run()
-        if task.built and task.label not in WRAPPERS:
-            built.add(task.label)
-        assert task.complete(), task.label
-    return built
-
-
-def why_stale(task: FreshTask) -> str | None:
-    return task.why_stale(Snapshot(state()))
-
-
-def fresh_project(tmp_path: Path, like: Project) -> Project:
-    """A project with the same source files, run from nothing."""
-    other = make_project(tmp_path / "from_nothing", like.data)
-    result = other.luigi("AllReports")
-    assert result.status == 0, result.log
-    return other
-
+from tests.conftest import WRAPPERS, Project
+from tests.runs import ALL, REPORTS, fresh_project, run_here, why_stale
 
 # --- changes of the source files -------------------------------------------------------------
 
