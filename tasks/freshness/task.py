@@ -113,9 +113,14 @@ class FreshTask(luigi.Task):
         """Where its report is, below `reports_url` of the settings; None if it has none."""
         return None
 
+    @functools.cached_property
+    def required(self) -> list[FreshTask]:
+        """What it requires, asked once: the graph does not change while a process runs."""
+        return list(flatten(self.requires()))
+
     def upstream(self) -> list[FreshTask]:
         """The required tasks whose output this one is made from."""
-        return [task for task in flatten(self.requires()) if task.has_output]
+        return [task for task in self.required if task.has_output]
 
     # --- freshness
 
@@ -300,7 +305,7 @@ class WrapperTask(FreshTask):
 
     def upstream(self) -> list[FreshTask]:
         """All that it requires."""
-        return list(flatten(self.requires()))
+        return self.required
 
     def output(self) -> dict[str, FileTarget]:
         """Nothing."""
@@ -324,7 +329,7 @@ def walk(task: FreshTask) -> list[FreshTask]:
     def visit(one: FreshTask) -> None:
         if one.label in found:
             return
-        for required in flatten(one.requires()):
+        for required in one.required:
             visit(required)
         found[one.label] = one
 
