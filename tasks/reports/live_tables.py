@@ -48,8 +48,7 @@ def describe_tables(warehouse: Warehouse) -> list[LiveTable]:
     count them takes the longer the larger the table is.
     """
     loaded = {name: r for (name, partition), r in warehouse.receipts().items() if not partition}
-    engine = warehouse.engine()
-    with engine.connect() as connection:
+    with warehouse.connect() as connection:
         tables = {name: _describe(warehouse, connection, name) for name in TABLES}
         for name, table in tables.items():
             if name in loaded:
@@ -58,7 +57,6 @@ def describe_tables(warehouse: Warehouse) -> list[LiveTable]:
                 count = sa.select(sa.func.count()).select_from(sa.table(name))
                 table.rows = connection.scalar(count) or 0
             table.size_bytes = table.size_bytes or warehouse.size_bytes(connection, name)
-    engine.dispose()
     for table in tables.values():
         for column, target in table.references.items():
             parent = target.partition(".")[0]

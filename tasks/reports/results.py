@@ -46,17 +46,13 @@ class Inputs:
         import pandas as pd
         import sqlalchemy as sa
 
-        engine = self.warehouse.engine()
-        try:
-            with engine.connect() as connection:
-                return pd.read_sql(
-                    sa.text(sql),
-                    connection,
-                    parse_dates={name: {"format": "ISO8601"} for name in times},
-                    dtype_backend="numpy_nullable",
-                )
-        finally:
-            engine.dispose()
+        with self.warehouse.connect() as connection:
+            return pd.read_sql(
+                sa.text(sql),
+                connection,
+                parse_dates={name: {"format": "ISO8601"} for name in times},
+                dtype_backend="numpy_nullable",
+            )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 Warehouse: TypeAlias = SqliteWarehouse
 """A database with the star. Holds no connection between calls.
 
-`engine()` reads it; `receipts()` and `catalog_digest()` say what is in it; `forget()` has a table
+`connect()` reads it; `receipts()` and `catalog_digest()` say what is in it; `forget()` has a table
 loaded again; `create_sql()`, `size_bytes()` and `triggers()` describe a table for the report on
 schema changes; `transaction()` is what `tasks.warehouse.load` loads through.
 """
@@ -23,6 +24,7 @@ schema changes; `transaction()` is what `tasks.warehouse.load` loads through.
 _SQLITE = "sqlite:///"
 
 
+@functools.cache
 def open_warehouse(url: str) -> Warehouse:
     """The warehouse behind a URL. Nothing is connected to before a method needs it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
-from config.warehouse import DIMENSIONS, FACT_LOGS, PARTITION_ROWS
+from config.warehouse import DIMENSIONS, FACT_LOGS, LOAD_RECEIPT, PARTITION_ROWS
 from tasks.core.arrow import open_parquet, read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
@@ -44,34 +45,32 @@ def count_partition(
     Returns:
         kind; staged: rows; loaded: facts of that kind; units: [unit, enriched, loaded] of each.
     """
-    facts = metadata().tables[FACT_LOGS.name]
+    facts, receipts = (metadata().tables[one.name] for one in (FACT_LOGS, LOAD_RECEIPT))
+    staged_rows = pq.read_metadata(staged).num_rows
     first = partition.id * PARTITION_ROWS
     own = facts.c.log_id.between(first + 1, first + PARTITION_ROWS)
     of_kind = sa.select(sa.func.count()).where(own, facts.c.log_kind == partition.kind)
-    receipts = warehouse.receipts()
-    whole, own_load = receipts[FACT_LOGS.name, ""], receipts[FACT_LOGS.name, partition.name]
-    if own_load.row_count * _SCANNED_SHARE > whole.row_count:
-        # To run over the index of units is faster than to sort many rows; the sum keeps the
-        # primary key from being used.
-        own = (facts.c.log_id + 0).between(first + 1, first + PARTITION_ROWS)
-    per_unit = sa.select(facts.c.unit_id, sa.func.count()).where(own).group_by(facts.c.unit_id)
-    engine = warehouse.engine()
-    with engine.connect() as connection:
+    of_all = sa.select(receipts.c.row_count).where(
+        receipts.c.table_name == facts.name, receipts.c.partition == ""
+    )
+    with warehouse.connect() as connection:
         loaded = connection.scalar(of_kind)
-        found = pd.read_sql(per_unit, connection, index_col="unit_id").iloc[:, 0]
-    engine.dispose()
+        if staged_rows * _SCANNED_SHARE > (connection.scalar(of_all) or 0):
+            # To run over the index of units is faster than to sort many rows; the sum keeps the
+            # primary key from being used.
+            own = (facts.c.log_id + 0).between(first + 1, first + PARTITION_ROWS)
+        per_unit = sa.select(facts.c.unit_id, sa.func.count()).where(own).group_by(facts.c.unit_id)
+        found = {unit: count for unit, count in connection.execute(per_unit)}
+    expected: Counter[int] = Counter()
     with open_parquet(enriched) as file:
-        batches = [
-            batch["unit_id"].to_pandas().value_counts()
-            for batch in file.iter_batches(columns=["unit_id"])
-        ]
-    expected = pd.concat([pd.Series(dtype="int64"), *batches]).groupby(level=0).sum()
-    units = pd.concat([expected, found], axis=1).fillna(0).astype("int64").reset_index()
+        for batch in file.iter_batches(columns=["unit_id"]):
+            units, counts = pc.value_counts(batch["unit_id"]).flatten()
+            expected.update(dict(zip(units.to_pylist(), counts.to_pylist(), strict=True)))
     return {
         "kind": partition.kind,
-        "staged": pq.read_metadata(staged).num_rows,
+        "staged": staged_rows,
         "loaded": loaded,
-        "units": units.to_numpy().tolist(),
+        "units": [(unit, expected[unit], found.get(unit, 0)) for unit in {*expected, *found}],
     }
 
 
@@ -128,8 +127,7 @@ def _count_files(audits: Mapping[str, Path], rows: Mapping[str, int]) -> Iterato
 
 
 def _count_members(staged: Mapping[str, Path], warehouse: Warehouse) -> Iterator[Count]:
-    engine = warehouse.engine()
-    with engine.connect() as connection:
+    with warehouse.connect() as connection:
         for name, table in DIMENSIONS.items():
             members = sa.select(sa.func.count()).select_from(metadata().tables[name])
             key = table.column(table.key_columns[0])
@@ -141,7 +139,6 @@ def _count_members(staged: Mapping[str, Path], warehouse: Warehouse) -> Iterator
             # The unknown member comes on top.
             found = connection.scalar(members) or 0
             yield Count(f"members of {name}", "staged", known + 1, name, found)
-    engine.dispose()
 
 
 def _count_records(partitions: list[dict[str, Any]], totals: pd.DataFrame) -> Iterator[Count]:

@@ -336,10 +336,9 @@ def test_other_warehouses_are_rejected_without_showing_a_password(given: str) ->
 
 def test_the_warehouse_is_not_changed_through_a_connection_that_reads(url: str) -> None:
     load(url, DIM_UNIT, [(-1, "Unknown")])
-    engine = open_warehouse(url).engine()
-    with engine.connect() as connection, pytest.raises(sa.exc.OperationalError, match="readonly"):
-        connection.execute(sa.text("DELETE FROM dim_unit"))
-    engine.dispose()
+    reading = open_warehouse(url).connect()
+    with reading, pytest.raises(sa.exc.OperationalError, match="readonly"):
+        reading.execute(sa.text("DELETE FROM dim_unit"))
 
 
 def test_every_declared_table_can_be_made_and_every_reference_leads_somewhere() -> None:

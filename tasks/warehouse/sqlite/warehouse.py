@@ -6,6 +6,7 @@ a connection of one is closed before the other opens the file, or locks would be
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sqlite3
@@ -31,10 +32,15 @@ class SqliteWarehouse:
     def __init__(self, path: Path):
         self._path = path
 
-    def engine(self) -> sa.Engine:
-        """An engine that cannot write."""
+    def connect(self) -> sa.Connection:
+        """A connection that cannot write."""
+        return self._engine.connect()
+
+    @functools.cached_property
+    def _engine(self) -> sa.Engine:
         import sqlalchemy as sa
 
+        # Without a pool no connection is open when a process is forked.
         return sa.create_engine("sqlite://", creator=self._reading, poolclass=sa.pool.NullPool)
 
     def receipts(self) -> dict[tuple[str, str], LoadReceipt]:
