@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from tasks.core.text import link_to, readable
-from tasks.reports.diagrams import star
+from tasks.reports.charts import star
 from tasks.reports.registry import Report, reports
 from tasks.reports.results import Json, Results
 from tasks.reports.templates import render_page, render_section

@@ -75,7 +75,7 @@ class Outputs:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from tasks.core.spreadsheet import write_csv
+        from tasks.core.files import write_csv
 
         table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
         write_csv(self.paths[f"{name}.csv"], table.column_names, table.to_pylist(), self.bom)

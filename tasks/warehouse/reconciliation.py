@@ -17,8 +17,8 @@ from config.sources import LOG_KINDS, SOURCES
 from config.warehouse import DIMENSIONS, FACT_LOGS, LOAD_RECEIPT, PARTITION_ROWS
 from tasks.core.arrow import open_parquet, read_parquet
 from tasks.core.errors import PipelineError
+from tasks.core.files import write_csv
 from tasks.core.partition import Partition
-from tasks.core.spreadsheet import write_csv
 from tasks.staging.audit import Audit
 from tasks.warehouse.open import Warehouse
 from tasks.warehouse.tables import metadata

@@ -30,7 +30,7 @@ def test_code_that_changed_has_a_new_version_or_was_recorded_as_making_no_differ
         ("LoadFactLogs", "tasks.enrichment.star"),
         ("SchemaChangeReport", "tasks.warehouse.sqlite.catalog"),  # The triggers that it lists.
         ("ReportPage", "tasks.reports.schema_change"),  # The columns of the tables.
-        ("ReportPage", "tasks.core.spreadsheet"),
+        ("ReportPage", "tasks.core.files"),
     ],
 )
 def test_a_module_that_is_imported_far_below_counts(task: str, module: str) -> None:

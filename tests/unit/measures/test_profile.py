@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from config.declarations import Column, Source, Type
 from tasks.measures.profile import SourceProfile, merge_profiles, profile_file
 from tasks.parsing.numbers import INSTANT
-from tasks.reports.profile_report import source_figures, write_profile_report
+from tasks.reports.profile import build, source_figures
+from tasks.reports.results import Inputs, Outputs
 from tasks.staging.stage import Audit
+from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project
 
 SHARED = hypothesis_settings(
@@ -237,17 +239,19 @@ def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
-def test_no_text_in_the_csv_runs_as_a_formula(tmp_path: Path, text: str) -> None:
+def test_no_text_in_the_csv_runs_as_a_formula(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.reports.profile.SOURCES", {"LOG_RCD_F": SOURCE})
     profile(tmp_path, table_of([(-1, None, -2.5, text)]).rename_columns([*SCHEMA.names[:3], text]))
     (tmp_path / "audit.json").write_text(AUDIT.to_json())
-    columns = write_profile_report(
-        {"LOG_RCD_F": [tmp_path / "0.json"]},
-        {"LOG_RCD_F": SOURCE},
-        {"LOG_RCD_F": tmp_path / "audit.json"},
-        tmp_path / "profile.json",
-        tmp_path / "profile.csv",
-    )
-    assert columns == 4
+    paths = {
+        "profiles": {"LOG_RCD_F 0": tmp_path / "0.json"},
+        "audits": {"LOG_RCD_F": tmp_path / "audit.json"},
+    }
+    written = {"figures": tmp_path / "profile.json", "csv": tmp_path / "profile.csv"}
+    inputs = Inputs(paths, previous={}, warehouse=open_warehouse("sqlite:///none.db"))
+    assert build(inputs, Outputs(written)) == "4 columns described"
     with (tmp_path / "profile.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))
     last = rows[-1]

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 from xml.etree import ElementTree
 
-from tasks.reports.diagrams import star
+from tasks.reports.charts import star
 from tests.html_page import render_macro
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tasks.core.spreadsheet import spreadsheet_text, write_csv
+from tasks.core.files import spreadsheet_text, write_csv
 from tests.conftest import Project
 
 
