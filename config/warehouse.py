@@ -4,6 +4,8 @@ DDL, Arrow schemas, the columns that enrichment looks up, the checks and the dat
 from it.
 """
 
+from typing import NamedTuple
+
 from config.declarations import Column, Table, Type
 from config.sources import LOG_RCD_B, LOOKUPS, SOURCES
 
@@ -290,6 +292,19 @@ LOAD_RECEIPT = Table(
     ),
     primary_key=("table_name", "partition"),
 )
+
+
+class LoadReceipt(NamedTuple):
+    """A row of `load_receipt`, but for its time."""
+
+    table_name: str
+    partition: str
+    partition_id: int | None
+    receipt: str
+    load_id: str
+    row_count: int
+    size_bytes: int | None
+
 
 DATA_DICTIONARY = Table(
     name="data_dictionary",

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.sources import LOG_KINDS, SOURCES
-from tasks.core.partition import Partition
-from tasks.enrichment.partition_ids import partition_ids
+from tasks.core.partition import Partition, partition_ids
 from tasks.freshness.targets import FileTarget, file_target
 from tasks.run.settings import settings
 from tasks.sources import files

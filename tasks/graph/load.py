@@ -10,7 +10,14 @@ from pathlib import Path
 import luigi
 
 from config.sources import LOOKUPS, SOURCES
-from config.warehouse import DIMENSIONS, FACT_LOGS, LOG_INSTANCE_CHAINS, TABLES, source_columns
+from config.warehouse import (
+    DIMENSIONS,
+    FACT_LOGS,
+    LOG_INSTANCE_CHAINS,
+    TABLES,
+    LoadReceipt,
+    source_columns,
+)
 from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot, digest_of
@@ -33,7 +40,6 @@ from tasks.graph.stage import AllStaged, staging
 from tasks.run.settings import settings
 from tasks.state import Receipt
 from tasks.warehouse.open import Warehouse, open_warehouse
-from tasks.warehouse.receipts import LoadReceipt
 
 _BATCH_ROWS = 65_536
 

@@ -25,8 +25,7 @@ from tasks.graph.measure import (
     SourceRelations,
 )
 from tasks.graph.stage import CsvToParquet, staging
-from tasks.reports.registry import Report, reports
-from tasks.reports.results import TABLES_FOLDER, Inputs, Outputs, Results
+from tasks.reports.registry import TABLES_FOLDER, Inputs, Outputs, Report, Results, reports
 from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.state import BUILT, UNCHANGED, current_run

@@ -13,8 +13,7 @@ from markupsafe import Markup
 from config.declarations import UNKNOWN
 from tasks.core.partition import Partition
 from tasks.reports.charts import SHADES, columns, shade
-from tasks.reports.registry import Report
-from tasks.reports.results import Inputs, Json, Outputs, Results
+from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
     import pandas as pd

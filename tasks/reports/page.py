@@ -11,8 +11,7 @@ from markupsafe import Markup, escape
 
 from tasks.core.text import link_to, readable
 from tasks.reports.charts import star
-from tasks.reports.registry import Report, reports
-from tasks.reports.results import Json, Results
+from tasks.reports.registry import Json, Report, Results, reports
 from tasks.reports.templates import render_page, render_section
 
 SHOWN_ROWS = 2_000

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from config.declarations import Source, Type
 from config.sources import SOURCES
 from tasks.core.text import describe_reading, visible_lines
-from tasks.reports.registry import Report
-from tasks.reports.results import Inputs, Json, Outputs, Results
+from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
     from tasks.measures.profile import ColumnProfile, SourceProfile

@@ -13,8 +13,7 @@ from config.sources import LOG_KINDS, SOURCES
 from tasks.core.config_text import mapping_line
 from tasks.core.text import count_of, describe_reading, readable, visible_lines
 from tasks.reports.charts import waterfall
-from tasks.reports.registry import Report
-from tasks.reports.results import Inputs, Json, Outputs, Results
+from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
     from tasks.staging.audit import Audit

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.warehouse import FACT_LOGS
-from tasks.reports.registry import Report
-from tasks.reports.results import Inputs, Json, Outputs, Results
+from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
-    from tasks.reports.live_tables import LiveTable
     from tasks.staging.audit import Audit
+    from tasks.warehouse.tables import LiveTable
 
 LARGE_ROWS = 100_000
 """From this many rows a table is described in full."""
@@ -185,9 +184,9 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
     The figures are "last", the run to compare with (UTC), "changes" since, and "earlier", all that
     are recorded.
     """
-    from tasks.reports.live_tables import describe_tables
     from tasks.reports.templates import render, render_markdown_page
     from tasks.staging.audit import Audit
+    from tasks.warehouse.tables import describe_tables
 
     audits = {
         name: Audit.from_json(path.read_text(encoding="utf-8"))

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.declarations import UNKNOWN
 from config.warehouse import SUMMARY_LEVELS
-from tasks.reports.registry import Report
-from tasks.reports.results import Inputs, Json, Outputs, Results
+from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -28,12 +28,12 @@ from config.warehouse import (
     LOG_INSTANCE_ACTIVITY,
     PARTITION_ROWS,
     TABLES,
+    LoadReceipt,
 )
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, Phases, no_progress
 from tasks.enrichment.star import arrow_schema, facts
-from tasks.warehouse.receipts import LoadReceipt
 from tasks.warehouse.tables import dictionary_rows
 
 if TYPE_CHECKING:

@@ -1,13 +1,18 @@
-"""The declared warehouse tables as SQLAlchemy tables: for DDL and for queries."""
+"""The warehouse's tables: as declared, for DDL and queries; as they are, others' changes too."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from config.declarations import Table, Type
 from config.warehouse import BOOKKEEPING, TABLES
+
+if TYPE_CHECKING:
+    from tasks.warehouse.open import Warehouse
 
 _SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
     Type.INTEGER: sa.BigInteger(),
@@ -65,3 +70,83 @@ def dictionary_rows() -> list[dict[str, str]]:
             *((c.name, c.type.value, c.description) for c in table.columns),
         )
     ]
+
+
+# --- as they are in the database -------------------------------------------------------------
+
+
+@dataclass
+class LiveTable:
+    """A table of the warehouse.
+
+    Attributes:
+        size_bytes: Pages of the table and its indexes; None if it is not known.
+        references: Column -> table.column that it refers to.
+        referred_by: table.column that refer to this one.
+        indexes: Index -> columns.
+        create_sql: The statement that creates it.
+        triggers: Those that invalidate its receipt: name -> the statement that creates it.
+    """
+
+    name: str
+    grain: str
+    rows: int
+    size_bytes: int | None
+    columns: list[str]
+    primary_key: list[str]
+    references: dict[str, str] = field(default_factory=dict)
+    referred_by: list[str] = field(default_factory=list)
+    indexes: dict[str, list[str]] = field(default_factory=dict)
+    create_sql: str = ""
+    triggers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The primary key's column; the declared tables have one each."""
+        return self.primary_key[0]
+
+
+def describe_tables(warehouse: Warehouse) -> list[LiveTable]:
+    """The warehouse's tables, largest first, read from the live database.
+
+    Rows and sizes are as the last load recorded them, if nobody has changed the table since: to
+    count them takes the longer the larger the table is.
+    """
+    loaded = {name: r for (name, partition), r in warehouse.receipts().items() if not partition}
+    with warehouse.connect() as connection:
+        tables = {name: _describe(warehouse, connection, name) for name in TABLES}
+        for name, table in tables.items():
+            if name in loaded:
+                table.rows, table.size_bytes = loaded[name].row_count, loaded[name].size_bytes
+            else:
+                count = sa.select(sa.func.count()).select_from(sa.table(name))
+                table.rows = connection.scalar(count) or 0
+            table.size_bytes = table.size_bytes or warehouse.size_bytes(connection, name)
+    for table in tables.values():
+        for column, target in table.references.items():
+            parent = target.partition(".")[0]
+            if parent in tables:
+                tables[parent].referred_by.append(f"{table.name}.{column}")
+    return sorted(tables.values(), key=lambda table: -table.rows)
+
+
+def _describe(warehouse: Warehouse, connection: sa.Connection, name: str) -> LiveTable:
+    inspector = sa.inspect(connection)
+    return LiveTable(
+        name=name,
+        grain=TABLES[name].grain,
+        rows=0,
+        size_bytes=None,
+        columns=[column["name"] for column in inspector.get_columns(name)],
+        primary_key=inspector.get_pk_constraint(name)["constrained_columns"],
+        references={
+            key["constrained_columns"][0]: f"{key['referred_table']}.{key['referred_columns'][0]}"
+            for key in inspector.get_foreign_keys(name)
+        },
+        indexes={
+            str(index["name"]): [str(column) for column in index["column_names"]]
+            for index in inspector.get_indexes(name)
+        },
+        create_sql=warehouse.create_sql(connection, name),
+        triggers=warehouse.triggers(name),
+    )

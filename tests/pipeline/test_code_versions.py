@@ -28,7 +28,7 @@ def test_code_that_changed_has_a_new_version_or_was_recorded_as_making_no_differ
         ("CsvToParquet", "tasks.parsing.times"),
         ("CsvToParquet", "config.sources"),
         ("LoadFactLogs", "tasks.enrichment.star"),
-        ("SchemaChangeReport", "tasks.warehouse.sqlite.catalog"),  # The triggers that it lists.
+        ("SchemaChangeReport", "tasks.warehouse.sqlite.file"),  # The triggers that it lists.
         ("ReportPage", "tasks.reports.schema_change"),  # The columns of the tables.
         ("ReportPage", "tasks.core.files"),
     ],

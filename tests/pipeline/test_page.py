@@ -15,7 +15,7 @@ import pytest
 
 from config.warehouse import SUMMARY_LEVELS, TABLES, origin_path
 from tasks.reports.page import write_page
-from tasks.reports.results import Results
+from tasks.reports.registry import Results
 from tests.conftest import ROOT, Project, make_project
 from tests.html_page import Page, read_json
 

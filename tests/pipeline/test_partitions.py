@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from config.warehouse import PARTITION_ROWS
+from tasks.core.partition import partition_ids
 from tasks.enrichment import star
-from tasks.enrichment.partition_ids import partition_ids
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.graph import (
     CheckWarehouse,
@@ -355,7 +355,7 @@ def test_parts_may_have_different_columns(parted: Project) -> None:
 
 
 def test_names_that_make_the_same_number_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.enrichment.partition_ids._IDS", 7)
+    monkeypatch.setattr("tasks.core.partition._IDS", 7)
     names = ["LOG_RCD_B", "LOG_RCD_F", *(f"LOG_RCD_F/{day}" for day in range(5))]
     numbers = partition_ids(names)
     assert sorted(numbers.values()) == list(range(7))

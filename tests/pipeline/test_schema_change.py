@@ -9,7 +9,6 @@ from contextlib import closing
 
 import pytest
 
-from tasks.reports.live_tables import LiveTable, describe_tables
 from tasks.reports.schema_change import (
     Step,
     Version,
@@ -20,6 +19,7 @@ from tasks.reports.schema_change import (
     shadow_steps,
 )
 from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.tables import LiveTable, describe_tables
 from tests.conftest import Project
 
 

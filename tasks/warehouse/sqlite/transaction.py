@@ -21,16 +21,18 @@ from sqlalchemy.schema import CreateTable
 from config.declarations import Table
 from config.warehouse import BOOKKEEPING, FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, TABLES
 from tasks.core.progress import Advance
-from tasks.warehouse.sqlite.catalog import (
+from tasks.warehouse.sqlite.file import (
     CACHE_KIB,
+    PAGE_BYTES,
     Fetch,
+    explained,
     guarded_tables,
     guards,
     index_names,
     shape,
     triggers,
+    writing,
 )
-from tasks.warehouse.sqlite.file import PAGE_BYTES, explained, writing
 from tasks.warehouse.tables import metadata
 
 _WAIT_MS = 3_600_000

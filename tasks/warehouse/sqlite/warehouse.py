@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.declarations import Table
-from config.warehouse import FACT_LOGS, LOAD_RECEIPT, TABLES
-from tasks.warehouse.receipts import LoadReceipt
-from tasks.warehouse.sqlite.catalog import CACHE_KIB, guards, index_names, triggers
-from tasks.warehouse.sqlite.file import SHORT_WAIT_S, writing
+from config.warehouse import FACT_LOGS, LOAD_RECEIPT, TABLES, LoadReceipt
+from tasks.warehouse.sqlite.file import (
+    CACHE_KIB,
+    SHORT_WAIT_S,
+    guards,
+    index_names,
+    triggers,
+    writing,
+)
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -21,7 +21,7 @@ from config.declarations import Column, Source, Type
 from tasks.measures.profile import SourceProfile, merge_profiles, profile_file
 from tasks.parsing.numbers import INSTANT
 from tasks.reports.profile import build, source_figures
-from tasks.reports.results import Inputs, Outputs
+from tasks.reports.registry import Inputs, Outputs
 from tasks.staging.stage import Audit
 from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project
