@@ -16,8 +16,7 @@ from tasks.run.console import print_lines, show_places
 from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.run.source_settings import source
-from tasks.sources.archive import find_archive
-from tasks.sources.files import find_files
+from tasks.sources.files import find_archive, find_files
 from tasks.state import BUILT, FAILED, UNCHANGED
 
 
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "sources":
                 return check(options.check, options.source)
             case "ui":
-                from tasks.ui.command import show_ui
+                from tasks.ui import show_ui
 
                 return show_ui(options.port, options.workers, run=not options.no_run)
             case _:

@@ -15,8 +15,7 @@ from tasks.core.errors import PipelineError
 from tasks.run.console import format_table
 from tasks.run.source_settings import source
 from tasks.sources.inspection import SourceFile, inspect_file
-from tasks.staging.audit import Audit
-from tasks.staging.quarantine import read_quarantine
+from tasks.staging.audit import Audit, read_quarantine
 from tasks.staging.stage import Outputs, stage_file
 
 _FIRST_ROWS = 5

@@ -27,7 +27,6 @@ to do needs none of them.
 """
 
 from tasks.graph import events  # noqa: F401  # Registers the handlers.
-from tasks.graph.check import CheckSources
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.load import CheckWarehouse, LoadDimension, LoadFactLogs
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
@@ -40,7 +39,7 @@ from tasks.graph.report import (
     SchemaChangeReport,
     SummaryReport,
 )
-from tasks.graph.sample import SampleData
+from tasks.graph.sources import CheckSources, SampleData
 from tasks.graph.stage import AllStaged, CsvToParquet
 
 __all__ = [

@@ -1,4 +1,9 @@
-"""What happens beside the tasks: Luigi's events."""
+"""What happens beside the tasks, by Luigi's events: libraries are loaded, pages are completed.
+
+Luigi reports a task that is already done without its requirements and its link, and does not
+report these requirements at all: in a scheduler that was started later, a run with nothing to do
+would be a single task. A failure before the first task is not reported either.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,23 @@ import atexit
 import functools
 import gc
 import importlib
+import json
+import logging
 import pkgutil
 
 import luigi
 import luigi.interface
+from luigi.rpc import RemoteScheduler, RPCError
+from luigi.task import flatten
+from luigi.task_status import DISABLED, DONE, FAILED
 
 from tasks import enrichment, measures, reports, staging, warehouse
-from tasks.freshness.task import FreshTask
-from tasks.graph.scheduler_pages import SchedulerPages, scheduler_url
+from tasks.core.errors import PipelineError
+from tasks.freshness.snapshot import Snapshot
+from tasks.freshness.task import FreshTask, walk
+from tasks.run.recording import state
+
+logger = logging.getLogger("luigi-interface")
 
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
@@ -41,6 +55,8 @@ def _load_packages() -> None:
         gc.enable()
 
 
+# --- the central scheduler's pages -----------------------------------------------------------
+
 _shown_at: set[str] = set()
 """The scheduler whose pages this run completes at its end, once it is known."""
 
@@ -60,3 +76,86 @@ def complete_scheduler_pages(task: FreshTask, dependency: FreshTask | None = Non
             pages = SchedulerPages(url, task)
             pages.warn_of_disabled()
             atexit.register(pages.complete)
+
+
+def scheduler_url() -> str | None:
+    """The address of this run's central scheduler; None if it uses none."""
+    core = luigi.interface.core()
+    if core.local_scheduler:
+        return None
+    return str(core.scheduler_url or f"http://{core.scheduler_host}:{core.scheduler_port}/")
+
+
+def page_of(url: str, **place: str) -> str:
+    """The address of a place in a scheduler's pages.
+
+    >>> page_of("http://127.0.0.1:8082/", tab="graph", taskId="AllReports__1")
+    'http://127.0.0.1:8082/static/visualiser/index.html#tab=graph&taskId=AllReports__1'
+    """
+    fragment = "&".join(f"{name}={value}" for name, value in place.items())
+    return f"{url.rstrip('/')}/static/visualiser/index.html{'#' if place else ''}{fragment}"
+
+
+class SchedulerPages:
+    """The pages of a scheduler before and after a run.
+
+    Args:
+        url: Of the scheduler.
+        root: The task whose graph is run.
+    """
+
+    def __init__(self, url: str, root: FreshTask):
+        self._url, self._root = url, root
+        self._scheduler = RemoteScheduler(url)
+        self._scheduler._rpc_retry_attempts = 1  # If it does not answer, Luigi itself waits.
+        self._before = self._scheduler.graph()
+
+    def warn_of_disabled(self) -> None:
+        """Warn of each task that the scheduler will not run."""
+        for task in walk(self._root):
+            if self._before.get(task.task_id, {}).get("status") == DISABLED:
+                logger.warning(
+                    "%s failed too often within an hour and is disabled in the scheduler: it does "
+                    "not run, nor what requires it.\nWhen the cause is fixed, press Re-enable "
+                    "beside it at %s and run again.",
+                    task.label,
+                    page_of(self._url),
+                )
+
+    def complete(self) -> None:
+        """Report each task that is done now, with its requirements and its link.
+
+        A link stays as it was if this run does not know where the reports are served.
+        A configuration that cannot be used is reported as the failure of the root.
+        """
+        try:
+            reports = [(task, DONE, self._graph_and_link(task)) for task in _done(self._root)]
+        except PipelineError as error:
+            reports = [(self._root, FAILED, {"expl": json.dumps(str(error))})]
+        try:
+            workers = self._scheduler.worker_list(include_running=False)
+            worker = workers[0]["name"] if workers else "no worker"  # The latest, of this run.
+            for task, status, more in reports:
+                self._scheduler.add_task(
+                    worker=worker,
+                    task_id=task.task_id,
+                    status=status,
+                    runnable=False,
+                    family=task.task_family,
+                    module=task.task_module,
+                    params=task.to_str_params(),
+                    priority=task.priority,
+                    resources=task.process_resources(),
+                    **more,
+                )
+        except RPCError as error:
+            logger.warning("The scheduler's pages are not complete: %s", error)
+
+    def _graph_and_link(self, task: FreshTask) -> dict[str, object]:
+        link = task.page_url() or self._before.get(task.task_id, {}).get("tracking_url")
+        return {"deps": [one.task_id for one in flatten(task.requires())], "tracking_url": link}
+
+
+def _done(root: FreshTask) -> list[FreshTask]:
+    snapshot = Snapshot(state())
+    return [task for task in walk(root) if task.why_stale(snapshot) is None]

@@ -16,8 +16,8 @@ from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import Digested, FileTarget, file_target
 from tasks.freshness.task import WrapperTask
-from tasks.graph.check import CheckSources
 from tasks.graph.files import audits, display_path, source_partitions, staging_file
+from tasks.graph.sources import CheckSources
 from tasks.run.recording import state
 from tasks.run.source_settings import source
 from tasks.sources import files

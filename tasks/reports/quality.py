@@ -304,7 +304,7 @@ def _waterfall(quality: Json) -> list[Json]:
 
 def _rejected(sources: Json, quarantine: Path) -> Iterator[Json]:
     """The first quarantined row of each source and kind of reason, made readable."""
-    from tasks.staging.quarantine import read_quarantine
+    from tasks.staging.audit import read_quarantine
 
     for name, source in sources.items():
         missing = dict(source["quarantined"])

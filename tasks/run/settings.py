@@ -28,7 +28,7 @@ _LOGGING = Path(__file__).parent.parent.parent / "config" / "logging.cfg"
 _DEFAULTS = {
     ("core", "logging_conf_file"): str(_LOGGING),
     ("worker", "check_unfulfilled_deps"): "false",
-    ("worker", "task_process_context"): "tasks.run.begin.RunningTask",
+    ("worker", "task_process_context"): "tasks.run.lifecycle.RunningTask",
     ("retcode", "already_running"): "10",
     ("retcode", "missing_data"): "20",
     ("retcode", "not_run"): "25",

@@ -1,15 +1,20 @@
-"""What became of the rows of a source, and how its files were read."""
+"""What became of the rows of a source: the audit with the counts, the quarantine with the rows."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from pathlib import Path
+from typing import TextIO
 
 from tasks.parsing.types import widest_type
+from tasks.sources.csv_records import Rejected
 
 MOST_WORDS = 20
 _MOST_WARNINGS = 20
@@ -182,3 +187,43 @@ def _with_files(text: str, files: str) -> str:
     'paste (in 1 of 2 files):\n[LOG_RCD_B]\ndecimal = ,'
     """
     return re.sub(r"^(.*?)(:?)(?=\n|$)", rf"\1 (in {files} files)\2", text, count=1)
+
+
+# --- quarantine: the rows that are not staged, the cells that were emptied -------------------
+
+
+@contextmanager
+def _open_quarantine(path: Path, mode: str) -> Iterator[TextIO]:
+    """A quarantine file. Bytes that are no UTF-8 are written as they came, and read as U+FFFD."""
+    csv.field_size_limit(2**31 - 1)
+    errors = "replace" if mode == "r" else "surrogateescape"
+    with path.open(mode, encoding="utf-8", errors=errors, newline="") as stream:
+        yield stream  # type: ignore[misc]  # A text mode.
+
+
+def write_quarantine(path: Path, file: str, rejected: Iterable[Rejected]) -> None:
+    """Write the rows of a file that are not staged."""
+    rows = ((file, one.line, one.column, one.kind, one.reason, one.text) for one in rejected)
+    _write(path, ("file", "line", "column", "kind", "reason", "row"), rows)
+
+
+def write_cells(path: Path, emptied: Iterable[Rejected]) -> None:
+    """Write the cells of a file that were emptied."""
+    rows = ((one.line, one.column, one.reason, one.text) for one in emptied)
+    _write(path, ("line", "column", "reason", "text"), rows)
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
+    with _open_quarantine(path, "w") as stream:
+        plain = csv.writer(stream, lineterminator="\n")
+        # A carriage return ends a row for readers, and Python 3.11 puts no quotes around it.
+        quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        plain.writerow(header)
+        for row in rows:
+            (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
+
+
+def read_quarantine(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a quarantine file, by column."""
+    with _open_quarantine(path, "r") as stream:
+        yield from csv.DictReader(stream)

@@ -27,7 +27,7 @@ from tasks.parsing.types import observe_type
 from tasks.sources.csv_blocks import Block
 from tasks.sources.csv_records import Rejected
 from tasks.sources.inspection import SourceFile, inspect_file
-from tasks.staging.audit import Audit, most_frequent
+from tasks.staging.audit import Audit, most_frequent, write_cells, write_quarantine
 from tasks.staging.batch import Batch, arrow_schema, count_values, read_batch
 from tasks.staging.failures import (
     Samples,
@@ -38,7 +38,6 @@ from tasks.staging.failures import (
 )
 from tasks.staging.keys import Duplicates, KeyDigest
 from tasks.staging.losses import Losses
-from tasks.staging.quarantine import write_cells, write_quarantine
 from tasks.staging.repeated_hour import RepeatedHour
 
 PARQUET = {"compression": "zstd", "compression_level": 1}

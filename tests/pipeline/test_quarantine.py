@@ -12,7 +12,7 @@ import pytest
 
 from tasks.core.text import visible_lines
 from tasks.sources.csv_records import Rejected
-from tasks.staging.quarantine import read_quarantine, write_cells, write_quarantine
+from tasks.staging.audit import read_quarantine, write_cells, write_quarantine
 from tests.conftest import ROOT, Project
 from tests.html_page import Page
 

@@ -120,7 +120,7 @@ def test_an_interruption_leaves_the_terminal_as_it_was(project: Project, workers
 def test_the_process_of_a_task_says_nothing_of_an_interruption(project: Project) -> None:
     (project.folder / "interrupted.py").write_text(
         "import multiprocessing, sys, types\n"
-        "from tasks.run.begin import RunningTask\n"
+        "from tasks.run.lifecycle import RunningTask\n"
         "def work():\n"
         "    with RunningTask(types.SimpleNamespace(task='POINT')):\n"
         "        raise KeyboardInterrupt\n"

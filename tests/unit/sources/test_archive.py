@@ -12,7 +12,7 @@ import pytest
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
-from tasks.sources.archive import ARCHIVE, find_archive, provide_files
+from tasks.sources.files import ARCHIVE, find_archive, provide_files
 from tests.conftest import MINIATURE, Project, make_project
 
 BY_HAND = "\nUnpack it by hand into the data folder, or remove it."

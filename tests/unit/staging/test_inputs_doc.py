@@ -21,7 +21,7 @@ from tasks.core.errors import PipelineError
 from tasks.run import source_settings
 from tasks.sources.files import content_digest, find_partitions
 from tasks.sources.inspection import check_duplicates, check_sources
-from tasks.staging.quarantine import read_quarantine
+from tasks.staging.audit import read_quarantine
 from tasks.staging.stage import Outputs, stage_file
 from tests.conftest import ROOT
 

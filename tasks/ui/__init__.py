@@ -1,1 +1,0 @@
-"""`make ui`: the central scheduler with the reports."""
