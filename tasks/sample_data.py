@@ -7,7 +7,7 @@ follow the day, digital points switch. The files refer to the keys of files that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.sources import SOURCES
+from tasks.core.progress import Advance, no_progress
 from tasks.sources.files import source_path
 from tasks.sources.inspection import inspect_file
 from tasks.staging.batch import read_batch
@@ -64,7 +65,7 @@ def write_sample(
     scale: float = 1.0,
     seed: int = 1,
     *,
-    advance: Callable[[int, int], object] | None = None,
+    advance: Advance = no_progress,
 ) -> dict[Path, int]:
     """Write the files of the named sources and return how many rows each has.
 
@@ -84,8 +85,7 @@ def write_sample(
     for name in ROWS:  # Parents first.
         if name in sample.names:
             rows = made[data_dir / f"{name}.csv"] = sample.write(name)
-            if advance is not None:
-                advance(rows, rows)
+            advance(rows, rows)
     return made
 
 

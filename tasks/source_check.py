@@ -112,7 +112,7 @@ def _describe_rows(out: Outputs, audit: Audit) -> Iterator[str]:
     yield ""
     yield (
         f"{audit.rows:,} rows: {audit.staged:,} would be staged, {audit.rejected:,} rejected, "
-        f"{sum(audit.emptied.values()):,} cells emptied"
+        f"{audit.cells_emptied:,} cells emptied"
     )
     lost: list[dict[str, Any]] = []
     if audit.rejected:

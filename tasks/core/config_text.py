@@ -77,13 +77,13 @@ def place_of(section: str) -> str:
     return f"luigi.cfg, section [{section}], in place of lines of the same name"
 
 
-def mapping_line(table: Source, column: str, header: str = "") -> str:
-    """The line of luigi.cfg that maps a column of a source to a header.
+def mapping_line(table: Source, column: str) -> str:
+    """The line of luigi.cfg that would map a column of a source to a header.
 
     >>> from config.sources import LOG_RCD_F
     >>> print(mapping_line(LOG_RCD_F, "recorded_at"))
     [LOG_RCD_F] recorded_at = <header of the time>
     """
     meaning = {Type.TIMESTAMP: "the time", Type.NUMBER: "the value", Type.SWITCH: "the value"}
-    named = header or f"<header of {meaning.get(table.column(column).type, column)}>"
-    return f"[{table.name}] {column} = {named}"
+    header = meaning.get(table.column(column).type, column)
+    return f"[{table.name}] {column} = <header of {header}>"

@@ -1,6 +1,6 @@
-"""Files: opened without waiting, whether a later change would show in their stat, CSV for people.
+"""Files: opened without waiting, whether a later change would show in their stat, JSON, CSV.
 
-People open CSV files in a spreadsheet: no text of theirs is run as a formula.
+CSV files are for people, who open them in a spreadsheet: no text of theirs is run as a formula.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import csv
 import errno
 import io
 import itertools
+import json
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -56,6 +58,16 @@ def is_racy(mtime_ns: int, read_ns: int) -> bool:
     system's clock: what was read of it must not be used again.
     """
     return mtime_ns + RACY_NS >= read_ns
+
+
+def write_json(content: object, path: Path) -> None:
+    """Write what JSON can hold."""
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 # --- CSV for people --------------------------------------------------------------------------

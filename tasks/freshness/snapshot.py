@@ -73,26 +73,21 @@ class Snapshot:
             what: The name of that thing.
             compute: Computes it; called only if the file may have changed.
         """
-        key = (path, what)
-        if key not in self._results:
-            try:
-                self._results[key] = self._from_content(path, what, compute)
-            except OSError:
-                self._results[key] = None
-        found: str | None = self._results[key]
-        return found
 
-    def _from_content(
-        self, path: Path, what: str, compute: Callable[[Path], str | None]
-    ) -> str | None:
-        key, stat = (storable(path), what), _stat(path)
-        if (known := self._recall(key, stat)) is not None:
-            return known
-        found_ns = time.time_ns()
-        content = compute(path)
-        if content is not None:
-            self._known[key] = self._new[key] = FileDigest(*stat, found_ns, content)
-        return content
+        def find() -> str | None:
+            try:
+                key, stat = (storable(path), what), _stat(path)
+                if (known := self._recall(key, stat)) is not None:
+                    return known
+                found_ns = time.time_ns()
+                content = compute(path)
+            except OSError:
+                return None
+            if content is not None:
+                self._known[key] = self._new[key] = FileDigest(*stat, found_ns, content)
+            return content
+
+        return self.memoize((path, what), find)
 
     def _recall(self, key: tuple[str, str], stat: tuple[int, int, int, int]) -> str | None:
         """What is known of a file with this stat; None if it may have changed."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from config.declarations import Table
 from config.sources import LOG_KINDS, LOOKUPS
 from config.warehouse import ENRICHED_LOGS, LOG_INSTANCE_CHAINS, source_columns
+from tasks.core.files import read_json, write_json
 from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.targets import Digested, FileTarget
@@ -17,13 +18,11 @@ from tasks.freshness.task import FreshTask
 from tasks.graph.files import (
     enriched,
     log_partitions,
-    read_json,
     read_staged,
     staged,
     staged_columns,
     staged_rows,
     staging_file,
-    write_json,
 )
 from tasks.graph.stage import CsvToParquet, staging
 

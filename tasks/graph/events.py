@@ -129,7 +129,9 @@ class SchedulerPages:
         A configuration that cannot be used is reported as the failure of the root.
         """
         try:
-            reports = [(task, DONE, self._graph_and_link(task)) for task in _done(self._root)]
+            snapshot = Snapshot(state())
+            done = [task for task in walk(self._root) if task.why_stale(snapshot) is None]
+            reports = [(task, DONE, self._graph_and_link(task)) for task in done]
         except PipelineError as error:
             reports = [(self._root, FAILED, {"expl": json.dumps(str(error))})]
         try:
@@ -154,8 +156,3 @@ class SchedulerPages:
     def _graph_and_link(self, task: FreshTask) -> dict[str, object]:
         link = task.page_url() or self._before.get(task.task_id, {}).get("tracking_url")
         return {"deps": [one.task_id for one in flatten(task.requires())], "tracking_url": link}
-
-
-def _done(root: FreshTask) -> list[FreshTask]:
-    snapshot = Snapshot(state())
-    return [task for task in walk(root) if task.why_stale(snapshot) is None]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from config.sources import LOG_KINDS, SOURCES
 from tasks.core.partition import Partition, partition_ids
@@ -96,13 +95,3 @@ def _with_ids(partitions: tuple[Partition, ...]) -> Sequence[Partition]:
     found = {one.name: one for one in partitions}
     ids = partition_ids(found)
     return tuple(Partition(name, one.path, ids[name]) for name, one in found.items())
-
-
-def write_json(content: object, path: Path) -> None:
-    """Write what JSON can hold."""
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="\n")
-
-
-def read_json(path: Path) -> Any:
-    """What a file of JSON holds."""
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ from config.warehouse import (
     LoadReceipt,
     source_columns,
 )
+from tasks.core.files import read_json, write_json
 from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot, digest_of
@@ -28,13 +29,11 @@ from tasks.graph.files import (
     audits,
     enriched,
     log_partitions,
-    read_json,
     read_staged,
     staged,
     staged_columns,
     staged_rows,
     staging_file,
-    write_json,
 )
 from tasks.graph.stage import AllStaged, staging
 from tasks.run.settings import settings

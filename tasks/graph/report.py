@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import luigi
 
 from config.sources import SOURCES
+from tasks.core.files import write_json
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask, WrapperTask, walk
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
-from tasks.graph.files import audits, source_partitions, staging_file, write_json
+from tasks.graph.files import audits, source_partitions, staging_file
 from tasks.graph.load import CatalogTarget, CheckWarehouse, tables, warehouse
-from tasks.graph.measure import (
-    LogActivity,
-    SourceProfiles,
-    SourceRelations,
-)
+from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.stage import CsvToParquet, staging
 from tasks.reports.registry import TABLES_FOLDER, Inputs, Outputs, Report, Results, reports
 from tasks.run.recording import state
@@ -248,11 +245,10 @@ def _task_summaries(page: ReportPage) -> list[TaskSummary]:
 def _made_by(task: FreshTask) -> str:
     """What a task makes, first of all."""
     if isinstance(task, PartitionedTask):
-        names = [one.name for one in task.partitions()]
-        made = [target for name in names for target in task.partition_output(name).values()]
-        files = len(names)
-        first = made[0].file
-        return first.as_posix() if files == 1 else f"{first.parent.as_posix()} ({files:,} files)"
+        first, *others = task.partitions()
+        file = next(iter(task.partition_output(first.name).values())).file
+        files = f" ({len(others) + 1:,} files)" if others else ""
+        return f"{(file.parent if others else file).as_posix()}{files}"
     for target in task.output().values():
         return target.file.as_posix() if isinstance(target, FileTarget) else str(target)
     return ""

@@ -114,15 +114,15 @@ class CsvToParquet(PartitionedTask):
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Add up the audits."""
-        from tasks.staging.audit import Audit, merge_audits
+        from tasks.staging.audit import merge_audits, read_audit
 
-        found = [self.partition_output(one.name)["audit"].file for one in self.partitions()]
-        audits = [Audit.from_json(path.read_text(encoding="utf-8")) for path in found]
+        files = [self.partition_output(one.name)["audit"].file for one in self.partitions()]
+        audits = [read_audit(file) for file in files]
         audit = merge_audits(audits, f"{self.table} ({len(audits):,} files)")
         out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")
         rejected = f", {audit.rejected:,} rows quarantined" if audit.rejected else ""
         if audit.emptied:
-            rejected += f", {sum(audit.emptied.values()):,} cells emptied"
+            rejected += f", {audit.cells_emptied:,} cells emptied"
         columns = len(audit.header)
         logger.info(
             "Loaded %s: %s rows, %d columns%s", self.table, f"{audit.staged:,}", columns, rejected

@@ -20,6 +20,7 @@ from pandas.util import hash_array
 
 from config.declarations import Type
 from tasks.core.arrow import open_parquet
+from tasks.core.files import read_json
 from tasks.core.progress import Advance, no_progress
 from tasks.measures.sketches import DistinctSketch, FrequentValues, Histogram
 from tasks.parsing.numbers import INSTANT
@@ -230,7 +231,7 @@ def merge_profiles(files: Iterable[Path]) -> SourceProfile:
     """
     whole = SourceProfile(0, {})
     for file in files:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         whole.rows += content["rows"]
         for name, kept in content["columns"].items():
             profile = ColumnProfile.from_json(kept)

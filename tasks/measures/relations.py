@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from config.sources import SOURCES
 from tasks.core.arrow import read_parquet
+from tasks.core.files import write_json
 
 
 def relate(children: np.ndarray, parents: np.ndarray) -> dict[str, int]:
@@ -57,4 +57,4 @@ def write_relations(staged: Mapping[str, Path], into: Path, threads: int) -> Non
     keys = [(name, key) for name in staged for key in SOURCES[name].references]
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(measure, *zip(*keys, strict=True)))
-    into.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
+    write_json(found, into)

@@ -5,13 +5,13 @@ Everything is read from what the other tasks have made; `docs/run.schema.json` d
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from config.sources import LOG_KINDS
 from config.warehouse import TABLES, origin_path
+from tasks.core.files import read_json
 from tasks.core.text import count_of
 from tasks.reports.registry import Json, Results, reports
 from tasks.state import BUILT, TaskRun
@@ -118,7 +118,7 @@ def _totals(figures: Json, tables: Sequence[Json], results: Results) -> Json:
 def _since(previous: Path, totals: Json, files: Mapping[str, str]) -> Json | None:
     """What is different from the run before; None if none is recorded."""
     try:
-        before = json.loads(previous.read_text(encoding="utf-8"))
+        before = read_json(previous)
         old_files, old_totals = before["files"], _flat(before["totals"])
         if before["format"] != FORMAT or not all(type(n) is int for n in old_totals.values()):
             return None

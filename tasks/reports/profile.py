@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.declarations import Source, Type
 from config.sources import SOURCES
+from tasks.core.files import write_csv
 from tasks.core.text import describe_reading, visible_lines
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
@@ -42,9 +43,8 @@ CSV_COLUMNS = (
 
 def build(inputs: Inputs, outputs: Outputs) -> str:
     """Write the figures as JSON, source -> as `source_figures` gives it, and columns as CSV."""
-    from tasks.core.files import write_csv
     from tasks.measures.profile import merge_profiles
-    from tasks.staging.audit import Audit
+    from tasks.staging.audit import read_audit
 
     files: dict[str, list[Path]] = defaultdict(list)
     for key, path in inputs.paths["profiles"].items():
@@ -53,7 +53,7 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
         name: source_figures(
             merge_profiles(of_source),
             SOURCES[name],
-            Audit.from_json(inputs.paths["audits"][name].read_text(encoding="utf-8")),
+            read_audit(inputs.paths["audits"][name]),
         )
         for name, of_source in files.items()
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
 from tasks.core.config_text import mapping_line
+from tasks.core.files import read_json
 from tasks.core.text import count_of, describe_reading, readable, visible_lines
 from tasks.reports.charts import waterfall
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
@@ -44,14 +44,11 @@ GROUP BY log_kind
 def build(inputs: Inputs, outputs: Outputs) -> str:
     """Write the figures as JSON, and as Markdown for people."""
     from tasks.reports.templates import render
-    from tasks.staging.audit import Audit
+    from tasks.staging.audit import read_audit
 
-    audits = {
-        name: Audit.from_json(path.read_text(encoding="utf-8"))
-        for name, path in inputs.paths["audits"].items()
-    }
-    hops = json.loads(inputs.paths["unmatched"]["hops"].read_text(encoding="utf-8"))
-    measured = json.loads(inputs.paths["relations"]["relations"].read_text(encoding="utf-8"))
+    audits = {name: read_audit(path) for name, path in inputs.paths["audits"].items()}
+    hops = read_json(inputs.paths["unmatched"]["hops"])
+    measured = read_json(inputs.paths["relations"]["relations"])
     relations = _relations(audits, [*measured, *_relations_of_records(inputs)])
     content = {
         "sources": {name: _source(audit) for name, audit in audits.items()},

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.files import read_json, write_csv
+
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
@@ -87,8 +89,6 @@ class Outputs:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from tasks.core.files import write_csv
-
         table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
         write_csv(self.paths[f"{name}.csv"], table.column_names, table.to_pylist(), self.bom)
         pq.write_table(table, self.paths[f"{name}.parquet"])
@@ -123,23 +123,13 @@ class Results:
 
     def json(self, name: str) -> Any:
         """The content of NAME.json."""
-        return json.loads((self.reports / f"{name}.json").read_text(encoding="utf-8"))
+        return read_json(self.reports / f"{name}.json")
 
     def counts(self) -> pd.DataFrame:
         """The counts of files and warehouse that were compared."""
         import pandas as pd
 
         return pd.read_csv(self.reports / "reconciliation.csv")
-
-
-def no_figures(results: Results) -> Json:
-    """The part of `run.json` of a report that has none."""
-    return {}
-
-
-def no_values(results: Results, overview: Json) -> dict[str, Any]:
-    """What a template needs that shows tables alone."""
-    return {}
 
 
 @dataclass(frozen=True)
@@ -173,8 +163,8 @@ class Report:
     position: int
     tables: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-    figures: Callable[[Results], Json] = no_figures
-    values: Callable[[Results, Json], dict[str, Any]] = no_values
+    figures: Callable[[Results], Json] = lambda results: {}
+    values: Callable[[Results, Json], dict[str, Any]] = lambda results, overview: {}
     levels: tuple[str, ...] = ()
     page: str = ""
     code_version: int = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.warehouse import FACT_LOGS
+from tasks.core.files import read_json
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def add_version(history: list[Version], columns: Columns, now: str) -> list[Vers
 
 def _read_history(path: Path) -> list[Version]:
     try:
-        return [Version(**item) for item in json.loads(path.read_text(encoding="utf-8"))]
+        return [Version(**item) for item in read_json(path)]
     except (OSError, ValueError, TypeError):
         return []
 
@@ -185,13 +185,10 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
     are recorded.
     """
     from tasks.reports.templates import render, render_markdown_page
-    from tasks.staging.audit import Audit
+    from tasks.staging.audit import read_audit
     from tasks.warehouse.tables import describe_tables
 
-    audits = {
-        name: Audit.from_json(path.read_text(encoding="utf-8"))
-        for name, path in inputs.paths["audits"].items()
-    }
+    audits = {name: read_audit(path) for name, path in inputs.paths["audits"].items()}
     columns = columns_of(audits)
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     history = _read_history(inputs.previous["headers"])

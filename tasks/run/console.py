@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from config.warehouse import SUMMARY_LEVELS
+from tasks.core.files import read_json
 from tasks.core.text import visible_lines
 from tasks.run.settings import Settings
 
@@ -27,8 +27,7 @@ _NAMED_FILES = 7
 
 def print_results(settings: Settings) -> None:
     """Print what the reports in the reports folder say."""
-    quality = settings.reports_dir / "data_quality.json"
-    figures = json.loads(quality.read_text(encoding="utf-8"))
+    figures = read_json(settings.reports_dir / "data_quality.json")
     lines = itertools.chain(
         _show_sources(figures["sources"]),
         *(_show_summary(settings.reports_dir, level) for level in SUMMARY_LEVELS),

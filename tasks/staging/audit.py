@@ -119,6 +119,11 @@ class Audit:
         return Audit(**content)
 
 
+def read_audit(path: Path) -> Audit:
+    """The audit in a file that staging wrote."""
+    return Audit.from_json(path.read_text(encoding="utf-8"))
+
+
 def merge_audits(audits: Sequence[Audit], file: str) -> Audit:
     """The audit of a source that came in partitions.
 

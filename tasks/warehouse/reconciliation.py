@@ -19,7 +19,7 @@ from tasks.core.arrow import open_parquet, read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.files import write_csv
 from tasks.core.partition import Partition
-from tasks.staging.audit import Audit
+from tasks.staging.audit import read_audit
 from tasks.warehouse.open import Warehouse
 from tasks.warehouse.tables import metadata
 
@@ -121,7 +121,7 @@ def reconcile(
 
 def _count_files(audits: Mapping[str, Path], rows: Mapping[str, int]) -> Iterator[Count]:
     for name, path in audits.items():
-        audit = Audit.from_json(path.read_text(encoding="utf-8"))
+        audit = read_audit(path)
         found = rows[name] + audit.rejected
         yield Count(f"rows of {name}", "file", audit.rows, "staged + quarantined", found)
 
