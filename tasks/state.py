@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from tasks.core.errors import PipelineError, advice
+from tasks.core.files import obstacle
 
 _Result = TypeVar("_Result")
 
@@ -307,7 +307,8 @@ class State:
 
     def _explained(self, error: Exception) -> PipelineError:
         """An error with its cause, which SQLite's own words often leave open."""
-        number = error.errno if isinstance(error, OSError) else _obstacle(self.path)
+        cause = error if isinstance(error, OSError) else obstacle(self.path)[1]
+        number = cause.errno if cause else None
         if _code(error) == sqlite3.SQLITE_FULL:  # It need not be full any more.
             number = errno.ENOSPC
         if number:
@@ -338,15 +339,3 @@ def _receipt_in(row: tuple) -> Receipt | None:
 def _code(error: Exception) -> int:
     """SQLite's primary result code; 0 if the error is none of SQLite's."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _obstacle(path: Path) -> int | None:
-    """The error number of the system if the file and its folder cannot be written to."""
-    try:
-        with tempfile.TemporaryFile(dir=path.parent) as probe:
-            probe.write(bytes(4096))
-        if path.exists():
-            path.open("r+b").close()
-    except OSError as error:
-        return error.errno
-    return None

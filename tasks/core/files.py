@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,20 @@ def is_racy(mtime_ns: int, read_ns: int) -> bool:
     system's clock: what was read of it must not be used again.
     """
     return mtime_ns + RACY_NS >= read_ns
+
+
+def obstacle(path: Path) -> tuple[Path, OSError | None]:
+    """What the system says if a file or its folder is written to, and of which of the two."""
+    place = path.parent
+    try:
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(16_384))
+        place = path
+        if os.path.lexists(path):
+            path.open("r+b").close()
+    except OSError as error:
+        return place, error
+    return place, None
 
 
 def write_json(content: object, path: Path) -> None:

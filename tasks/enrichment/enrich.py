@@ -15,14 +15,12 @@ import pyarrow.parquet as pq
 
 from config.declarations import Type
 from config.warehouse import ENRICHED_LOGS, PARTITION_ROWS
-from tasks.core.arrow import open_parquet
+from tasks.core.arrow import BATCH_ROWS, PARQUET, open_parquet
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance
 from tasks.enrichment.lookup import Unmatched, look_up, take
 from tasks.enrichment.star import arrow_schema
-from tasks.staging.stage import PARQUET
 
-_BATCH_ROWS = 65_536
 _KEY = "point_log_inst_id"
 _OF_RECORDS = {
     column.name: column for column in ENRICHED_LOGS.columns if column.source == "LOG_RCD"
@@ -102,5 +100,5 @@ def _batches(staged: Path) -> Iterator[pa.Table]:
     columns = [_KEY, *(column.source_column for column in _OF_RECORDS.values())]
     texts = [column.source_column for column in _OF_RECORDS.values() if column.type is Type.TEXT]
     with open_parquet(staged, texts) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
             yield pa.Table.from_batches([batch])

@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 
 from config.declarations import UNKNOWN, Table
 from config.warehouse import DIM_APPLICATION_TYPE, DIM_UNIT, FACT_LOGS, LOG_INSTANCE_CHAINS
-from tasks.core.arrow import open_parquet
+from tasks.core.arrow import BATCH_ROWS, open_parquet
 from tasks.enrichment.lookup import resolve
 from tasks.parsing.numbers import ARROW_TYPES
 
-_BATCH_ROWS = 65_536
 NO_NAME = "(no name)"
 _UNKNOWN_NAME = "Unknown"
 
@@ -84,5 +83,5 @@ def facts(enriched: Path) -> Iterator[pa.RecordBatch]:
     """The rows of `fact_logs` in a file of enriched log records, streamed."""
     schema = arrow_schema(FACT_LOGS)
     with open_parquet(enriched) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=schema.names):
+        for batch in file.iter_batches(BATCH_ROWS, columns=schema.names):
             yield batch.select(schema.names).cast(schema)

@@ -40,8 +40,6 @@ from tasks.run.settings import settings
 from tasks.state import Receipt
 from tasks.warehouse.open import Warehouse, open_warehouse
 
-_BATCH_ROWS = 65_536
-
 logger = logging.getLogger("pipeline")
 
 
@@ -182,6 +180,7 @@ class LoadDimension(LoadTask):
 
     def load(self, receipt: Receipt) -> str:
         """Load all members."""
+        from tasks.core.arrow import BATCH_ROWS
         from tasks.enrichment.star import members
         from tasks.warehouse.load import replace_dimension
 
@@ -192,7 +191,7 @@ class LoadDimension(LoadTask):
         rows = replace_dimension(
             warehouse(),
             table,
-            found.to_batches(max_chunksize=_BATCH_ROWS),
+            found.to_batches(max_chunksize=BATCH_ROWS),
             receipt.to_json(),
             before_commit=lambda: self.check_inputs(receipt.inputs),
             progress=self.progress,

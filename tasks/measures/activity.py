@@ -17,11 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import UNKNOWN
-from tasks.core.arrow import open_parquet, read_parquet
+from tasks.core.arrow import PARQUET, open_parquet, read_parquet
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, no_progress
 from tasks.parsing.numbers import INSTANT
-from tasks.staging.stage import PARQUET
 
 _KEPT_STEPS = 32
 """Lengths of steps that are kept of each log instance: its most frequent ones."""

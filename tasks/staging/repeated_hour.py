@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.core.arrow import open_parquet
+from tasks.core.arrow import PARQUET, open_parquet
 
 _DAY_US = 24 * 3600 * 1_000_000
 _FAR = 2**62
@@ -102,7 +102,7 @@ def _replace_times(staged: Path, moved: np.ndarray) -> None:
     with open_parquet(staged) as file:
         schema, start = file.schema_arrow, 0
         place = schema.get_field_index("recorded_at")
-        with pq.ParquetWriter(temporary, schema, compression="zstd", compression_level=1) as writer:
+        with pq.ParquetWriter(temporary, schema, **PARQUET) as writer:
             for number in range(file.metadata.num_row_groups):
                 table = file.read_row_group(number)
                 first, end = np.searchsorted(moved[0], [start, start + len(table)])

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import Source, Type
+from tasks.core.arrow import PARQUET
 from tasks.core.progress import Advance, no_progress
 from tasks.core.text import count_of
 from tasks.parsing.numbers import is_known_sentinel
@@ -39,9 +40,6 @@ from tasks.staging.failures import (
 from tasks.staging.keys import Duplicates, KeyDigest
 from tasks.staging.losses import Losses
 from tasks.staging.repeated_hour import RepeatedHour
-
-PARQUET = {"compression": "zstd", "compression_level": 1}
-"""As fast to write as the default, at half the size; see docs/benchmarks.md."""
 
 _OBSERVED_ROWS = 10_000
 _FEWEST_VALUES = 20

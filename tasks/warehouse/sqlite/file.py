@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,11 +16,12 @@ from pathlib import Path
 from config.declarations import Table
 from config.warehouse import FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
 from tasks.core.errors import PipelineError, advice
+from tasks.core.files import obstacle
 
 SHORT_WAIT_S = 5
 
 PAGE_BYTES = 16_384
-"""Page size of a new file; also what is written to find out whether there is room."""
+"""Page size of a new file."""
 
 _REMEDIES = {
     "locked": "Another program writes to it: try again when it is done.",
@@ -51,26 +51,12 @@ def explained(what: str, path: Path, error: Exception) -> PipelineError:
     for words, remedy in _REMEDIES.items():
         if words in message:
             return PipelineError(what, [message], remedy)
-    place, cause = _obstacle(path)
+    place, cause = obstacle(path)
     if "disk is full" in message:  # It need not be any more.
         place, cause = path.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if cause is None:
         return PipelineError(what, [message])
     return PipelineError(what, [message, f"{place}: {cause.strerror or cause}"], advice(cause))
-
-
-def _obstacle(path: Path) -> tuple[Path, OSError | None]:
-    """What the system says if the folder of the warehouse, or its file, is written to."""
-    place = path.parent
-    try:
-        with tempfile.TemporaryFile(dir=place) as probe:
-            probe.write(bytes(PAGE_BYTES))
-        place = path
-        if os.path.lexists(path):
-            path.open("r+b").close()
-    except OSError as error:
-        return place, error
-    return place, None
 
 
 # --- names and what is there -----------------------------------------------------------------
