@@ -170,14 +170,9 @@ class Report:
     code_version: int = 1
 
     @property
-    def module(self) -> str:
-        """The name of the module that declares it, without its package."""
-        return self.build.__module__.rpartition(".")[2]
-
-    @property
     def template(self) -> str:
-        """The template of its section."""
-        return f"sections/{self.module}.html.j2"
+        """The template of its section, named as the module that declares it."""
+        return f"sections/{self.build.__module__.rpartition('.')[2]}.html.j2"
 
 
 @functools.cache

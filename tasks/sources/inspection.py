@@ -24,9 +24,8 @@ from tasks.sources.csv_records import (
     split_lines,
 )
 from tasks.sources.files import find_partitions, open_bytes, why_unreadable
-from tasks.sources.header import Layout, displayed_name, fits, match_columns
+from tasks.sources.header import Layout, displayed_name, fits, judge_time_column, match_columns
 from tasks.sources.proposals import propose_encoding, propose_for_header
-from tasks.sources.time_column import judge_time_column
 
 _Result = TypeVar("_Result")
 
