@@ -23,7 +23,7 @@ class Partition:
     Attributes:
         name: LOG_RCD_F for LOG_RCD_F.csv, LOG_RCD_F/2024-06-01 for a file of that folder.
         path: The CSV file; empty where only the name counts.
-        id: `partition_id` of its facts; 0 for a describing source.
+        id: `partition_id` of its facts; 0 for a reference source.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Partition:
 
     @property
     def kind(self) -> str:
-        """Kind of its log records, B or F; empty for a describing source."""
+        """Kind of its log records, B or F; empty for a reference source."""
         return _KINDS.get(self.source, "")
 
 

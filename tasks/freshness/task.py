@@ -34,12 +34,11 @@ logger = logging.getLogger("luigi-interface")
 
 
 class _Scheduling:
-    """The snapshot that Luigi's questions share while a run is scheduled.
+    """Shares one snapshot among the `complete()` calls of Luigi's scheduling.
 
-    Luigi asks the requested task whether it is complete, announces what that requires, asks each of
-    these, and so on. Each answer needs the whole graph below the task. So a task that is announced
-    for the first time is answered from the snapshot of the task that requires it; any other
-    question begins a new snapshot.
+    Luigi calls `complete()` of the requested task, then announces each task that it requires, then
+    calls `complete()` of those, and so on. The first call for an announced task uses the snapshot
+    of the task that requires it; any other call begins a new one.
     """
 
     def __init__(self) -> None:
@@ -54,7 +53,7 @@ class _Scheduling:
             self._announced.add(label)
 
     def snapshot(self, label: str) -> Snapshot:
-        """The snapshot that a question for this task belongs to."""
+        """The snapshot to use for this `complete()` call."""
         if self._snapshot is None or label not in self._announced:
             self._known.add(label)
             self._snapshot, self._announced = Snapshot(state()), set()
@@ -72,37 +71,37 @@ _scheduling = _Scheduling()
 class FreshTask(luigi.Task):
     """A task that is complete only while its output matches its inputs, code and declarations.
 
-    Subclasses define `requires()`, `reads()`, `output()` (a dict of targets) and `build()`; they
-    raise `code_version` when the result of the same inputs changes. A task is stale if a task
-    that it requires is stale; one without output only has to be done before.
+    Subclasses define `requires()`, `reads()`, `output()` (a dict of targets) and `build()`. Raise
+    `code_version` when the same inputs give another result. A required task that is stale makes
+    this one stale, unless its `has_output` is False: then it only has to run first.
 
-    Order of a run: `run` checks and locks, `make` stores the receipt, `publish` replaces the files,
-    `build` makes their content.
+    `run()` checks the inputs and takes the lock; `make()` stores the receipt; `publish()` moves the
+    files to their places; `build()` writes them.
     """
 
     code_version: ClassVar[int] = 1
     has_output: ClassVar[bool] = True
 
     progress = Progress()
-    """Of the present run."""
+    """Of the current run."""
 
     built = False
     """Whether the last run of this object built something."""
 
     @functools.cached_property
     def label(self) -> str:
-        """The task's name for people: its class and its significant parameters."""
+        """Its class and its significant parameters, such as CsvToParquet:POINT."""
         return ":".join([self.task_family, *self.to_str_params(only_significant=True).values()])
 
     def __str__(self) -> str:
         return self.label
 
     def declarations(self) -> Mapping[str, object]:
-        """What else the result depends on: settings, declarations. JSON or dataclasses."""
+        """Settings and declarations that the result depends on too: JSON values or dataclasses."""
         return {}
 
     def reads(self) -> Mapping[str, Digested]:
-        """What `build()` reads, by name. Only a change of this makes the task build again."""
+        """What `build()` reads, by name; compared with the receipt."""
         return {}
 
     def build(self, out: Mapping[str, Path]) -> None:
@@ -110,7 +109,7 @@ class FreshTask(luigi.Task):
         raise NotImplementedError
 
     def page(self) -> str | None:
-        """Where its report is, below `reports_url` of the settings; None if it has none."""
+        """The page of its report, below `reports_url` of the settings; None if it has none."""
         return None
 
     @functools.cached_property
@@ -119,7 +118,7 @@ class FreshTask(luigi.Task):
         return list(flatten(self.requires()))
 
     def upstream(self) -> list[FreshTask]:
-        """The required tasks whose output this one is made from."""
+        """The required tasks that make this one stale when they are stale."""
         return [task for task in self.required if task.has_output]
 
     # --- freshness
@@ -145,7 +144,7 @@ class FreshTask(luigi.Task):
         return self.own_reason(snapshot) or next(stale, None)
 
     def own_reason(self, snapshot: Snapshot) -> str | None:
-        """Why the output does not match its inputs as they are; None if it does."""
+        """Why the task is stale whatever is upstream; None if it is not."""
         receipt = self.receipt(snapshot)
         if receipt is None:
             return "no receipt: never built, or forgotten"
@@ -179,7 +178,7 @@ class FreshTask(luigi.Task):
     # --- running
 
     def run(self) -> None:
-        """Build, unless the inputs turn out to be what the output was built from.
+        """Build, unless the inputs are those of the last build.
 
         Raises:
             PipelineError: An input changed meanwhile, or a file cannot be read or written; the
@@ -205,7 +204,7 @@ class FreshTask(luigi.Task):
     def _check_upstream(self, snapshot: Snapshot) -> None:
         """Raise PipelineError if something required is no longer as it was built.
 
-        What that requires in turn was checked before the run, and is after it.
+        Direct requirements only: the whole graph is checked before and after the run.
         """
         for task in self.upstream():
             reason = task.own_reason(snapshot)
@@ -278,7 +277,7 @@ class FreshTask(luigi.Task):
     def show_page(self) -> None:
         """Link the task to its report in the scheduler's pages.
 
-        The last thing to do: with this call Luigi reports that the task takes no resources.
+        Call this last: Luigi then reports the task without its resources.
         """
         url = self.page_url()
         if url is not None and self.set_tracking_url is not None:
@@ -293,13 +292,13 @@ class FreshTask(luigi.Task):
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def _announce(_task: FreshTask, dependency: luigi.Task) -> None:
-    # With parallel scheduling another process is asked.
+    # With parallel scheduling `complete()` runs in another process, which has no snapshot to share.
     if isinstance(dependency, FreshTask) and not luigi.interface.core().parallel_scheduling:
         _scheduling.announce(dependency.label)
 
 
 class WrapperTask(FreshTask):
-    """Done when all that it requires is done; has no output of its own."""
+    """Complete when all that it requires is complete; has no output of its own."""
 
     has_output = False
 
@@ -323,7 +322,7 @@ class WrapperTask(FreshTask):
 
 
 def walk(task: FreshTask) -> list[FreshTask]:
-    """A task and all that it requires, each once, requirements first."""
+    """A task and all that it requires, directly or not, each once, requirements first."""
     found: dict[str, FreshTask] = {}
 
     def visit(one: FreshTask) -> None:

@@ -1,4 +1,4 @@
-"""The task graph: what requires what. Each stage has a module; packages do the work.
+"""The task graph: what requires what. One module per stage; other packages do the work.
 
 task               requires                                               makes
 CheckSources                                                              (before anything else)
@@ -20,7 +20,7 @@ SchemaChangeReport CheckWarehouse                                         schema
 ReportPage         each report                                            index.html, run.json
 AllReports         ReportPage                                             (everything)
 
-SampleData makes up source files; no other task requires it.
+SampleData generates source files; no other task requires it.
 
 Modules that load pyarrow, pandas or SQLAlchemy are imported where they are used: a run with nothing
 to do needs none of them.

@@ -45,7 +45,10 @@ class LogInstanceChains(FreshTask):
         return [staging(name) for name in LOOKUPS]
 
     def reads(self) -> Mapping[str, Digested]:
-        """Of the staged log instances all, of the others their keys and what facts take of them."""
+        """The staged log instances, and the key digests of the sources that they lead to.
+
+        A source of which more than keys is looked up is read whole.
+        """
         read = source_columns(LOG_INSTANCE_CHAINS)
         return {name: staged_columns(name, columns) for name, columns in read.items()}
 
@@ -70,7 +73,7 @@ class LogInstanceChains(FreshTask):
 
 
 def _origins(table: Table) -> list[list[str]]:
-    """What the rows of a table depend on of its declaration."""
+    """The part of a table's declaration that its rows depend on."""
     return [[column.name, column.type.value, column.origin] for column in table.columns]
 
 
@@ -105,7 +108,7 @@ class EnrichedLogs(PartitionedTask):
         }
 
     def partition_declarations(self, partition: Partition) -> Mapping[str, object]:
-        """The kind of the records, and the number from which they take their `log_id`."""
+        """`log_kind` and `partition_id`, which are columns of the facts."""
         return {"log_kind": partition.kind, "id": partition.id}
 
     def partition_size(self, partition: Partition) -> int:
@@ -116,7 +119,7 @@ class EnrichedLogs(PartitionedTask):
         """The enriched records, and how many lookups found no row."""
         return {
             "rows": enriched(name),
-            "losses": staging_file(f"audit/losses/{name}.json"),
+            "unmatched": staging_file(f"audit/unmatched/{name}.json"),
         }
 
     def whole_output(self) -> dict[str, FileTarget]:
@@ -124,19 +127,19 @@ class EnrichedLogs(PartitionedTask):
         return {"hops": staging_file("audit/hops.json")}
 
     def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
-        """Stream the log records past the chains."""
+        """Enrich one partition."""
         from tasks.enrichment.enrich import enrich_file
 
         path, advance = staged(partition.name).file, self.progress.advance
         unmatched = enrich_file(path, _read_chains(), partition, out["rows"], advance)
-        write_json(dataclasses.asdict(unmatched), out["losses"])
+        write_json(dataclasses.asdict(unmatched), out["unmatched"])
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Add up the lookups that found no row."""
         from tasks.enrichment.lookup import Unmatched, add_up_lookups
 
         unmatched = [
-            (one.kind, Unmatched(**read_json(self.partition_output(one.name)["losses"].file)))
+            (one.kind, Unmatched(**read_json(self.partition_output(one.name)["unmatched"].file)))
             for one in log_partitions()
         ]
         lookups = add_up_lookups(_read_chains(), unmatched)

@@ -1,8 +1,8 @@
-"""What happens beside the tasks, by Luigi's events: libraries are loaded, pages are completed.
+"""Handlers of Luigi's scheduling events: libraries are loaded, the scheduler's pages completed.
 
-Luigi reports a task that is already done without its requirements and its link, and does not
-report these requirements at all: in a scheduler that was started later, a run with nothing to do
-would be a single task. A failure before the first task is not reported either.
+Luigi reports a complete task without its requirements and link, and does not report those
+requirements. In a newly started scheduler, a run with nothing to do would show one task. A failure
+before the first task is not reported either.
 """
 
 from __future__ import annotations
@@ -32,32 +32,29 @@ logger = logging.getLogger("luigi-interface")
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
-    """Load what tasks need before a process is forked for each: once, not in each.
-
-    Called while the graph is scheduled, if a task has to be run.
-    """
+    """Import the libraries once, before Luigi forks a process for each task."""
     if luigi.interface.core().workers > 1:
         _load_packages()
 
 
 @functools.cache
 def _load_packages() -> None:
-    """Import every module of the stages, and what those import late."""
-    gc.disable()  # All that is made now stays.
+    """Import every module of the stages, and the libraries that they import in functions."""
+    gc.disable()  # What is imported stays.
     try:
         for package in (staging, enrichment, measures, warehouse, reports):
             for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
                 importlib.import_module(module.name)
         for library in ("numpy.ma", "pandas"):
             importlib.import_module(library)
-        gc.freeze()  # What the collector never looks at stays shared between processes.
+        gc.freeze()  # The collector never touches frozen objects, so processes share them.
     finally:
         gc.enable()
 
 
 # --- the central scheduler's pages -----------------------------------------------------------
 
-_shown_at: set[str] = set()
+_scheduler_of_run: set[str] = set()
 """The scheduler whose pages this run completes at its end, once it is known."""
 
 
@@ -65,13 +62,13 @@ _shown_at: set[str] = set()
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_MISSING)
 def complete_scheduler_pages(task: FreshTask, dependency: FreshTask | None = None) -> None:
-    """Have the central scheduler's pages show the whole graph when the run ends, however it ends.
+    """At the end of the run, report the whole graph to the central scheduler.
 
     The first call while the graph is scheduled is for the task that was asked for.
     """
-    if not _shown_at:
+    if not _scheduler_of_run:
         url = scheduler_url()
-        _shown_at.add(url or "none")
+        _scheduler_of_run.add(url or "none")
         if url is not None:
             pages = SchedulerPages(url, task)
             pages.warn_of_disabled()
@@ -100,7 +97,7 @@ class SchedulerPages:
     """The pages of a scheduler before and after a run.
 
     Args:
-        url: Of the scheduler.
+        url: The address of the scheduler.
         root: The task whose graph is run.
     """
 

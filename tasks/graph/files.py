@@ -23,7 +23,7 @@ def staging_file(name: str, optional: bool = False) -> FileTarget:
 
 
 def source_partitions(name: str) -> Sequence[Partition]:
-    """The files of a source; if there is none, where one is expected."""
+    """The partitions of a source; if it has no file, the path where one is expected."""
     data_dir = settings().data_dir
     found = files.find_partitions(name, data_dir)
     return found or (Partition(name, files.source_path(name, data_dir)),)
@@ -40,22 +40,24 @@ def staged(partition: str) -> FileTarget:
 
 
 def all_partitions() -> Sequence[Partition]:
-    """The partitions of all sources: one of each describing source, and those of log records."""
-    describing = (Partition(name) for name, one in SOURCES.items() if not one.in_partitions)
-    return (*describing, *log_partitions())
+    """The partitions of all sources: one of each reference source, and those of log records."""
+    reference = (Partition(name) for name, one in SOURCES.items() if not one.in_partitions)
+    return (*reference, *log_partitions())
 
 
 def staged_keys(name: str) -> FileTarget:
-    """What changes only if the staged keys of a source do."""
+    """The digest of the staged keys of a source."""
     return staging_file(f"keys/{name}.sha256")
 
 
 def staged_columns(name: str, columns: Collection[str]) -> FileTarget:
-    """What changes only if some columns of a staged table do; or any of them, if not all are keys.
+    """The file to compare when some columns of a staged table are read.
+
+    It is the digest of the keys if all of them are keys, else the Parquet file.
 
     Args:
         name: A source, or another table in the staging folder.
-        columns: Those that are read; none: all.
+        columns: The columns that are read; empty means all.
     """
     keys = SOURCES[name].required if name in SOURCES else ()
     return staged_keys(name) if columns and set(columns) <= set(keys) else staged(name)

@@ -79,7 +79,7 @@ class TableTarget(luigi.Target):
 
 
 class LoadTarget:
-    """One load of a table, or of a partition of it; loading the same rows again is another one."""
+    """One load of a table or partition, known by its `load_id`, which is never used again."""
 
     def __init__(self, table: str, partition: str = ""):
         self.loaded = (table, partition)
@@ -91,7 +91,7 @@ class LoadTarget:
 
 
 class CatalogTarget:
-    """What tables, columns, indexes and triggers the warehouse has, those of others too."""
+    """The database's catalog: tables, columns, indexes and triggers, also those of others."""
 
     def digest(self, snapshot: Snapshot) -> str | None:
         """The digest of the catalog; None if there is none."""
@@ -135,7 +135,7 @@ class LoadTask(FreshTask):
         warehouse().forget(self.table_name)
 
     def make(self, receipt: Receipt) -> None:
-        """Load; what the rows are made from identifies them."""
+        """Load. The digest of code, declarations and inputs identifies the rows."""
         content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
         result = self.load(dataclasses.replace(receipt, outputs={"rows": content}))
         logger.info("Loaded %s: %s", self.table_name, result)
@@ -200,7 +200,7 @@ class LoadDimension(LoadTask):
 
 
 class LoadFactLogs(LoadTask):
-    """The facts, from the enriched log records; those of the files that changed."""
+    """The facts: only those of partitions whose enriched records changed are loaded."""
 
     @property
     def table_name(self) -> str:
@@ -254,7 +254,7 @@ class CheckWarehouse(PartitionedTask):
         return log_partitions()
 
     def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
-        """The enriched records, and the load of the facts: they are counted after each."""
+        """The enriched records, and the load of their facts: either change repeats the count."""
         load = LoadTarget(FACT_LOGS.name, partition.name)
         return {partition.name: enriched(partition.name), f"{partition.name} load": load}
 

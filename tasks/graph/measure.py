@@ -51,13 +51,13 @@ class LogActivity(PartitionedTask):
         return {table: staging_file(f"activity/{table}/{name}.parquet") for table in tables}
 
     def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
-        """Stream the log records."""
+        """Measure one partition."""
         from tasks.measures.activity import measure_activity
 
         measure_activity(staged(partition.name).file, out, advance=self.progress.advance)
 
     def build(self, out: Mapping[str, Path]) -> None:
-        """Nothing more."""
+        """Report how much was measured."""
         self.progress.result = f"{self.progress.rows:,} log records measured"
 
 
@@ -81,7 +81,7 @@ class SourceProfiles(PartitionedTask):
         return {partition.name: staged(partition.name)}
 
     def partition_declarations(self, partition: Partition) -> Mapping[str, object]:
-        """The column that is unique."""
+        """The primary key."""
         return {"primary_key": SOURCES[partition.source].primary_key}
 
     def partition_size(self, partition: Partition) -> int:
@@ -104,15 +104,15 @@ class SourceProfiles(PartitionedTask):
         )
 
     def build(self, out: Mapping[str, Path]) -> None:
-        """Nothing more."""
+        """Report how much was profiled."""
         self.progress.result = f"{self.progress.rows:,} rows profiled"
 
 
 class SourceRelations(FreshTask):
-    """How the rows of the describing sources relate: orphans, parents in use, most children."""
+    """How the rows of the reference sources relate: orphans, parents in use, most children."""
 
     def requires(self) -> list[CsvToParquet]:
-        """The describing sources, staged."""
+        """The reference sources, staged."""
         return [staging(name) for name in LOOKUPS]
 
     def reads(self) -> Mapping[str, Digested]:

@@ -73,14 +73,14 @@ class ReportTask(FreshTask):
         return (self.report.page or f"index.html#{self.report.anchor}").format(level=self.level)
 
     @functools.cached_property
-    def _required(self) -> list[FreshTask]:
+    def _makers(self) -> list[FreshTask]:
         tasks = {task for name in self.report.reads for task in INPUTS[name].made_by()}
         implied = {one for task in tasks for one in walk(task) if one is not task}
         return sorted(tasks - implied, key=str)
 
     def requires(self) -> list[FreshTask]:
-        """The tasks that make its inputs, but for those that others of them require."""
-        return self._required
+        """The tasks that make its inputs, without those that another of them requires."""
+        return self._makers
 
     def reads(self) -> Mapping[str, Digested]:
         """All of its inputs."""
@@ -238,12 +238,12 @@ def _task_summaries(page: ReportPage) -> list[TaskSummary]:
         receipt = task.receipt(snapshot)
         reads = receipt.inputs if receipt is not None and isinstance(task, CsvToParquet) else {}
         comes_from = tuple(one.label for one in task.upstream())
-        summaries.append(TaskSummary(task.label, _made_by(task), comes_from, reads))
+        summaries.append(TaskSummary(task.label, _main_output(task), comes_from, reads))
     return summaries
 
 
-def _made_by(task: FreshTask) -> str:
-    """What a task makes, first of all."""
+def _main_output(task: FreshTask) -> str:
+    """The first output of a task, or the folder of its first outputs."""
     if isinstance(task, PartitionedTask):
         first, *others = task.partitions()
         file = next(iter(task.partition_output(first.name).values())).file
@@ -266,6 +266,6 @@ class AllReports(WrapperTask):
         return [ReportPage()]
 
     def own_reason(self, snapshot: Snapshot) -> str | None:
-        """None. A run asks here first: all source files are hashed in parallel."""
+        """None. Luigi asks this task first, so all source files are hashed here, in parallel."""
         snapshot.prepare(one.path for name in SOURCES for one in source_partitions(name))
         return None

@@ -1,4 +1,4 @@
-"""The source files: checked before anything else is touched; made up where they are missing."""
+"""The source files: checked before anything else is touched; generated where they are missing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ logger = logging.getLogger("pipeline")
 
 
 class HeaderTarget:
-    """The header of a source file, identified by its names; absent if it cannot be read.
+    """The column names of a source file; absent if its header cannot be read.
 
     Args:
-        paths: The file; if there are none or several, it is absent too.
-        source: What it holds.
+        paths: All files of its name; absent too if they are not exactly one.
+        source: How it is declared.
     """
 
     def __init__(self, paths: Sequence[Path], source: Source):
@@ -87,7 +87,7 @@ class CheckSources(FreshTask):
         return {name: source(name) for name in SOURCES}
 
     def take_inputs(self, snapshot: Snapshot) -> dict[str, str]:
-        """Check the files, before their headers are taken as inputs."""
+        """Unpack the archive and check all files first, then digest their headers."""
         from tasks.sources.inspection import check_sources
 
         data_dir = settings().data_dir
@@ -101,12 +101,14 @@ class CheckSources(FreshTask):
 
 
 class SampleData(luigi.Task):
-    """Makes up the source files that are missing; never touches one that exists.
+    """Generates the source files that are missing; never touches one that exists.
 
-    The made-up files refer to the keys of those that exist.
+    The generated files refer to the keys of those that exist.
     """
 
-    scale = luigi.FloatParameter(default=1.0, description="1 gives the seed's row counts.")
+    scale = luigi.FloatParameter(
+        default=1.0, description="1 gives the row counts of the assignment."
+    )
     seed = luigi.IntParameter(default=1, description="The same seed gives the same files.")
 
     def _missing(self) -> list[str]:
@@ -118,7 +120,7 @@ class SampleData(luigi.Task):
         return not self._missing()
 
     def run(self) -> None:
-        """Make up what is missing."""
+        """Generate what is missing."""
         from tasks.sample_data import row_count, write_sample
 
         if not 0 < self.scale < math.inf:

@@ -39,7 +39,7 @@ class CsvToParquet(PartitionedTask):
 
     @property
     def priority(self) -> int:
-        """The large files first, so that none is left alone at the end; all above AllStaged."""
+        """Large sources first, to keep both workers busy; all before AllStaged."""
         return {"POINT": 90, "LOG_RCD_F": 80, "LOG_RCD_B": 80, "APP_INSTANCE": 70}.get(
             self.table, 65
         )
@@ -49,7 +49,7 @@ class CsvToParquet(PartitionedTask):
         return f"index.html#source-{self.table}"
 
     def requires(self) -> CheckSources:
-        """All source files checked, so that nothing is touched if one of them cannot be read."""
+        """All source files are checked: if one cannot be read, nothing is staged."""
         return CheckSources()
 
     def partitions(self) -> Sequence[Partition]:
@@ -69,7 +69,7 @@ class CsvToParquet(PartitionedTask):
         return {self.table: source(self.table)}
 
     def make(self, receipt: Receipt) -> None:
-        """Stage the files, unless two of them are the same."""
+        """Stage the files; PipelineError if two of them have the same content."""
         from tasks.sources.inspection import check_duplicates
 
         paths = {display_path(one.path): one.path for one in source_partitions(self.table)}
@@ -117,15 +117,15 @@ class CsvToParquet(PartitionedTask):
         from tasks.staging.audit import merge_audits, read_audit
 
         files = [self.partition_output(one.name)["audit"].file for one in self.partitions()]
-        audits = [read_audit(file) for file in files]
-        audit = merge_audits(audits, f"{self.table} ({len(audits):,} files)")
+        parts = [read_audit(file) for file in files]
+        audit = merge_audits(parts, f"{self.table} ({len(parts):,} files)")
         out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")
         rejected = f", {audit.rejected:,} rows quarantined" if audit.rejected else ""
         if audit.emptied:
             rejected += f", {audit.cells_emptied:,} cells emptied"
         columns = len(audit.header)
         logger.info(
-            "Loaded %s: %s rows, %d columns%s", self.table, f"{audit.staged:,}", columns, rejected
+            "Staged %s: %s rows, %d columns%s", self.table, f"{audit.staged:,}", columns, rejected
         )
         if audit.states:
             read = ", ".join(f"{word} as {value:g}" for word, (value, _) in audit.states.items())
@@ -146,8 +146,7 @@ def _content_digest(snapshot: Snapshot, path: Path) -> str:
 class AllStaged(WrapperTask):
     """Every source is staged.
 
-    Nothing is loaded before: if a source could not be staged, a warehouse loaded from new and old
-    files would contradict itself.
+    No load starts before: otherwise a source that fails would leave a mix of new and old data.
     """
 
     priority = 60  # Loads wait for it. Luigi gives all that it requires at least the same.

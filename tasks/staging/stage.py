@@ -1,8 +1,7 @@
-"""Staging: each source file as Parquet, one row for one row, under declared names and types.
+"""Staging: each source file as Parquet, one staged row per valid source row, with declared types.
 
-Nothing is joined, dropped unseen or made up. A row that cannot be read as
-declared is quarantined as it came, with its file, line and reason. In a describing source, an
-invalid cell that may be null is emptied, and listed.
+No joins. A row that cannot be read is quarantined unchanged, with its file, line and reason. In a
+reference source, an invalid cell of a nullable column becomes null and is listed.
 """
 
 from __future__ import annotations
@@ -42,8 +41,13 @@ from tasks.staging.losses import Losses
 from tasks.staging.repeated_hour import RepeatedHour
 
 _OBSERVED_ROWS = 10_000
+"""From so many rows the types of columns are guessed, for the reports."""
+
 _FEWEST_VALUES = 20
-_MOST_WORDS = 10_000
+"""A file with fewer values is not rejected because none is a number."""
+
+_MOST_SENTINELS = 10_000
+"""At most about so many different sentinels are counted."""
 
 
 class Outputs(NamedTuple):
@@ -53,7 +57,7 @@ class Outputs(NamedTuple):
         rows: The staged rows, Parquet.
         quarantine: Rows that are not staged, CSV; not made if there are none.
         cells: Cells that were emptied, CSV; not made if there are none.
-        keys: A digest of the staged keys: what reads only these sees whether they changed.
+        keys: Digest of the staged key columns; tasks that read only keys compare this file.
     """
 
     rows: Path
@@ -71,19 +75,19 @@ def stage_file(
     threads: int = 1,
     advance: Advance = no_progress,
 ) -> Audit:
-    """Stage one CSV file, streaming.
+    """Stage one CSV file block by block; the file is never in memory as a whole.
 
     Args:
         path: The CSV file.
         source: Its declaration, with the settings.
         out: The files to write.
-        displayed: The name of the CSV file for people, if not its own.
+        displayed: Name of the CSV file in messages; its own by default.
         threads: How many blocks are read in parallel.
         advance: Called with the bytes and rows read.
 
     Raises:
-        PipelineError: The file does not fit its declaration, may be read in two ways, or more of
-            it than `source.max_rejected` cannot be read.
+        PipelineError: The file does not fit its declaration, is ambiguous, or more than
+            `source.max_rejected` of its rows cannot be read.
     """
     file = inspect_file(path, source)
     staged = _Staged(file, displayed or path.name)
@@ -98,7 +102,7 @@ def stage_file(
 
 
 class _Staged:
-    """What is known of a file's rows: first added up block by block, then judged as a whole."""
+    """Counts and findings of one file: collected per block by `add`, checked by `finish`."""
 
     def __init__(self, file: SourceFile, displayed: str):
         self._file = file
@@ -118,12 +122,12 @@ class _Staged:
         self._rejected: list[Rejected] = []
         self._emptied: list[Rejected] = []
         self._samples = Samples(file)
-        self._words: Counter[str] = Counter()
+        self._sentinels: Counter[str] = Counter()
         self._numbers = 0
         self._calendars: list[str] | None = None
-        self._ends: set[object] = set()
-        self._last_staged = self._end = 0
-        # A row of a describing source has a key, one of log records has a time.
+        self._extreme_times: set[object] = set()
+        self._last_staged = self._end_line = 0
+        # A row of a reference source has a primary key, one of log records has a time.
         self._duplicates = Duplicates(source.primary_key) if source.primary_key else None
         self._keys = KeyDigest(source)
         self._losses = Losses(source)
@@ -132,9 +136,9 @@ class _Staged:
     # --- block by block
 
     def add(self, block: Block, batch: Batch) -> pa.Table:
-        """Account for a block; the rows of it that are staged."""
+        """Count a block; return its staged rows."""
         audit = self.audit
-        if not audit.rows and len(batch.table):
+        if not audit.observed_types and len(batch.table):
             audit.observed_types = {
                 name: observe_type(column[:_OBSERVED_ROWS], self._source)
                 for name, column in zip(audit.header, block.columns, strict=True)
@@ -143,6 +147,7 @@ class _Staged:
         left_out = list(batch.rejected)
         if self._duplicates is not None:
             left_out += self._duplicates.add(block, batch)
+        # Marks are per row: the sentinel, and the later of two possible times.
         table, marks, lines = batch.table, batch.marks, block.lines
         if left_out:
             kept = np.ones(len(lines), dtype=bool)
@@ -164,12 +169,12 @@ class _Staged:
             audit.nulls[name] += table[name].null_count
         if len(lines):
             self._last_staged = int(lines[-1])
-        self._end = block.end
+        self._end_line = block.end
         return table
 
     def _add_losses(self, block: Block, batch: Batch) -> None:
         self._losses.add(batch.rejected, batch.table)
-        (at, *_) = self._file.layout.recognised[self._source.required[0]]
+        (at, *_) = self._file.layout.recognised["point_log_inst_id"]
         for row in block.malformed:
             fields = row.text.split(self._file.dialect.delimiter)
             self._losses.add_malformed(row.kind, fields[at] if at < len(fields) else "")
@@ -180,10 +185,10 @@ class _Staged:
         for word, (value, rows) in batch.states.items():
             _, known = self.audit.states.get(word, (value, 0))
             self.audit.states[word] = (value, known + rows)
-        found = count_values(marks["sentinel"])
-        self.audit.word_rows += found.total()
-        if len(self._words) < _MOST_WORDS:
-            self._words.update(found)
+        counts = count_values(marks["sentinel"])
+        self.audit.word_rows += counts.total()
+        if len(self._sentinels) < _MOST_SENTINELS:
+            self._sentinels.update(counts)
 
     def _add_times(self, batch: Batch, table: pa.Table, marks: pa.Table) -> None:
         times = table["recorded_at"].combine_chunks()
@@ -191,10 +196,11 @@ class _Staged:
         instances, later = table["point_log_inst_id"], marks["later"]
         self._hour.add(instances.combine_chunks(), times, later.combine_chunks())
         if batch.epochs and self._calendars != []:
+            # Only the formats that fit the digits of every block.
             fitting = calendar_formats(batch.digits, self._source)
             before = fitting if self._calendars is None else self._calendars
             self._calendars = [one for one in before if one in fitting]
-        self._ends |= {*pc.min_max(times).as_py().values()} - {None}
+        self._extreme_times |= {*pc.min_max(times).as_py().values()} - {None}
 
     def _count_times(self, kind: str, rows: int) -> None:
         if rows:
@@ -212,21 +218,23 @@ class _Staged:
         self._emptied.sort()
         audit.quarantined = _count_kinds(self._rejected)
         audit.emptied = _count_kinds(self._emptied)
-        audit.words = most_frequent(self._words)
-        is_wordy = not self._numbers and not all(is_known_sentinel(w, source) for w in self._words)
+        audit.words = most_frequent(self._sentinels)
+        has_no_numbers = not self._numbers and not all(
+            is_known_sentinel(text, source) for text in self._sentinels
+        )
         if self._calendars:
             raise ambiguous_times(audit, source, self._calendars, self._samples)
-        if is_wordy and audit.values >= _FEWEST_VALUES:
-            raise no_numbers(audit, source, self._words)
+        if has_no_numbers and audit.values >= _FEWEST_VALUES:
+            raise no_numbers(audit, source, self._sentinels)
         lost = sorted([*self._rejected, *self._emptied])
-        # Where no row is staged, what comes behind the last one is no footer.
-        behind = range(self._last_staged + 1, self._end if self._last_staged else 1)
-        proposed = propose(lost, self._samples, self._file, behind)
-        most = Fraction(str(source.max_rejected)) * audit.rows
-        if audit.rejected_or_emptied > most < audit.rows:
+        # Lines after the last staged row may be a footer.
+        footer = range(self._last_staged + 1, self._end_line if self._last_staged else 1)
+        proposed = propose(lost, self._samples, self._file, footer)
+        limit = Fraction(str(source.max_rejected)) * audit.rows
+        if source.max_rejected < 1 and audit.rejected_or_emptied > limit:
             raise too_many_rejected(audit, source, lost, proposed)
         audit.times |= self._hour.resolve(out.rows)
-        audit.warnings += [*self._warn(is_wordy), *self._losses.warnings(out.rows)]
+        audit.warnings += [*self._warn(has_no_numbers), *self._losses.warnings(out.rows)]
         if proposed:
             audit.warnings.append(f"settings that would read rejected rows or cells:\n{proposed}")
         if self._rejected:
@@ -236,10 +244,10 @@ class _Staged:
         if out.keys is not None:
             out.keys.write_text(f"{self._keys.hexdigest()}\n", encoding="ascii", newline="\n")
 
-    def _warn(self, is_wordy: bool) -> Iterator[str]:
+    def _warn(self, has_no_numbers: bool) -> Iterator[str]:
         audit, source = self.audit, self._source
         words = ", ".join(f"{word} ({rows:,})" for word, rows in list(audit.words.items())[:5])
-        if is_wordy:
+        if has_no_numbers:
             yield f"none of the {audit.values:,} values is a number: {words}"
         elif audit.has_many_sentinels:
             yield (
@@ -266,7 +274,7 @@ class _Staged:
         is_guessed &= any(
             column.header is None for column in source.columns if column.type is Type.TIMESTAMP
         )
-        if is_guessed and audit.staged > 1 and len(self._ends) == 1:
+        if is_guessed and audit.staged > 1 and len(self._extreme_times) == 1:
             yield (
                 f"recorded_at was guessed from {header}, which is the same in all rows:\n"
                 f"[{source.name}]\nrecorded_at = {header}"

@@ -1,4 +1,4 @@
-"""Loads into the warehouse, whatever database it is.
+"""Loads into the warehouse, independent of the database.
 
 A load replaces one table's rows, or those of the partitions that changed, in one transaction:
 readers see the previous rows or the new ones, and a failed load leaves the previous ones. The
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from tasks.warehouse.open import Transaction, Warehouse
 
 _REINDEXED_SHARE = 4
-"""Indexes are created again if more rows change than one in so many of those that stay."""
+"""Indexes are created again if more rows change than a quarter of those that stay."""
 
 _ROW_COST = 3
-"""How much longer it takes to add a row than to put it into an index, about."""
+"""Adding a row takes about three times as long as adding it to one index."""
 
 _FACTS = FACT_LOGS.name
 _ACTIVITY = LOG_INSTANCE_ACTIVITY.name
@@ -68,9 +68,9 @@ def replace_dimension(
         table: The dimension.
         batches: Its rows, with columns as declared.
         receipt: What they were made from.
-        before_commit: Called when all is loaded and checked; may raise. It must not open the
-            database: a second connection that closes drops the locks of the load.
-        progress: The phases and the rows.
+        before_commit: Called after all checks; may raise. It must not open the database: a second
+            connection that closes drops the locks of the load.
+        progress: Receives the phases and row counts.
 
     Returns:
         The number of rows loaded.
@@ -84,14 +84,14 @@ def replace_dimension(
         previous = _keep_previous(db, table)
         db.drop_indexes(table)
         _empty(db, table)
-        referred = _append(db, table, batches, progress.advance)
+        referenced = _append(db, table, batches, progress.advance)
         if previous:
             _retain(db, table, previous)
         _remove_unreferenced(db)
         progress.begin("indexing" if table.indexes else "checking")
         for index in db.missing_indexes(table):
             db.create_index(table, index)
-        _check_references(db, table, referred)
+        _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
         before_commit()
         _write_receipts(db, [_receipt_of(table, receipt, rows)], other_bytes)
@@ -110,8 +110,8 @@ def replace_partitions(
 
     Args:
         warehouse: Where.
-        partitions: All partitions that exist, each with a digest of what its facts are made
-            from; the facts of others are removed.
+        partitions: Every partition that exists -> digest of what its facts are made from. The
+            facts of other partitions are removed.
         enriched: The Parquet file of a partition's enriched records.
         receipt: What the facts of all partitions are made from.
         before_commit: As for `replace_dimension`.
@@ -133,13 +133,13 @@ def replace_partitions(
         _remove_others(db, kept, new)
         missing = db.missing_indexes(FACT_LOGS)
         progress.begin("loading", new * (_ROW_COST + len(missing)))
-        referred = _append_facts(db, {p: enriched(p) for p in stale}, progress)
+        referenced = _append_facts(db, {p: enriched(p) for p in stale}, progress)
         _remove_unreferenced(db)
         progress.begin("indexing")
         for index in missing:
             db.create_index(FACT_LOGS, index)
             progress.advance(new, 0)
-        _check_references(db, FACT_LOGS, referred)
+        _check_references(db, FACT_LOGS, referenced)
         before_commit()
         loaded = [_receipt_of(FACT_LOGS, partitions[p], n, p) for p, n in rows.items()]
         total = sum(kept.values()) + new
@@ -148,10 +148,11 @@ def replace_partitions(
 
 
 def _begin(db: Transaction, table: Table) -> int | None:
-    """Remove the receipt of a table, and those of tables that could be changed unnoticed.
+    """Remove the receipt of a table, and those of tables whose triggers are missing.
 
     Returns:
-        Bytes that are not the table's; None if that is unknown.
+        Bytes that the rest of the database uses, from which the table's size follows; None if that
+        is unknown.
     """
     others = db.used_bytes()
     exists = bool(db.columns(table.name))
@@ -168,7 +169,11 @@ def _begin(db: Transaction, table: Table) -> int | None:
 
 
 def _create_if_missing(db: Transaction, table: Table) -> None:
-    """Create a table; raise PipelineError if it has to be rebuilt and would lose columns."""
+    """Create a table if it does not exist.
+
+    Raises:
+        PipelineError: It has to be rebuilt, and would lose columns that are not declared.
+    """
     live = db.columns(table.name)
     if not live:
         db.create(table)
@@ -205,7 +210,7 @@ def _children(db: Transaction, parent: str) -> list[tuple[str, str]]:
 
 
 def _keep_previous(db: Transaction, table: Table) -> list[str]:
-    """Copy the members that others may refer to, to `previous`; the columns, none if no copy."""
+    """Copy a dimension to the temporary table `previous`; its columns, none if not copied."""
     live = db.columns(table.name)
     if not _children(db, table.name) or not db.query(f"SELECT 1 FROM {table.name} LIMIT 1"):
         return []
@@ -221,11 +226,11 @@ def _retain(db: Transaction, table: Table, columns: list[str]) -> None:
     db.run(f"DELETE FROM previous WHERE {key} IN (SELECT {key} FROM {name})")
     if db.query("SELECT 1 FROM previous LIMIT 1"):
         references = _children(db, name)
-        referred = " UNION ".join(f"SELECT {column} FROM {child}" for child, column in references)
+        referenced = " UNION ".join(f"SELECT {column} FROM {child}" for child, column in references)
         listed = ", ".join(columns)
         db.run(
             f"INSERT INTO {name} ({listed}, is_retained)"
-            f" SELECT {listed}, 1 FROM previous WHERE {key} IN ({referred})"
+            f" SELECT {listed}, 1 FROM previous WHERE {key} IN ({referenced})"
         )
     db.run("DROP TABLE previous")
 
@@ -246,7 +251,7 @@ def _remove_unreferenced(db: Transaction) -> None:
 
 
 def _unchanged(db: Transaction, partitions: Mapping[Partition, str]) -> dict[int, int]:
-    """partition_id -> rows, of the partitions whose facts are as they would be loaded now."""
+    """partition_id -> row count, of the partitions whose loaded facts are up to date."""
     if not db.fits(FACT_LOGS):
         return {}
     rows = db.query(
@@ -259,30 +264,30 @@ def _unchanged(db: Transaction, partitions: Mapping[Partition, str]) -> dict[int
 
 def _remove_others(db: Transaction, kept: Mapping[int, int], new: int) -> None:
     """Remove the facts of all partitions but those kept, and prepare for new rows."""
-    receipts = f"{LOAD_RECEIPT.name} WHERE table_name = '{_FACTS}'"
+    of_facts = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{_FACTS}'"
     if not kept:
         db.drop_indexes(FACT_LOGS)
         _empty(db, FACT_LOGS)
-        db.run(f"DELETE FROM {receipts}")
+        db.run(f"DELETE {of_facts}")
         db.run(f"DELETE FROM {_ACTIVITY}")
         return
     removed = _stored_partitions(db) - kept.keys()
-    counts = dict(db.query(f"SELECT partition_id, row_count FROM {receipts}"))
+    counts = dict(db.query(f"SELECT partition_id, row_count {of_facts}"))
     changed = new + sum(counts.get(number, 0) for number in removed)
     if changed * _REINDEXED_SHARE > sum(kept.values()):
         db.drop_indexes(FACT_LOGS)
     else:
-        db.keep_indexes()
+        db.prepare_index_updates()
     for number in removed:
         first, last = number * PARTITION_ROWS + 1, (number + 1) * PARTITION_ROWS
         db.run(f"DELETE FROM {_FACTS} WHERE log_id BETWEEN {first} AND {last}")
     others = f"partition_id NOT IN ({', '.join(map(str, kept))})"
-    db.run(f"DELETE FROM {receipts} AND {others}")
+    db.run(f"DELETE {of_facts} AND {others}")
     db.run(f"DELETE FROM {_ACTIVITY} WHERE {others}")
 
 
 def _stored_partitions(db: Transaction) -> set[int]:
-    """The partition_id of all facts: from one to the next by the primary key, so none is read."""
+    """All stored partition_ids, from one to the next by the primary key: no facts are scanned."""
     found: set[int] = set()
     following = f"SELECT min(log_id) FROM {_FACTS}"
     ((log_id,),) = db.query(following)
@@ -296,26 +301,26 @@ def _stored_partitions(db: Transaction) -> set[int]:
 def _append_facts(
     db: Transaction, enriched: Mapping[Partition, Path], progress: Phases
 ) -> dict[str, set[int]]:
-    """Add the facts of partitions, and count them by log instance; as for `_append`."""
+    """Append the facts of partitions, and their counts by log instance; returns as `_append`."""
     activity: list[pa.Table] = []
     batches = (
         batch
         for partition, path in enriched.items()
         for batch in _counted(partition, facts(path), activity)
     )
-    referred = _append(
+    referenced = _append(
         db, FACT_LOGS, batches, lambda amount, added: progress.advance(_ROW_COST * amount, added)
     )
     if activity:
         keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
         db.append(_ACTIVITY, pa.concat_tables(activity).sort_by(keys).to_batches(), no_progress)
-    return referred
+    return referenced
 
 
 def _counted(
     partition: Partition, batches: Iterable[pa.RecordBatch], activity: list[pa.Table]
 ) -> Iterator[pa.RecordBatch]:
-    """The same facts, counted by log instance while they pass; the counts go to `activity`."""
+    """The same facts; their counts by log instance are added to `activity` while they pass."""
     counts: list[pa.Table] = []
     for batch in batches:
         counts.append(
@@ -345,26 +350,27 @@ def _counted(
 def _append(
     db: Transaction, table: Table, batches: Iterable[pa.RecordBatch], advance: Advance
 ) -> dict[str, set[int]]:
-    """Add rows to a table; column -> the keys of other tables that they refer to."""
-    referred: dict[str, set[int]] = {column: set() for column in table.references}
+    """Append rows to a table; foreign key column -> the distinct keys in it."""
+    referenced: dict[str, set[int]] = {column: set() for column in table.references}
 
-    def noted() -> Iterator[pa.RecordBatch]:
+    def collecting_keys() -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            for column, keys in referred.items():
+            for column, keys in referenced.items():
                 keys.update(pc.unique(batch[column]).drop_null().to_pylist())
             yield batch
 
-    db.append(table.name, noted(), advance)
-    return referred
+    db.append(table.name, collecting_keys(), advance)
+    return referenced
 
 
-def _check_references(db: Transaction, table: Table, referred: Mapping[str, set[int]]) -> None:
+def _check_references(db: Transaction, table: Table, referenced: Mapping[str, set[int]]) -> None:
     """Raise PipelineError if new rows refer to rows that do not exist.
 
-    The distinct keys are looked up, at most as many as there are members, not millions of rows.
+    Looks up the distinct keys, not every row.
     """
     if any(
-        db.any_missing(*table.references[column], sorted(keys)) for column, keys in referred.items()
+        db.any_missing(*table.references[column], sorted(keys))
+        for column, keys in referenced.items()
     ):
         violations = db.violations(table.name)
         raise PipelineError(
@@ -382,7 +388,7 @@ def _receipt_of(
 
 
 def _write_receipts(db: Transaction, receipts: list[LoadReceipt], other_bytes: int | None) -> None:
-    """Write receipts, the table's first, and the data dictionary; guard tables with receipts."""
+    """Write receipts (the table's own first) and the data dictionary; create the triggers."""
     if other_bytes is not None:
         receipts[0] = receipts[0]._replace(size_bytes=db.used_bytes() - other_bytes)
     now = datetime.now(UTC)

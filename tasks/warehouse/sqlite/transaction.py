@@ -236,8 +236,8 @@ class SqliteTransaction:
         for name in index_names(table):
             self.run(f"DROP INDEX IF EXISTS {name}")
 
-    def keep_indexes(self) -> None:
-        """Have a cache for pages in no order."""
+    def prepare_index_updates(self) -> None:
+        """Use a larger page cache: the pages of indexes are changed in no order."""
         self.query(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def any_missing(self, parent: str, key: str, values: Iterable[int]) -> bool:
