@@ -116,44 +116,6 @@ def test_emptied_cells_count_like_rejected_rows(tmp_path: Path) -> None:
     )
 
 
-def test_a_bad_row_harms_no_other_and_lines_are_counted_as_an_editor_counts_them(
-    tmp_path: Path,
-) -> None:
-    staged = stage(
-        tmp_path,
-        "point_log_inst_id,time,value\n"  # 1
-        "1,2024-06-01,1\n"
-        "\n"  # 3: an empty line is no row, but a line
-        '2,2024-06-01,"2"\n'
-        "x,2024-06-01,3\n"  # 5
-        '4,2024-06-01,"NO\nDATA"\n'  # 6 and 7
-        "5,2024-02-30,5\n"  # 8
-        "6,2024-06-01\n"  # 9
-        "7,2024-06-01,7,7\n"  # 10
-        "8,2024-06-01,8\n",
-        LOG_RCD_F,
-    )
-
-    assert staged.columns["point_log_inst_id"] == [1, 2, 4, 8]
-    assert staged.columns["value"] == [1.0, 2.0, None, 8.0]
-    assert staged.columns["status"] == [None, None, "NO\nDATA", None]
-    assert [(row.line, row.reason, row.row) for row in staged.quarantined] == [
-        (5, "point_log_inst_id is not an integer: 'x'", "x,2024-06-01,3"),
-        (8, "recorded_at is not a timestamp: '2024-02-30'", "5,2024-02-30,5"),
-        (9, "too few fields: 2 instead of 3", "6,2024-06-01"),
-        (10, "too many fields: 4 instead of 3", "7,2024-06-01,7,7"),
-    ]
-
-
-def test_a_blank_time_or_value_is_no_reason_to_quarantine(tmp_path: Path) -> None:
-    staged = stage(tmp_path, "point_log_inst_id,time,value\n1,,\n2, , \n", LOG_RCD_F)
-
-    assert staged.columns["recorded_at"] == [None, None]
-    assert staged.columns["value"] == [None, None]
-    assert staged.columns["status"] == [None, None]
-    assert staged.audit.staged == 2
-
-
 @pytest.mark.parametrize(
     "row",
     [
@@ -235,15 +197,6 @@ def test_a_quarantined_row_does_not_take_the_key_from_a_good_one(tmp_path: Path)
         (2, "app_instance_id is not an integer: 'x'"),
         (4, "point_id is duplicated: 7; line 3 has other values"),
     ]
-
-
-def test_a_key_is_found_again_in_a_later_block(tmp_path: Path) -> None:
-    rows = "".join(f"{number},name {number}\n" for number in range(40))
-
-    staged = stage(tmp_path, f"app_type_id,name\n{rows}3,again\n", block_bytes=64)
-
-    assert staged.columns["app_type_id"] == list(range(40))
-    assert staged.reasons == [(42, "app_type_id is duplicated: 3; line 5 has other values")]
 
 
 def test_log_records_may_be_alike(tmp_path: Path) -> None:

@@ -87,17 +87,6 @@ def test_passed_through_columns_keep_what_number_readers_lose(tmp_path: Path) ->
     assert passed.table.schema.field("Other").type == pa.string()
 
 
-def test_columns_without_a_name_are_staged_under_their_place(tmp_path: Path) -> None:
-    staged = stage(tmp_path, "app_type_id,,  \n1,a,b\n")
-
-    assert staged.columns == {
-        "app_type_id": [1],
-        "name": [None],
-        "column_2": ["a"],
-        "column_3": ["b"],
-    }
-
-
 def test_declared_columns_come_first_typed_as_declared_then_the_others(tmp_path: Path) -> None:
     staged = stage(
         tmp_path,
@@ -124,24 +113,6 @@ def test_declared_columns_come_first_typed_as_declared_then_the_others(tmp_path:
         "status": ["ok", None],
         "Zone": ["n", ""],
         "unit": ["C", ""],
-    }
-
-
-def test_an_absent_optional_column_is_null_and_named(tmp_path: Path) -> None:
-    staged = stage(tmp_path, "point_log_inst_id,value\n1,2\n3,4\n", LOG_RCD_F)
-
-    assert staged.columns == {
-        "point_log_inst_id": [1, 3],
-        "recorded_at": [None, None],
-        "value": [2.0, 4.0],
-        "status": [None, None],
-    }
-    assert staged.audit.absent == ["recorded_at", "status"]
-    assert staged.audit.nulls == {
-        "point_log_inst_id": 0,
-        "recorded_at": 2,
-        "value": 0,
-        "status": 2,
     }
 
 
@@ -230,14 +201,6 @@ def test_a_word_in_place_of_a_value_becomes_the_status(tmp_path: Path) -> None:
     assert staged.columns["status"] == ["NO DATA", "7; POINT FAIL", "OK", "NO DATA", "OK"]
     assert staged.audit.words == {"NO DATA": 2, "POINT FAIL": 1}
     assert staged.audit.word_rows == 3
-
-
-def test_a_word_becomes_the_status_where_the_file_has_none(tmp_path: Path) -> None:
-    staged = stage(tmp_path, "point_log_inst_id,value\n1,on\n2,ERROR\n3,off\n", LOG_RCD_B)
-
-    assert staged.columns["value"] == [1.0, None, 0.0]
-    assert staged.columns["status"] == [None, "ERROR", None]
-    assert staged.audit.absent == ["recorded_at", "status"]
 
 
 def test_the_most_frequent_words_are_listed_and_all_are_counted(tmp_path: Path) -> None:

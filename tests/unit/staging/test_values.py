@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from config.declarations import Source
-from config.sources import LOG_INSTANCE, LOG_RCD_B, LOG_RCD_F
+from config.sources import LOG_RCD_B, LOG_RCD_F
 from tests.staged import failure, stage
 
 # Values in a file: none is silently another
@@ -153,42 +153,6 @@ def test_a_setting_reads_exactly_its_notation(
     tmp_path: Path, how: dict[str, Any], cells: dict[str, float | str | None]
 ) -> None:
     check_values(tmp_path, cells, **how)
-
-
-@pytest.mark.parametrize(
-    ("written", "key"),
-    [
-        ("2.0", 2),
-        ("1e3", 1000),
-        ('"=""7"""', 7),
-        ("\u00a07", 7),
-        ("9223372036854775807", 2**63 - 1),
-        ("9223372036854775808", None),
-        ("2.5", None),
-        ("1e-3", None),
-        ("x", None),
-    ],
-)
-def test_a_key_is_read_where_it_is_whole_and_exact(
-    tmp_path: Path, written: str, key: int | None
-) -> None:
-    rows = "".join(f"{n},{n}\n" for n in range(20, 40))
-    staged = stage(
-        tmp_path, f"point_log_inst_id,point_id\n{rows}{written},1\n1,{written}\n", LOG_INSTANCE,
-        block_bytes=64,
-    )  # fmt: skip
-
-    text = written.replace('""', '"').strip('"') if "=" in written else written
-    assert staged.columns["point_log_inst_id"][20:] == ([key, 1] if key else [])
-    assert staged.columns["point_id"][20:] == ([1, key] if key else [])
-    assert (
-        staged.reasons == []
-        if key
-        else [
-            (22, f"point_log_inst_id is not an integer: {text!r}"),
-            (23, f"point_id is not an integer: {text!r}"),
-        ]
-    )
 
 
 # Sentinels
