@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.chromium import page as page
 
 ROOT = Path(__file__).parent.parent
 MINIATURE = Path(__file__).parent / "miniature"
+ALL_REPORTS = ("luigi", "--module", "tasks", "AllReports", "--local-scheduler")
 WRAPPERS = {"AllReports", "AllStaged"}
 """The tasks that only wrap others."""
 
@@ -136,9 +138,42 @@ class Project:
         """`luigi --module tasks ... --local-scheduler`."""
         return self.run("luigi", "--module", "tasks", *arguments, "--local-scheduler", env=env)
 
+    def passes(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
+        """A run that has to end well."""
+        result = self.luigi(*arguments, env=env)
+        assert result.status == 0, result.log
+        return result
+
+    def fails(self, *arguments: str, env: dict[str, str] | None = None, status: int = 30) -> Result:
+        """A run that has to fail, and to show no traceback."""
+        result = self.luigi(*arguments, env=env)
+        assert result.status == status, result.log
+        assert "Traceback" not in result.err
+        return result
+
+    def configure(self, lines: str) -> None:
+        """Put lines at the end of luigi.cfg."""
+        with (self.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
+            stream.write(f"\n{lines}\n")
+
     def tasks(self, *arguments: str) -> Result:
         """`python -m tasks ...`."""
         return self.run(sys.executable, "-m", "tasks", *arguments)
+
+    def start(self, *command: str, **how: Any) -> subprocess.Popen[str]:
+        """Start a command in the folder; what it writes is dropped unless told otherwise."""
+        how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **how}
+        how.setdefault("env", self.environment())
+        return subprocess.Popen(command, cwd=self.folder, encoding="utf-8", **how)
+
+    def report(self, name: str) -> Any:
+        """A report: the rows of a CSV file, the content of a JSON file, the text of any other."""
+        path = self.reports / name
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                return list(csv.DictReader(stream))
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else text
 
     def query(self, sql: str) -> list[tuple]:
         """Ask the warehouse."""
@@ -236,8 +271,7 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def _ran_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = make_project(tmp_path_factory.mktemp("ran") / "project")
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.passes("AllReports")
     return project.folder
 
 
@@ -247,27 +281,13 @@ def ran(_ran_once: Path, tmp_path: Path) -> Project:
     return Project(Path(shutil.copytree(_ran_once, tmp_path / "ran")))
 
 
-@pytest.fixture
-def unused_port() -> Callable[[], int]:
-    """A port on loopback that nobody listens on."""
-
-    def find() -> int:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port: int = listener.getsockname()[1]
-        return port
-
-    return find
-
-
 @pytest.fixture(scope="session")
 def _hostile_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
     from tests.hostile import make_hostile
 
     project = make_project(tmp_path_factory.mktemp("hostile") / "project")
     make_hostile(project)
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.passes("AllReports")
     return project
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 from tasks.reports.templates import environment
 
@@ -92,7 +90,3 @@ def render_macro(template: str, macro: str, *values: object) -> str:
     module = environment(autoescape=True).get_template(template).module
     text: str = getattr(module, macro)(*values)
     return text
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

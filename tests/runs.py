@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports
 from tasks.run.recording import state
-from tests.conftest import WRAPPERS, Project, make_project, read_settings_again
+from tests.conftest import ALL_REPORTS, WRAPPERS, Project, make_project, read_settings_again
 
 ALL = {task.label for task in walk(AllReports())} - WRAPPERS
 REPORTS = {label for label in ALL if label.endswith("Report") or "Report:" in label} | {
@@ -40,9 +43,16 @@ def why_stale(task: FreshTask) -> str | None:
 def fresh_project(tmp_path: Path, like: Project) -> Project:
     """A project with the same source files, run from nothing."""
     other = make_project(tmp_path / "from_nothing", like.data)
-    result = other.luigi("AllReports")
-    assert result.status == 0, result.log
+    other.passes("AllReports")
     return other
+
+
+def run_and_kill(project: Project, seconds: float) -> None:
+    """Kill a run after so many seconds, with the processes that it forked."""
+    run = project.start(*ALL_REPORTS, start_new_session=True)
+    time.sleep(seconds)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
 
 
 def add_partition(project: Project, name: str, text: str, source: str = "LOG_RCD_F") -> Path:

@@ -37,20 +37,32 @@ def build_partition(self, part, out, threads):
 CsvToParquet.build_partition = build_partition
 luigi_run(sys.argv[1:])
 """
+SPAWN = """
+import multiprocessing, sys
+from luigi.cmdline import luigi_run
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    luigi_run(sys.argv[1:])
+"""
 RUN = ("--module", "tasks", "AllReports", "--local-scheduler")
 WAIT = "time.sleep(2.5)"
 
 
 def without_warnings(project: Project) -> None:
     """Accept the sentinels of the miniature files, of which runs warn otherwise."""
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[source defaults]\nmax_sentinels = 0.2\n")
+    project.configure("[source defaults]\nmax_sentinels = 0.2")
 
 
 def slowly(project: Project, slow: str = WAIT) -> list[str]:
     """A command that runs everything, with something done in the middle of staging POINT."""
     (project.folder / "slow.py").write_text(SLOW.format(slow=slow))
     return [sys.executable, "slow.py", *RUN]
+
+
+def spawning(project: Project) -> list[str]:
+    """A command that runs everything, with processes that are spawned, not forked."""
+    (project.folder / "spawn.py").write_text(SPAWN)
+    return [sys.executable, "spawn.py", *RUN]
 
 
 @dataclass

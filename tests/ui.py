@@ -30,7 +30,7 @@ class Ui:
 
     project: Project
     port: int
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
     log: Path
 
     @property
@@ -105,14 +105,10 @@ def started(project: Project, *arguments: str) -> Iterator[Ui]:
     """The command, just started; ended afterwards."""
     port = find_unused_port()
     log = project.folder.parent / "ui.log"
+    command = [sys.executable, "-m", "tasks", "ui", "--port", str(port), *arguments]
+    marked = project.environment({MARK: str(project.folder)})
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tasks", "ui", "--port", str(port), *arguments],
-            cwd=project.folder,
-            env=project.environment({MARK: str(project.folder)}),
-            stdout=stream,
-            stderr=stream,
-        )
+        process = project.start(*command, env=marked, stdout=stream, stderr=stream)
     ui = Ui(project, port, process, log)
     try:
         yield ui

@@ -309,7 +309,7 @@ def test_a_script_that_got_into_a_page_would_not_run(
     chromium: Browser, ran: Project, tmp_path: Path
 ) -> None:
     """The page's policy, beside the escaping."""
-    text = (ran.reports / "index.html").read_text(encoding="utf-8")
+    text = ran.report("index.html")
     broken = tmp_path / "broken.html"
     inserted = (
         "<main><script>window.hacked = true</script><img src='x.png' onerror='window.hacked = 1'>"

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,8 +172,7 @@ def test_after_the_file_is_fixed_it_just_runs_again(ran: Project) -> None:
 
 
 def test_a_configuration_that_cannot_be_used_is_shown_too(ran: Project) -> None:
-    with (ran.folder / "luigi.cfg").open("a") as stream:
-        stream.write("\n[POINT]\nmax_rejected = much\n")
+    ran.configure("\n[POINT]\nmax_rejected = much")
     with up(ran) as ui:
         root = AllReports().task_id
         assert ui.statuses()[root] == "FAILED"
@@ -185,13 +183,7 @@ def test_a_configuration_that_cannot_be_used_is_shown_too(ran: Project) -> None:
 
 def test_plain_luigid_reads_the_projects_configuration(ran: Project) -> None:
     port = find_unused_port()
-    server = subprocess.Popen(
-        ["luigid", "--address", "127.0.0.1", "--port", str(port)],
-        cwd=ran.folder,
-        env=ran.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    server = ran.start("luigid", "--address", "127.0.0.1", "--port", str(port))
     ui = Ui(ran, port, server, Path(os.devnull))
     try:
         ui.wait_for(lambda: not is_free(port))
@@ -262,8 +254,7 @@ def test_a_port_that_is_in_use_or_none_is_rejected(ran: Project) -> None:
 
 
 def test_an_invalid_address_of_the_reports_is_rejected(ran: Project) -> None:
-    result = ran.luigi("AllReports", env={"PIPELINE_REPORTS_URL": "javascript:alert(1)"})
-    assert result.status == 35
+    result = ran.fails("AllReports", env={"PIPELINE_REPORTS_URL": "javascript:alert(1)"}, status=35)
     assert "reports_url = javascript:alert(1) is no address of a web server" in result.log
 
 
@@ -299,17 +290,12 @@ def test_files_are_served_as_what_they_are(server: Ui) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "/reports/../reports_of_others/secret.txt",
-        "/reports/%2e%2e/reports_of_others/secret.txt",
-        "/reports/..%2freports_of_others/secret.txt",
-        "/reports/..\\reports_of_others/secret.txt",
-        "/reports//etc/hostname",
-        "/reports/out/secret.txt",
-        "/reports_of_others/secret.txt",
-        "/staging/quarantine/",
-        "/staging/quarantine/../luigid_history.db",
-    ],
+    r"""
+    /reports/../reports_of_others/secret.txt /reports/%2e%2e/reports_of_others/secret.txt
+    /reports/..%2freports_of_others/secret.txt /reports/..\reports_of_others/secret.txt
+    /reports//etc/hostname /reports/out/secret.txt /reports_of_others/secret.txt
+    /staging/quarantine/ /staging/quarantine/../luigid_history.db
+    """.split(),
 )
 def test_nothing_but_the_folders_is_served(server: Ui, path: str) -> None:
     assert server.get(path)[0] in (403, 404)

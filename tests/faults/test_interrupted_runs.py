@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
+import re
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
@@ -25,8 +25,9 @@ from tasks.graph import (
 from tasks.run.recording import state
 from tasks.state import State
 from tasks.warehouse import load
-from tests.conftest import Project, make_project
-from tests.runs import ALL, fresh_project, run_here
+from tests.conftest import ALL_REPORTS, Project, make_project
+from tests.runs import ALL, fresh_project, run_and_kill, run_here
+from tests.ui import find_unused_port
 
 # --- failures half-way -----------------------------------------------------------------------
 
@@ -90,8 +91,7 @@ def test_a_run_that_is_killed_leaves_a_whole_warehouse_and_the_next_run_does_the
     tmp_path: Path,
 ) -> None:
     project = make_project(tmp_path / "killed", data=None)
-    made = project.luigi("SampleData", "--scale", "0.05", "--seed", "3")
-    assert made.status == 0, made.log
+    project.passes("SampleData", "--scale", "0.05", "--seed", "3")
     assert project.luigi("AllReports").status == 0
     before = project.facts()
     log = project.data / "LOG_RCD_F.csv"
@@ -102,43 +102,21 @@ def test_a_run_that_is_killed_leaves_a_whole_warehouse_and_the_next_run_does_the
     assert len(after) < len(before)
 
     for delay in (0.8, 1.1, 1.4, 1.7, 2.0, 2.4):
-        run = subprocess.Popen(
-            ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"],
-            cwd=project.folder,
-            env=project.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(delay)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+        run_and_kill(project, delay)
         assert project.facts() in (before, after)
         assert project.query("PRAGMA foreign_key_check") == []
         assert project.query("PRAGMA integrity_check") == [("ok",)]
 
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.passes("AllReports")
     assert project.outputs() == whole.outputs()
     leftovers = [path for path in project.folder.rglob("*.tmp") if path.is_file()]
     assert leftovers == []
 
 
-def test_a_failed_task_leaves_what_was_there_and_the_exit_status_shows_it(ran: Project) -> None:
-    before = ran.outputs()
-    log = ran.data / "LOG_RCD_F.csv"
-    log.write_text(log.read_text().replace("2024-06-02", "02/06/2024"))
-    result = ran.luigi("AllReports")
-    assert result.status == 30
-    assert "LOG_RCD_F.csv: 3 of 8 rows cannot be read as declared" in result.log
-    assert "Traceback" not in result.err
-    assert ran.outputs() == before
-
-
 def test_a_damaged_state_file_costs_a_rebuild_and_is_reported(ran: Project) -> None:
     before = ran.outputs()
     (ran.staging / "state.db").write_text("mine " * 1000)
-    result = ran.luigi("AllReports")
-    assert result.status == 0
+    result = ran.passes("AllReports")
     assert result.err.count("state.db cannot be used and is begun again (file is not a data") == 1
     # The warehouse stores the receipts of its loads itself.
     loads = {label for label in ALL if label.startswith("Load")}
@@ -146,25 +124,28 @@ def test_a_damaged_state_file_costs_a_rebuild_and_is_reported(ran: Project) -> N
     assert ran.outputs() == before
 
 
+LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ (DEBUG|INFO|WARNING|ERROR) \S+: ")
+
 # --- two runs at once ------------------------------------------------------------------------
 
 
-def test_two_runs_at_once_both_end_well(project: Project, ran: Project) -> None:
-    command = ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"]
-    runs = [
-        subprocess.Popen(
-            command,
-            cwd=project.folder,
-            env=project.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        for _ in range(2)
-    ]
-    logs = [run.communicate(timeout=120)[1] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], logs
+def test_two_runs_at_once_both_end_well_and_write_whole_lines(
+    project: Project, ran: Project
+) -> None:
+    runs = [project.start(*ALL_REPORTS, stderr=subprocess.PIPE) for _ in range(2)]
+    shown = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], shown
     assert project.outputs() == ran.outputs()
+    for err in shown:
+        assert re.search(r" INFO (\d+ tasks: |Everything is up to date)[^\n]*\n\Z", err)
+    logs = project.log_files()
+    assert len(logs) == 2
+    lines = [line for log in logs for line in log.read_text().splitlines()]
+    assert sum("Done scheduling tasks" in line for line in lines) == 2
+    reported = [line for line in lines if line and not line.startswith(("*", "    ", "=", "This "))]
+    assert [line for line in reported if not LOGGED.match(line)] == [
+        line for line in reported if line.startswith(("Scheduled ", "Did not run "))
+    ]
 
 
 def test_a_run_waits_for_the_one_that_is_at_the_same_task(
@@ -173,13 +154,8 @@ def test_a_run_waits_for_the_one_that_is_at_the_same_task(
     monkeypatch.chdir(ran.folder)
     EnrichedLogs().forget()
     with EnrichedLogs()._lock():
-        run = subprocess.Popen(
-            ["luigi", "--module", "tasks", "EnrichedLogs", "--local-scheduler"],
-            cwd=ran.folder,
-            env=ran.environment(),
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
+        command = ("luigi", "--module", "tasks", "EnrichedLogs", "--local-scheduler")
+        run = ran.start(*command, stderr=subprocess.PIPE)
         assert run.stderr is not None
         for line in run.stderr:
             if "waiting for it" in line:
@@ -199,10 +175,7 @@ def test_a_run_waits_for_the_one_that_is_at_the_same_task(
 def luigid(folder: Path, port: int) -> Iterator[None]:
     command = ["luigid", "--address", "127.0.0.1", "--port", str(port)]
     command += ["--state-path", str(folder / "luigid.state"), "--logdir", str(folder)]
-    environment = Project(folder).environment()
-    server = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    server = Project(folder).start(*command)
     try:
         for _ in range(100):
             try:
@@ -217,9 +190,9 @@ def luigid(folder: Path, port: int) -> Iterator[None]:
 
 
 def test_a_change_right_after_a_run_is_seen_through_the_central_scheduler(
-    ran: Project, tmp_path: Path, unused_port: Callable[[], int]
+    ran: Project,
 ) -> None:
-    port = unused_port()
+    port = find_unused_port()
     command = ["luigi", "--module", "tasks", "AllReports"]
     command += ["--scheduler-host", "127.0.0.1", "--scheduler-port", str(port)]
     with luigid(ran.folder, port):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import time
 
 import pytest
@@ -14,7 +13,8 @@ from tasks.freshness.task import walk
 from tasks.graph import AllReports
 from tasks.run.logs import KEPT
 from tests.conftest import Project
-from tests.terminal import RUN, on_terminal, slowly, without_warnings
+from tests.terminal import RUN, on_terminal, slowly, spawning, without_warnings
+from tests.ui import find_unused_port
 
 GRAPH = walk(AllReports())
 BEHIND_POINT = {"CsvToParquet:POINT"}
@@ -42,10 +42,11 @@ Or accept the loss, in [POINT]: max_rejected = 0.125
 
 def test_an_error_is_the_last_thing_in_full_and_once(project: Project) -> None:
     project.edit("POINT.csv", "1007,105", "x,105")
-    result = project.luigi("AllReports")
-    assert result.status == 30
+    result = project.fails("AllReports")
     assert result.err.endswith(f"\n\n{REFUSED}")
     assert result.err.count("cannot be read as declared") == 1
+    assert not (project.staging / "POINT.parquet").exists()
+    assert not project.database.exists()
     assert re.search(r"^\d\d:\d\d:\d\d ERROR CsvToParquet:POINT failed$", result.err, re.MULTILINE)
     assert (
         f"INFO {len(GRAPH)} tasks: {BUILT} built, 1 failed, {NOT_RUN} did not run.\n" in result.err
@@ -77,14 +78,7 @@ def test_an_unexpected_error_is_shown_in_a_line_and_its_traceback_is_in_the_log(
 
 def test_a_failure_in_a_process_that_was_spawned_is_reported_last(project: Project) -> None:
     project.edit("POINT.csv", "1007,105", "x,105")
-    (project.folder / "spawn.py").write_text(
-        "import multiprocessing, sys\n"
-        "from luigi.cmdline import luigi_run\n"
-        "if __name__ == '__main__':\n"
-        "    multiprocessing.set_start_method('spawn')\n"
-        "    luigi_run(sys.argv[1:])\n"
-    )
-    result = project.run(sys.executable, "spawn.py", *RUN, "--workers", "2")
+    result = project.run(*spawning(project), "--workers", "2")
     assert result.status == 30
     assert result.err.endswith(f"\n\n{REFUSED}")
 
@@ -115,8 +109,7 @@ def test_a_task_whose_process_is_killed_is_reported(project: Project) -> None:
 
 
 def test_a_task_that_cannot_be_scheduled_is_reported_last(ran: Project) -> None:
-    result = ran.luigi("AllReports", env={"PIPELINE_MAX_REJECTED": "x"})
-    assert result.status == 35
+    result = ran.fails("AllReports", env={"PIPELINE_MAX_REJECTED": "x"}, status=35)
     assert result.err.endswith(
         "\n1 task failed:\n\nAllReports\n"
         "luigi.cfg: section [pipeline]: max_rejected = x is not a share: a number from 0 to 1, "
@@ -126,17 +119,18 @@ def test_a_task_that_cannot_be_scheduled_is_reported_last(ran: Project) -> None:
 
 
 def test_wrong_arguments_are_reported(project: Project) -> None:
-    result = project.luigi("CsvToParquet")
-    assert result.status == 40
+    result = project.fails("CsvToParquet", status=40)
     assert "requires the 'table' parameter to be set" in result.err.splitlines()[-2]
 
 
-def test_a_scheduler_that_does_not_exist_is_reported(project: Project, unused_port: object) -> None:
-    assert callable(unused_port)
-    config = project.folder / "luigi.cfg"
-    text = config.read_text().replace("[core]", "[core]\nrpc-retry-attempts = 1")
-    config.write_text(text)
-    port = str(unused_port())
+def core_setting(project: Project, line: str) -> None:
+    path = project.folder / "luigi.cfg"
+    path.write_text(path.read_text().replace("[core]", f"[core]\n{line}"))
+
+
+def test_a_scheduler_that_does_not_exist_is_reported(project: Project) -> None:
+    core_setting(project, "rpc-retry-attempts = 1")
+    port = str(find_unused_port())
     result = project.run("luigi", *RUN[:-1], "--scheduler-port", port)
     assert result.status == 40
     assert "Traceback" not in result.err
@@ -146,8 +140,7 @@ def test_a_scheduler_that_does_not_exist_is_reported(project: Project, unused_po
 
 def test_what_a_file_holds_moves_no_cursor(project: Project) -> None:
     project.edit("POINT.csv", "point_id", "\x1b[2Jpoint")
-    result = project.luigi("AllReports")
-    assert result.status == 30
+    result = project.fails("AllReports")
     assert "point" in result.err
     assert "\x1b" not in result.err
 
@@ -159,8 +152,7 @@ def test_a_run_ends_with_its_warnings_whose_lines_can_be_pasted(project: Project
     log = project.data / "LOG_RCD_F.csv"
     rows = [f"1;2024-06-02 00:0{n}:30;2024-06-01 00:0{n}:00;{n}" for n in range(9)]
     log.write_text("\n".join(["point_log_inst_id;created_at;sample_time;value", *rows, ""]))
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.err
+    result = project.passes("AllReports")
     lines = (
         "[LOG_RCD_F]\n"  # At the edge, so that they can be copied.
         "recorded_at = sample_time\n"
@@ -177,11 +169,9 @@ def test_a_run_ends_with_its_warnings_whose_lines_can_be_pasted(project: Project
         "which the row\n"
         "     was written:\n" + lines
     )
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write(lines)
+    project.configure(lines)
     without_warnings(project)
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.err
+    result = project.passes("AllReports")
     assert result.out.endswith("\n  logs        logs/\n")
     ((first,),) = project.query("SELECT min(recorded_at) FROM fact_logs WHERE log_kind = 'F'")
     assert first == "2024-06-01 00:00:00.000000"
@@ -192,22 +182,17 @@ def test_a_warning_moves_no_cursor_on_the_console(project: Project) -> None:
     log.write_text(
         "point_log_inst_id,created\x1b[2J,value\n1,2024-06-01 00:00,1\n1,2024-06-01 00:01,2\n"
     )
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_RCD_B]\nmax_sentinels = 1\n")
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.err
+    project.configure("[LOG_RCD_B]\nmax_sentinels = 1")
+    result = project.passes("AllReports")
     assert "LOG_RCD_F: no column was recognised as recorded_at" in result.out
     assert "\x1b" not in result.out + result.err
 
 
 # --- in logs/ --------------------------------------------------------------------------------
 
-LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ (DEBUG|INFO|WARNING|ERROR) \S+: ")
-
 
 def test_the_log_has_luigis_lines_and_ours(project: Project) -> None:
-    result = project.luigi("CsvToParquet", "--table", "POINT")
-    assert result.status == 0
+    result = project.passes("CsvToParquet", "--table", "POINT")
     text = project.log_file.read_text()
     assert "running   CsvToParquet:POINT" in text
     assert "===== Luigi Execution Summary =====" in text
@@ -215,43 +200,15 @@ def test_the_log_has_luigis_lines_and_ours(project: Project) -> None:
     assert "running" not in result.err
 
 
-def test_two_runs_at_once_write_whole_lines(project: Project) -> None:
-    runs = [
-        subprocess.Popen(
-            ["luigi", "--module", "tasks", "EnrichedLogs", "--local-scheduler"],
-            cwd=project.folder,
-            env=project.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        for _ in range(2)
-    ]
-    shown = [run.communicate(timeout=120)[1].decode() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], shown
-    for err in shown:
-        summary = err.splitlines()[-1].split(" INFO ")[1]
-        assert re.match(r"\d+ tasks: |Everything is up to date", summary)
-    logs = project.log_files()
-    assert len(logs) == 2
-    lines = [line for log in logs for line in log.read_text().splitlines()]
-    assert sum("Done scheduling tasks" in line for line in lines) == 2
-    reported = [line for line in lines if line and not line.startswith(("*", "    ", "=", "This "))]
-    assert [line for line in reported if not LOGGED.match(line)] == [
-        line for line in reported if line.startswith(("Scheduled ", "Did not run "))
-    ]
-
-
 def test_the_logs_folder_can_be_elsewhere(project: Project) -> None:
-    result = project.luigi("CheckSources", env={"PIPELINE_LOGS_DIR": "elsewhere/mine"})
-    assert result.status == 0
+    project.passes("CheckSources", env={"PIPELINE_LOGS_DIR": "elsewhere/mine"})
     assert (project.folder / "elsewhere" / "mine" / "pipeline.log").exists()
     assert not project.log_file.exists()
 
 
 def test_a_log_that_cannot_be_written_is_reported_once_and_stops_nothing(project: Project) -> None:
     (project.folder / "logs").write_text("a file where a folder should be")
-    result = project.luigi("AllReports")
-    assert result.status == 0
+    result = project.passes("AllReports")
     assert result.err.count("The log cannot be written, the run goes on without: ") == 1
 
 
@@ -268,21 +225,12 @@ def test_each_run_has_a_log_of_its_own_and_the_newest_ones_are_kept(project: Pro
     assert project.log_file.read_text() == newest.read_text() != ""
 
 
-def test_the_central_scheduler_does_not_write_into_the_log_of_the_runs(
-    project: Project, unused_port: object
-) -> None:
-    assert callable(unused_port)
-    config = project.folder / "luigi.cfg"
-    logging = "[core]\nlogging_conf_file = config/logging.cfg"
-    config.write_text(config.read_text().replace("[core]", logging))
-    server = subprocess.Popen(
-        ["luigid", "--address", "127.0.0.1", "--port", str(unused_port()), "--state-path", "state"],
-        cwd=project.folder,
-        env=project.environment(),
-        stderr=subprocess.PIPE,
-    )
+def test_the_central_scheduler_does_not_write_into_the_log_of_the_runs(project: Project) -> None:
+    core_setting(project, "logging_conf_file = config/logging.cfg")
+    command = ("luigid", "--address", "127.0.0.1", "--state-path", "state", "--port")
+    server = project.start(*command, str(find_unused_port()), stderr=subprocess.PIPE)
     time.sleep(2)
     server.terminate()
     _, err = server.communicate(timeout=20)
-    assert b"Traceback" not in err
+    assert "Traceback" not in err
     assert not project.log_file.exists()

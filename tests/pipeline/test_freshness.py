@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import luigi
@@ -17,13 +15,12 @@ from tasks.freshness.task import FreshTask, walk
 from tasks.graph import (
     ActivityReport,
     AllReports,
-    EnrichedLogs,
     LoadDimension,
     LogActivity,
     LogInstanceChains,
 )
 from tests.conftest import WRAPPERS, Project
-from tests.runs import ALL, REPORTS, fresh_project, run_here, why_stale
+from tests.runs import ALL, REPORTS, fresh_project, run_here
 
 # --- changes of the source files -------------------------------------------------------------
 
@@ -81,17 +78,12 @@ def test_no_answer_of_one_run_is_left_for_the_next(
     assert not LogActivity().complete()
 
 
-def test_touched_files_run_nothing(ran: Project) -> None:
-    for path in ran.data.glob("*.csv"):
-        os.utime(path)
-    result = ran.luigi("AllReports")
-    assert (result.status, result.ran) == (0, [])
-
-
-def test_a_file_written_again_with_the_same_content_runs_nothing(ran: Project) -> None:
+@pytest.mark.parametrize("written_again", [False, True])
+def test_touched_files_run_nothing(ran: Project, written_again: bool) -> None:
     for path in ran.data.glob("*.csv"):
         content = path.read_bytes()
-        path.unlink()
+        if written_again:
+            path.unlink()
         path.write_bytes(content)
     result = ran.luigi("AllReports")
     assert (result.status, result.ran) == (0, [])
@@ -101,8 +93,7 @@ def test_one_changed_row_runs_its_branch_only_and_equals_a_run_from_nothing(
     ran: Project, tmp_path: Path
 ) -> None:
     ran.edit("LOG_INSTANCE.csv", "2,1001,2,180", "2,1002,2,180")
-    result = ran.luigi("AllReports")
-    assert result.status == 0, result.log
+    result = ran.passes("AllReports")
     branch = {
         "CsvToParquet:LOG_INSTANCE",
         "LogInstanceChains",
@@ -147,13 +138,6 @@ def test_a_change_in_any_source_equals_a_run_from_nothing(
         f"CsvToParquet:{staged}"
     }
     assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
-
-
-def test_a_change_that_makes_no_difference_downstream_is_cut_off(
-    ran: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran.edit("LOG_RCD_F.csv", "1,1,2024-06-01 00:00:00,4.5,OK", "1,1,2024-06-01 00:00:00,4.50,OK")
-    assert run_here(ran, monkeypatch) == {"CsvToParquet:LOG_RCD_F"}
 
 
 def test_a_column_that_nobody_reads_does_not_reload_the_facts(
@@ -204,26 +188,14 @@ def test_a_member_that_vanishes_leaves_the_dimension_with_its_last_fact(
 
 # --- changes of what was made ----------------------------------------------------------------
 
-MADE = [
-    "staging/POINT.parquet",
-    "staging/audit/LOG_RCD_B.json",
-    "staging/enriched_logs/LOG_RCD_F.parquet",
-    "staging/audit/hops.json",
-    "reports/reconciliation.csv",
-    "reports/summary_by_unit_id.csv",
-    "reports/data_quality.md",
-    "reports/data_quality.json",
-    "reports/schema_change.md",
-    "staging/activity/days/LOG_RCD_F.parquet",
-    "staging/activity/instances/LOG_RCD_F.parquet",
-    "staging/activity/hours/LOG_RCD_B.parquet",
-    "staging/profiles/POINT.json",
-    "reports/gaps.csv",
-    "reports/records_over_time.csv",
-    "reports/unit_days.csv",
-    "reports/profile.csv",
-    "reports/profile.json",
-]
+MADE = """
+    staging/POINT.parquet staging/audit/LOG_RCD_B.json staging/enriched_logs/LOG_RCD_F.parquet
+    staging/audit/hops.json reports/reconciliation.csv reports/summary_by_unit_id.csv
+    reports/data_quality.md reports/data_quality.json reports/schema_change.md
+    staging/activity/days/LOG_RCD_F.parquet staging/activity/instances/LOG_RCD_F.parquet
+    staging/activity/hours/LOG_RCD_B.parquet staging/profiles/POINT.json reports/gaps.csv
+    reports/records_over_time.csv reports/unit_days.csv reports/profile.csv reports/profile.json
+""".split()
 
 
 @pytest.mark.parametrize("made", MADE)
@@ -323,7 +295,7 @@ def test_the_schema_change_report_follows_the_catalog(
     ran.change("ALTER TABLE fact_logs ADD COLUMN note TEXT")
     ran.change("CREATE INDEX my_index ON fact_logs (point_id)")
     assert run_here(ran, monkeypatch) == {"SchemaChangeReport", "ReportPage"}
-    text = (ran.reports / "schema_change.md").read_text()
+    text = ran.report("schema_change.md")
     assert "my_index" in text
     assert "partition_id, note FROM fact_logs" in text
 
@@ -336,13 +308,3 @@ def test_a_database_that_is_gone_is_loaded_again(
     built = run_here(ran, monkeypatch)
     assert built == {label for label in ALL if label.startswith("Load")} | {"CheckWarehouse"}
     assert ran.outputs() == before
-
-
-def test_a_receipt_that_is_damaged_is_not_valid(
-    ran: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ran.folder)
-    with closing(sqlite3.connect(ran.staging / "state.db")) as connection, connection:
-        connection.execute("UPDATE receipt SET inputs = '{' WHERE task = 'EnrichedLogs'")
-    assert why_stale(EnrichedLogs()) == "no receipt: never built, or forgotten"
-    assert run_here(ran, monkeypatch) == {"EnrichedLogs"}

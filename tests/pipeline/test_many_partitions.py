@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 from tests.conftest import Project, make_project
-from tests.runs import add_partition, fresh_project
+from tests.runs import add_partition, fresh_project, run_and_kill
 
 
 def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
     whole = make_project(tmp_path / "whole", data=None)
-    assert whole.luigi("SampleData", "--scale", "0.01", "--seed", "5").status == 0
+    whole.passes("SampleData", "--scale", "0.01", "--seed", "5")
     parts = make_project(tmp_path / "parts", whole.data)
     for source in ("LOG_RCD_B", "LOG_RCD_F"):
         header, *lines = (parts.data / f"{source}.csv").read_text().splitlines(keepends=True)
@@ -24,8 +19,7 @@ def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
         for at in range(0, len(lines), size):
             add_partition(parts, f"{at:06}.csv", header + "".join(lines[at : at + size]), source)
     for project in (whole, parts):
-        result = project.luigi("AllReports")
-        assert result.status == 0, result.log
+        project.passes("AllReports")
     columns = "unit_id, app_instance_id, app_type_id, point_id, point_log_inst_id, recorded_at,"
     facts = f"SELECT {columns} value, status, log_kind FROM fact_logs ORDER BY 1, 2, 3, 4, 5, 6, 7"
     assert parts.query(facts) == whole.query(facts)
@@ -33,13 +27,13 @@ def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
         name = f"summary_by_{level}.csv"
         assert (parts.reports / name).read_bytes() == (whole.reports / name).read_bytes()
     for name in ("reconciliation.csv", "records_over_time.csv", "unit_days.csv"):
-        assert (parts.reports / name).read_text() == (whole.reports / name).read_text()
+        assert parts.report(name) == whole.report(name)
     assert profile_of(parts) == profile_of(whole)
 
 
 def profile_of(project: Project) -> list[dict]:
     """The profiles; what may depend on the parts is left out: bounds of frequent values."""
-    sources = json.loads((project.reports / "profile.json").read_text())
+    sources = project.report("profile.json")
     columns = [column for source in sources.values() for column in source["columns"]]
     for column in columns:
         if not column["frequent_is_exact"]:
@@ -54,18 +48,7 @@ def test_a_run_that_is_killed_among_parts_goes_on_where_it_was(tmp_path: Path) -
     for at in range(0, len(lines), 1000):
         add_partition(project, f"{at:06}.csv", header + "".join(lines[at : at + 1000]))
     for delay in (0.9, 1.2, 1.5, 1.8, 2.1):
-        run = subprocess.Popen(
-            ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"],
-            cwd=project.folder,
-            env=project.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(delay)
-        os.killpg(run.pid, signal.SIGKILL)  # With the processes that it forked.
-        run.wait()
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+        run_and_kill(project, delay)
+    project.passes("AllReports")
     assert project.outputs() == fresh_project(tmp_path, project).outputs()
     assert [path for path in project.folder.rglob("*.tmp") if path.is_file()] == []

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Project
 from tests.hostile import NAMES
-from tests.html_page import Page, read_json
+from tests.html_page import Page
 
 PAGES = ("index.html", "schema_change.html")
 
@@ -19,17 +19,15 @@ PAGES = ("index.html", "schema_change.html")
 
 
 def test_the_page_shows_what_changed_since_the_run_before(ran: Project) -> None:
-    before = read_json(ran.reports / "run.json")
+    before = ran.report("run.json")
     assert before["since"] is None
     assert {task["done"] for task in before["tasks"]} == {"built", "under way"}
     with (ran.data / "LOG_RCD_B.csv").open("a", encoding="utf-8") as stream:
         stream.write("6,3,2024-06-01 00:03:00,1,OK\n7,broken\n")
-    with (ran.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_RCD_B]\nmax_rejected = 1\n")
-    result = ran.luigi("AllReports")
-    assert result.status == 0, result.log
+    ran.configure("[LOG_RCD_B]\nmax_rejected = 1")
+    ran.passes("AllReports")
 
-    now = read_json(ran.reports / "run.json")
+    now = ran.report("run.json")
     assert now["since"]["run"] == before["run"] != now["run"]
     assert (now["since"]["changed"], now["since"]["new"]) == (["LOG_RCD_B.csv"], [])
     assert now["since"]["totals"]["facts"] == {"before": 13, "now": 14}
@@ -53,14 +51,14 @@ def test_the_page_shows_what_changed_since_the_run_before(ran: Project) -> None:
 def test_the_page_shows_more_that_is_unknown_than_before(ran: Project) -> None:
     ran.edit("APP_TYPE_REF.csv", "12,4,8", "99,4,8")
     assert ran.luigi("AllReports").status == 0
-    totals = read_json(ran.reports / "run.json")["since"]["totals"]
+    totals = ran.report("run.json")["since"]["totals"]
     assert totals["facts_unknown unit_id"] == {"before": 4, "now": 7}
-    assert "facts unknown unit id: 4 before, 7 now" in (ran.reports / "index.html").read_text()
+    assert "facts unknown unit id: 4 before, 7 now" in ran.report("index.html")
 
 
 def test_every_task_that_ran_has_its_duration(ran: Project) -> None:
     rows = {row["task"]: row for row in Page(ran.reports / "index.html").rows("tasks")}
-    tasks = read_json(ran.reports / "run.json")["tasks"]
+    tasks = ran.report("run.json")["tasks"]
     assert {task["task"] for task in tasks} == set(rows)
     assert "CsvToParquet:POINT" in rows
     for task in tasks:
@@ -75,27 +73,27 @@ def test_a_page_that_was_deleted_or_edited_is_built_again(ran: Project) -> None:
     (ran.reports / "index.html").unlink()
     result = ran.luigi("AllReports")
     assert result.built == ["ReportPage"], result.log
-    assert "No source file has changed since" in (ran.reports / "index.html").read_text()
+    assert "No source file has changed since" in ran.report("index.html")
     (ran.reports / "schema_change.html").write_text("edited")
     assert "SchemaChangeReport" in ran.luigi("AllReports").built
 
 
 def test_a_damaged_record_of_the_run_before_does_no_harm(ran: Project) -> None:
-    odd = read_json(ran.reports / "run.json")
+    odd = ran.report("run.json")
     odd["totals"]["facts"] = "many"
     for content in ("{", "[]", '{"files": 3}', "", json.dumps(odd)):
         (ran.reports / "run.json").write_text(content)
         assert ran.luigi("AllReports").status == 0
-        assert read_json(ran.reports / "run.json")["since"] is None
+        assert ran.report("run.json")["since"] is None
 
 
 def test_totals_that_the_run_before_did_not_have_are_not_compared(ran: Project) -> None:
-    before = read_json(ran.reports / "run.json")
+    before = ran.report("run.json")
     del before["totals"]["cells_emptied"]
     (ran.reports / "run.json").write_text(json.dumps(before))
     ran.edit("APP_TYPE_REF.csv", "12,4,8", "99,4,8")
     assert ran.luigi("AllReports").status == 0
-    totals = read_json(ran.reports / "run.json")["since"]["totals"]
+    totals = ran.report("run.json")["since"]["totals"]
     assert totals["facts_unknown unit_id"] == {"before": 4, "now": 7}
     assert "cells_emptied" not in totals
 
@@ -121,7 +119,7 @@ def test_hostile_values_are_shown_as_they_are(hostile: Project) -> None:
     names = {row["app_type_description"] for row in page.rows("table-app_type_id")}
     assert NAMES[0] in names
     assert {"{{ 7 * 7 }}{% raw %}", "=1+1", "@SUM(1)"} <= names
-    largest = read_json(hostile.reports / "run.json")["summaries"]["app_type_id"]["largest"]
+    largest = hostile.report("run.json")["summaries"]["app_type_id"]["largest"]
     assert "=1+1 (2)" in {item["name"] for item in largest}
     assert all(len(name) <= 200 for name in names)
     assert any("<script>" in row["the row as it came"] for row in page.rows("rejected"))
@@ -151,8 +149,7 @@ def test_a_spreadsheet_runs_no_value_as_a_formula(hostile: Project) -> None:
 def test_files_without_rows_give_a_page_too(project: Project) -> None:
     for path in project.data.glob("*.csv"):
         path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.passes("AllReports")
     page = Page(project.reports / "index.html")
     assert page.number("facts") == page.number("rows-in") == 0
 
@@ -169,10 +166,8 @@ def test_the_page_shows_how_each_file_was_read_and_what_may_be_wrong(project: Pr
     (project.data / "LOG_RCD_B.csv").write_text(
         "\n".join(["point_log_inst_id,Date,Time,log_value", *rows, "1,2055-01-01,00:00,on", ""])
     )
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_RCD_B]\nrecorded_at = Date, Time\n")
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.configure("[LOG_RCD_B]\nrecorded_at = Date, Time")
+    project.passes("AllReports")
     page = Page(project.reports / "index.html")
     assert page.texts["reading-LOG_RCD_F"].split("\n")[1:-1] == [
         "recognisedfields separated by semicolons",
@@ -196,7 +191,7 @@ def test_the_page_shows_how_each_file_was_read_and_what_may_be_wrong(project: Pr
             "which the row was written:\n[LOG_RCD_F]\nrecorded_at = sample_time",
         },
     ]
-    assert read_json(project.reports / "run.json")["warnings"] == warnings
+    assert project.report("run.json")["warnings"] == warnings
     for item in warnings:
         first, _, lines = item["warning"].partition("\n")
         for place in ("all-warnings", f"source-{item['source']}"):
@@ -206,11 +201,9 @@ def test_the_page_shows_how_each_file_was_read_and_what_may_be_wrong(project: Pr
 
 
 def test_a_run_without_warnings_shows_none(project: Project) -> None:
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[source defaults]\nmax_sentinels = 0.2\n")
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
-    assert read_json(project.reports / "run.json")["warnings"] == []
+    project.configure("[source defaults]\nmax_sentinels = 0.2")
+    project.passes("AllReports")
+    assert project.report("run.json")["warnings"] == []
     assert 'class="warnings"' not in Page(project.reports / "index.html").text
 
 
@@ -219,18 +212,17 @@ def test_hostile_headers_in_warnings_do_not_become_markup(project: Project) -> N
     (project.data / "LOG_RCD_F.csv").write_text(
         f"point_log_inst_id,{header},value\n1,2024-06-01 00:00,1\n1,2024-06-02 00:00,2\n"
     )
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.passes("AllReports")
     page = Page(project.reports / "index.html")
     assert len(page.scripts) == 1
     (warning,) = [
         item["warning"]
-        for item in read_json(project.reports / "run.json")["warnings"]
+        for item in project.report("run.json")["warnings"]
         if item["source"] == "LOG_RCD_F"
     ]
     assert "no column was recognised as recorded_at, but {0} created \\u202e<script>" in warning
     assert warning.partition("\n")[0] in page.texts["all-warnings"]
     for name in ("index.html", "run.json", "data_quality.md"):
-        assert "\u202e" not in (project.reports / name).read_text(encoding="utf-8")
-    report = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+        assert "\u202e" not in project.report(name)
+    report = project.report("data_quality.md")
     assert report.count("\n````\n") == 2

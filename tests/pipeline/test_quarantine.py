@@ -61,16 +61,13 @@ def with_rows(project: Project, rows: list[bytes]) -> None:
     good = [f"{n % 8 + 1},2024-06-01 {n // 60:02}:{n % 60:02}:00,{n},OK" for n in range(600)]
     content = "\n".join(["point_log_inst_id,log_time,log_value,status", *good, ""]).encode()
     (project.data / "LOG_RCD_F.csv").write_bytes(content + b"".join(row + b"\n" for row in rows))
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_RCD_F]\nmax_rejected = 0.02\n")
+    project.configure("[LOG_RCD_F]\nmax_rejected = 0.02")
 
 
 def check(project: Project, kinds: list[Kind]) -> None:
     """Everything is there after a run, readable, and the rows byte for byte."""
-    schema = json.loads((ROOT / "docs" / "run.schema.json").read_text(encoding="utf-8"))
-    text = (project.reports / "run.json").read_text(encoding="utf-8")
-    run = json.loads(text)
-    jsonschema.validate(run, schema)
+    run = project.report("run.json")
+    jsonschema.validate(run, json.loads((ROOT / "docs" / "run.schema.json").read_text("utf-8")))
     quarantined = run["sources"]["LOG_RCD_F"]["quarantined"]
     assert sum(quarantined.values()) == len(kinds)
     assert set(quarantined) == {kind.kind for kind in kinds}
@@ -110,15 +107,13 @@ def rows_of(raw: bytes) -> list[dict[str, str]]:
 @pytest.mark.parametrize("name", ["other bytes", "5 MB"])
 def test_one_row_that_cannot_be_read_lets_a_run_end_well(project: Project, name: str) -> None:
     with_rows(project, [KINDS[name].row])
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.passes("AllReports")
     check(project, [KINDS[name]])
 
 
 def test_rows_of_every_kind_let_a_run_end_well(project: Project) -> None:
     with_rows(project, [kind.row for kind in KINDS.values()])
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    result = project.passes("AllReports")
     assert "Traceback" not in result.log
     assert "\x1b" not in result.out + result.err
     check(project, list(KINDS.values()))
@@ -129,23 +124,15 @@ def test_rows_of_every_kind_let_a_run_end_well(project: Project) -> None:
 def test_emptied_cells_are_listed_apart_and_are_no_rejected_rows(project: Project) -> None:
     project.edit("LOG_INSTANCE.csv", "8,8888,2,180", "8,8888,2,180\nx,1,1,1")
     project.edit("LOG_INSTANCE.csv", "3,1002,74,60", '3,1002,"=1+1\r7",60')
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_INSTANCE]\nmax_rejected = 0.3\n")
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.configure("[LOG_INSTANCE]\nmax_rejected = 0.3")
+    result = project.passes("AllReports")
     assert "LOG_INSTANCE.csv     9        4       8            1              1\n" in result.out
-    run = json.loads((project.reports / "run.json").read_text(encoding="utf-8"))
+    run = project.report("run.json")
     assert [row["row"] for row in run["rejected"]] == ["x,1,1,1"]
     assert [row["quarantine"] for row in run["rejected"]] == ["LOG_INSTANCE.csv"]
     page = Page(project.reports / "index.html")
-    assert page.rows("emptied") == [
-        {
-            "source": "LOG_INSTANCE",
-            "cells": "1",
-            "reason": "eng_unit_id is not an integer",
-            "all": "cells",
-        }
-    ]
+    (emptied,) = page.rows("emptied")
+    assert [*emptied.values()] == ["LOG_INSTANCE", "1", "eng_unit_id is not an integer", "cells"]
     links = {v for t, n, v in page.attributes if (t, n) == ("a", "href") and "quarantine" in v}
     (cells,) = (link for link in links if link.endswith("/LOG_INSTANCE.cells.csv"))
     (listed,) = read_quarantine(project.reports / cells)
@@ -161,11 +148,9 @@ def test_rows_of_a_partition_that_is_named_like_a_file_of_cells_are_shown(projec
     (project.data / "LOG_RCD_F.csv").rename(folder / "a.cells.csv")
     with (folder / "a.cells.csv").open("a", encoding="utf-8") as stream:
         stream.write("9,1,soon,1,OK\n")
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_RCD_F]\nmax_rejected = 0.2\n")
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
-    run = json.loads((project.reports / "run.json").read_text(encoding="utf-8"))
+    project.configure("[LOG_RCD_F]\nmax_rejected = 0.2")
+    project.passes("AllReports")
+    run = project.report("run.json")
     (row,) = run["rejected"]
     assert (row["row"], row["quarantine"]) == ("9,1,soon,1,OK", "LOG_RCD_F/a.cells.csv")
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, make_project
+from tests.conftest import ALL_REPORTS, Project, make_project
 
 WORSE = 1.5
 RUNS = 3
@@ -48,13 +47,7 @@ luigi.cmdline.luigi_run(sys.argv[1:])
 
 def spend(project: Project, *command: str) -> float:
     """Run a command in a project; the seconds of CPU that it and its children took."""
-    process = subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = project.start(*command)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, command
@@ -79,9 +72,6 @@ def peak_of_cold_run(project: Project) -> int:
     arguments = [*ALL_REPORTS[1:], "--workers", "1"]
     spend(project, sys.executable, "-c", LUIGI, *arguments)
     return int((project.folder / "peak.txt").read_text().split()[1])
-
-
-ALL_REPORTS = ("luigi", "--module", "tasks", "AllReports", "--local-scheduler")
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,8 @@ SCALE = "0.02"
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with sample data, run once; not to be changed."""
     project = make_project(tmp_path_factory.mktemp("sample") / "project", data=None)
-    made = project.luigi("SampleData", "--scale", SCALE)
-    assert made.status == 0, made.log
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.passes("SampleData", "--scale", SCALE)
+    project.passes("AllReports")
     return project
 
 
@@ -33,10 +31,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Project:
     if not REAL.is_dir():
         pytest.skip("the real files are missing")
     project = make_project(tmp_path_factory.mktemp("real") / "project", data=REAL)
-    made = project.luigi("SampleData", "--scale", SCALE)
-    assert made.status == 0, made.log
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.passes("SampleData", "--scale", SCALE)
+    project.passes("AllReports")
     return project
 
 
@@ -173,8 +169,7 @@ def test_sample_data_never_overwrites_a_file_and_refers_to_its_keys(
         (project.data / f"{name}.csv").unlink()
     (project.data / "LOG_RCD_B.CSV.gz").write_bytes(b"mine")
     before = digests(project.data)
-    result = project.luigi("SampleData", "--scale", "0.001")
-    assert result.status == 0, result.log
+    project.passes("SampleData", "--scale", "0.001")
     after = digests(project.data)
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"POINT.csv", "LOG_RCD_F.csv"}

@@ -24,7 +24,7 @@ from tests.conftest import Project
 
 
 def report(project: Project) -> str:
-    return (project.reports / "schema_change.md").read_text(encoding="utf-8")
+    return project.report("schema_change.md")
 
 
 # --- the source columns ----------------------------------------------------------------------
@@ -43,8 +43,7 @@ def test_columns_that_appear_vanish_or_change_type_are_reported(ran: Project) ->
     ran.edit("APP_INSTANCE.csv", "Case 1", "1")
     for name in ("Rack A", "Fan 1", "Odd one", "No such reference", "Case 2"):
         ran.edit("APP_INSTANCE.csv", name, "2.5")
-    result = ran.luigi("AllReports")
-    assert result.status == 0, result.log
+    ran.passes("AllReports")
     text = report(ran)
     assert "Since the last run that recorded them (" in text
     assert "- POINT\n  - new: io, passed through staging as text\n  - removed: io_address\n" in text
@@ -64,10 +63,8 @@ def test_columns_that_are_joined_are_recognised_both(ran: Project) -> None:
     (ran.data / "LOG_RCD_F.csv").write_text(
         "point_log_inst_id,Date,Time,value,more\n1,2024-06-01,00:00,1,x\n1,2024-06-01,00:03,2,x\n"
     )
-    with (ran.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_RCD_F]\nrecorded_at = Date, Time\n")
-    result = ran.luigi("AllReports")
-    assert result.status == 0, result.log
+    ran.configure("[LOG_RCD_F]\nrecorded_at = Date, Time")
+    ran.passes("AllReports")
     text = report(ran)
     assert "  - new: date, recognised\n" in text
     assert "  - new: time, recognised\n" in text
@@ -107,8 +104,7 @@ def test_a_report_that_is_deleted_still_has_the_last_change(ran: Project) -> Non
 def test_a_damaged_history_starts_again(ran: Project) -> None:
     history = ran.staging / "audit" / "header_history.json"
     history.write_text("[{")
-    result = ran.luigi("AllReports")
-    assert result.status == 0, result.log
+    ran.passes("AllReports")
     assert "This is the first run that was recorded" in report(ran)
 
 

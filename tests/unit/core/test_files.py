@@ -40,17 +40,6 @@ def test_numbers_stay_numbers_and_nothing_stays_empty(tmp_path: Path) -> None:
     assert path.read_bytes() == b"a,b,c\n-1,-2.5,\n"
 
 
-@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)"])
-def test_a_summary_shows_a_name_that_is_a_formula_as_text(project: Project, name: str) -> None:
-    project.edit("APP_TYPE.csv", "3,Suction Group", f'3,"{name}"')
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
-    with (project.reports / "summary_by_app_type_id.csv").open(encoding="utf-8-sig") as stream:
-        shown = {row["app_type_id"]: row["app_type_description"] for row in csv.DictReader(stream)}
-    assert (shown["3"], shown["1"]) == (f"'{name}", "Dairy Case")
-    assert (name,) in project.query("SELECT app_type_description FROM dim_application_type")
-
-
 @pytest.mark.parametrize(
     ("bom", "text", "expected"),
     [
@@ -81,10 +70,8 @@ def marked(project: Project) -> set[str]:
 def test_the_files_for_people_are_marked_as_chosen_and_no_others(project: Project) -> None:
     project.edit("APP_TYPE.csv", "3,Suction Group", "3,K\xe4lteverbund")
     project.edit("POINT.csv", "1007,105", "\xe4,105")  # To be quarantined.
-    config = project.folder / "luigi.cfg"
-    config.write_text(config.read_text().replace("max_rejected = 0.01", "max_rejected = 0.5"))
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    project.configure("[POINT]\nmax_rejected = 0.5")
+    result = project.passes("AllReports")
     assert marked(project) == {
         "profile.csv",
         "summary_by_app_instance_id.csv",
@@ -95,8 +82,7 @@ def test_the_files_for_people_are_marked_as_chosen_and_no_others(project: Projec
     every = {path.name for path in project.reports.glob("*.csv")}
     assert len(every) == 8
     for chosen, expected in (("true", every), ("false", set())):
-        result = project.luigi("AllReports", env={"PIPELINE_CSV_BOM": chosen})
-        assert result.status == 0, result.log
+        result = project.passes("AllReports", env={"PIPELINE_CSV_BOM": chosen})
         assert marked(project) == expected
         assert {label.partition(":")[0] for label in result.built} == {
             "ActivityReport",
@@ -105,13 +91,6 @@ def test_the_files_for_people_are_marked_as_chosen_and_no_others(project: Projec
             "ReportPage",
             "SummaryReport",
         }
-        figures = json.loads((project.reports / "run.json").read_text(encoding="utf-8"))
+        figures = project.report("run.json")
         assert list(figures["summaries"]) == ["unit_id", "app_instance_id", "app_type_id"]
         assert "\ufeff" not in json.dumps(figures, ensure_ascii=False)
-
-
-def test_a_wrong_choice_names_the_three_values(project: Project) -> None:
-    result = project.luigi("AllReports", env={"PIPELINE_CSV_BOM": "yes"})
-    assert result.status != 0
-    assert "csv_bom = yes cannot be used.\nGive one of auto, true, false." in result.err
-    assert "Traceback" not in result.err

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from tasks.reports.templates import markdown_text
 from tests.conftest import Project
 
 
 def figures(project: Project) -> dict:
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
-    loaded: dict = json.loads((project.reports / "data_quality.json").read_text(encoding="utf-8"))
+    project.passes("AllReports")
+    loaded: dict = project.report("data_quality.json")
     return loaded
 
 
@@ -25,14 +22,9 @@ CLEAN = "The data is relatively clean."
 
 
 def test_the_relations_are_measured(ran: Project) -> None:
+    counts = ("parents", "parents_in_use", "most_children", "children", "orphans")
     relations = {
-        (r["parent"], r["child"]): (
-            r["parents"],
-            r["parents_in_use"],
-            r["most_children"],
-            r["children"],
-            r["orphans"],
-        )
+        (r["parent"], r["child"]): tuple(r[count] for count in counts)
         for r in figures(ran)["relations"]
     }
     assert relations == {
@@ -51,8 +43,7 @@ def test_the_miniature_fits_the_model_but_is_not_clean(ran: Project) -> None:
 
 
 def test_an_application_instance_of_two_types_breaks_the_assumption(project: Project) -> None:
-    config = project.folder / "luigi.cfg"
-    config.write_text(config.read_text().replace("max_rejected = 0.01", "max_rejected = 0.5"))
+    project.configure("[APP_INSTANCE]\nmax_rejected = 0.5")
     project.edit("APP_INSTANCE.csv", "104,55,No such reference", "100,11,Case 1")
     found = figures(project)
     assert found["sources"]["APP_INSTANCE"]["repeated_keys"] == {"different": 1}
@@ -63,8 +54,7 @@ def test_an_application_instance_of_two_types_breaks_the_assumption(project: Pro
 
 
 def test_a_row_that_is_merely_repeated_does_not_break_it(project: Project) -> None:
-    config = project.folder / "luigi.cfg"
-    config.write_text(config.read_text().replace("max_rejected = 0.01", "max_rejected = 0.5"))
+    project.configure("[APP_INSTANCE]\nmax_rejected = 0.5")
     project.edit("APP_INSTANCE.csv", "104,55,No such reference", "100,0,Case 1")
     found = figures(project)
     assert found["sources"]["APP_INSTANCE"]["repeated_keys"] == {"same": 1}
@@ -88,29 +78,25 @@ def test_clean_data_is_called_clean(project: Project) -> None:
         "records without a unit (0.00%, up to 5%); 1 with a word in place of a value (in LOG_RCD_F "
         "12.50% of the values, up to 5.00% is clean)."
     )
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_RCD_F]\nmax_sentinels = 0.125\n")
+    project.configure("[LOG_RCD_F]\nmax_sentinels = 0.125")
     assert verdicts(project)[CLEAN] is True
 
 
 def test_emptied_cells_count_like_rejected_rows(project: Project) -> None:
     project.edit("LOG_INSTANCE.csv", "3,1002,74,60", "3,1002,many,6O")
-    config = project.folder / "luigi.cfg"
-    config.write_text(config.read_text() + "[LOG_INSTANCE]\nmax_rejected = 0.25\n")
+    project.configure("[LOG_INSTANCE]\nmax_rejected = 0.25")
     found = figures(project)
     source = found["sources"]["LOG_INSTANCE"]
     assert (source["staged"], source["rejected"], source["cells_emptied"]) == (8, 0, 2)
-    assert source["emptied"] == {
-        "eng_unit_id is not an integer": 1,
-        "log_interval is not an integer": 1,
-    }
+    kinds = ("eng_unit_id is not an integer", "log_interval is not an integer")
+    assert source["emptied"] == dict.fromkeys(kinds, 1)
     (clean,) = (item for item in found["assumptions"] if item["assumption"] == CLEAN)
     assert clean["holds"] is False
     assert clean["figures"].startswith(
         "0 of 43 rows quarantined, 2 cells emptied (most in LOG_INSTANCE: 25.00%, up to 1% is "
         "clean)"
     )
-    text = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    text = project.report("data_quality.md")
     assert "| LOG_INSTANCE | LOG_INSTANCE.csv | 8 | 4 | 8 | 0 | 2 |\n" in text
     assert (
         "Emptied in LOG_INSTANCE, cell by cell in `quarantine/LOG_INSTANCE.cells.csv` of the "
@@ -119,21 +105,14 @@ def test_emptied_cells_count_like_rejected_rows(project: Project) -> None:
     # Everything else agrees with the rows that are staged.
     counts = (project.reports / "reconciliation.csv").read_text(encoding="utf-8")
     assert "rows of LOG_INSTANCE,file,8,staged + quarantined,8\n" in counts
-    profile = json.loads((project.reports / "profile.json").read_text(encoding="utf-8"))
+    profile = project.report("profile.json")
     columns = {column["name"]: column for column in profile["LOG_INSTANCE"]["columns"]}
     assert columns["eng_unit_id"]["nulls"] == 2  # One was empty.
-    run = json.loads((project.reports / "run.json").read_text(encoding="utf-8"))
+    run = project.report("run.json")
     assert run["totals"]["cells_emptied"] == 2
-    assert run["emptied"] == [
-        {
-            "source": "LOG_INSTANCE",
-            "kind": f"{column} is not an integer",
-            "cells": 1,
-            "file": "LOG_INSTANCE.csv",
-            "quarantine": "LOG_INSTANCE.cells.csv",
-        }
-        for column in ("eng_unit_id", "log_interval")
-    ]
+    assert [(cell["kind"], cell["cells"]) for cell in run["emptied"]] == [(k, 1) for k in kinds]
+    of_files = {(cell["source"], cell["file"], cell["quarantine"]) for cell in run["emptied"]}
+    assert of_files == {("LOG_INSTANCE", "LOG_INSTANCE.csv", "LOG_INSTANCE.cells.csv")}
     assert run["rejected"] == []
 
 
@@ -142,12 +121,11 @@ def test_how_each_file_was_read_is_in_the_report(project: Project) -> None:
     (project.data / "LOG_RCD_B.csv").write_text(
         "\n".join(["sep=;", "point_log_inst_id;Date;Time;value", *rows, "1;2055-01-01;00:00;on"])
     )
-    with (project.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
-        stream.write("[LOG_RCD_B]\nrecorded_at = Date, Time\n")
+    project.configure("[LOG_RCD_B]\nrecorded_at = Date, Time")
     found = figures(project)["sources"]["LOG_RCD_B"]
     assert found["taken"]["recorded_at"] == ["Date", "Time"]
     assert found["carried"] == []
-    text = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    text = project.report("data_quality.md")
     assert (
         "\n- LOG_RCD_B: recognised: sep= line: semicolons; columns: recorded_at from Date and "
         "Time; read as 1: active (3 rows), on (1 row); read as 0: Inactive (1 row); odd times: 1 "
@@ -155,7 +133,7 @@ def test_how_each_file_was_read_is_in_the_report(project: Project) -> None:
     ) in text
     assert "- POINT: as usual.\n" in text
     assert "\n- LOG_RCD_B: 1 time outside time_window (2000-01-01 to 2050-01-01)" in text
-    profile = json.loads((project.reports / "profile.json").read_text(encoding="utf-8"))
+    profile = project.report("profile.json")
     assert [
         (column["name"], column["header"], column["origin"], column["looks_like"])
         for column in profile["LOG_RCD_B"]["columns"]
@@ -173,7 +151,7 @@ def test_a_warning_has_its_lines_in_a_block_of_the_report(project: Project) -> N
         "point_log_inst_id,created_at,value\n1,2024-06-01 00:00,1\n1,2024-06-01 00:01,2\n"
     )
     figures(project)
-    text = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    text = project.report("data_quality.md")
     assert (
         "- LOG_RCD_F: recorded_at was guessed from created_at, which is named like the time at "
         "which the row was written:\n\n```\n[LOG_RCD_F]\nrecorded_at = created_at\n```\n"
@@ -183,9 +161,8 @@ def test_a_warning_has_its_lines_in_a_block_of_the_report(project: Project) -> N
 def test_an_export_of_exactly_a_million_rows_is_noted(project: Project) -> None:
     rows = "\n".join(f"{key},0" for key in range(1_000_000))
     (project.data / "APP_INSTANCE.csv").write_text(f"app_instance_id,app_type_ref_id\n{rows}\n")
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
-    text = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    result = project.passes("AllReports")
+    text = project.report("data_quality.md")
     assert "APP_INSTANCE has exactly 1,000,000 rows: it looks like an export that was cut" in text
     assert "| APP_INSTANCE (capped export?) | app_instance_id |" in text
     assert "POINT has exactly" not in text
@@ -198,7 +175,7 @@ def test_words_in_place_of_values_are_counted_and_a_wrong_column_is_suspected(
     log = project.data / "LOG_RCD_F.csv"
     log.write_text("point_log_inst_id,value\n1,cold\n1,cold\n1,warm\n1,4\n")
     figures(project)
-    text = (project.reports / "data_quality.md").read_text(encoding="utf-8")
+    text = project.report("data_quality.md")
     assert "3 records of LOG_RCD_F have a word in place of a value" in text
     assert "cold (2), warm (1). More than half: is this column the value?" in text
 

@@ -63,67 +63,51 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "option", "value", "message"),
+    ("lines", "message"),
     [
         (
-            "pipeline",
-            "data_dri",
-            "x",
-            "luigi.cfg: section [pipeline] has lines that mean nothing:\n  data_dri = x\nKnown "
-            "there: data_dir, staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, "
-            "max_rejected, reports_url, csv_bom.",
+            "[pipeline]\ndata_dri = x",
+            "[pipeline] has lines that mean nothing:\n  data_dri = x\nKnown there: data_dir, "
+            "staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, max_rejected, "
+            "reports_url, csv_bom.",
         ),
         (
-            "POINT",
-            "pointid",
-            "x",
-            "luigi.cfg: section [POINT] has lines that mean nothing:\n  pointid = x\nKnown there: "
-            f"point_id, app_instance_id, {', '.join(OPTIONS)}.",
+            "[POINT]\npointid = x",
+            "[POINT] has lines that mean nothing:\n  pointid = x\n"
+            f"Known there: point_id, app_instance_id, {', '.join(OPTIONS)}.",
         ),
         (
-            "source defaults",
-            "recorded_at",
-            "x",
-            "luigi.cfg: section [source defaults] has lines that mean nothing:\n"
-            f"  recorded_at = x\nKnown there: {', '.join(OPTIONS)}.",
+            "[source defaults]\nrecorded_at = x",
+            "[source defaults] has lines that mean nothing:\n  recorded_at = x\n"
+            f"Known there: {', '.join(OPTIONS)}.",
         ),
         (
-            "log_rcd_f",
-            "value",
-            "x",
-            "luigi.cfg: section [log_rcd_f] means nothing.\nThe section of a source is named after "
-            "it: [LOG_RCD_F].",
+            "[log_rcd_f]\nvalue = x",
+            "[log_rcd_f] means nothing.\nThe section of a source is named after it: [LOG_RCD_F].",
         ),
         (
-            "Source Default",
-            "decimal",
-            ",",
-            "luigi.cfg: section [Source Default] means nothing.\nSettings of all sources are in a "
-            "section [source defaults].",
+            "[Source Default]\ndecimal = ,",
+            "[Source Default] means nothing.\n"
+            "Settings of all sources are in a section [source defaults].",
         ),
         (
-            "pipeline",
-            "csv_bom",
-            "yes",
-            "luigi.cfg: section [pipeline]: csv_bom = yes cannot be used.\n"
-            "Give one of auto, true, false.",
+            "[pipeline]\ncsv_bom = yes",
+            "[pipeline]: csv_bom = yes cannot be used.\nGive one of auto, true, false.",
         ),
         (
-            "LOG_RCD_F",
-            "decimal",
-            ";\nthousands = ;",
-            "luigi.cfg: section [LOG_RCD_F]: decimal and thousands are both ';'.\n"
-            "Give each a character of its own.",
+            "[LOG_RCD_F]\ndecimal = ;\nthousands = ;",
+            "[LOG_RCD_F]: decimal and thousands are both ';'.\nGive each a character of its own.",
         ),
     ],
 )
-def test_a_line_that_cannot_be_used_is_refused(
-    config: None, section: str, option: str, value: str, message: str
-) -> None:
-    say(section, option, value)
+def test_a_line_that_cannot_be_used_is_refused(config: None, lines: str, message: str) -> None:
+    get_config().read_string(lines)
     with pytest.raises(PipelineError) as refused:
-        source(section if section in SOURCES else "LOG_RCD_F")
-    assert str(refused.value) == message
+        source("POINT" if "[POINT]" in lines else "LOG_RCD_F")
+    assert str(refused.value) == f"luigi.cfg: section {message}"
+
+
+NO_SHARE = "is not a share: a number from 0 to 1, such as 0.01"
 
 
 @pytest.mark.parametrize(
@@ -146,9 +130,9 @@ def test_a_line_that_cannot_be_used_is_refused(
             "2050-01-01 to 2000-01-01",
             "is not two days such as 2000-01-01 to 2050-01-01",
         ),
-        ("max_rejected", "five", "is not a share: a number from 0 to 1, such as 0.01"),
-        ("max_rejected", "2", "is not a share: a number from 0 to 1, such as 0.01"),
-        ("max_sentinels", "nan", "is not a share: a number from 0 to 1, such as 0.01"),
+        ("max_rejected", "five", NO_SHARE),
+        ("max_rejected", "2", NO_SHARE),
+        ("max_sentinels", "nan", NO_SHARE),
         ("allow_duplicate_files", "1", "is neither true nor false"),
     ],
 )
@@ -216,12 +200,9 @@ def test_a_proposed_line_is_read_as_what_it_proposes(config: None) -> None:
 
 
 def test_a_wrong_configuration_ends_the_run_with_the_message(project: Project) -> None:
-    config = project.folder / "luigi.cfg"
-    config.write_text(config.read_text() + "\n[LOG_RCD_F]\nrecorded = LOG_DT\n")
-    result = project.luigi("AllReports")
-    assert result.status == 30
+    project.configure("[LOG_RCD_F]\nrecorded = LOG_DT")
+    result = project.fails("AllReports")
     assert "section [LOG_RCD_F] has lines that mean nothing:\n  recorded = LOG_DT" in result.err
-    assert "Traceback" not in result.err
     assert not project.database.exists()
     status = project.tasks("status")
     assert (status.status, status.out) == (2, "")
@@ -235,25 +216,21 @@ def test_a_header_and_a_time_format_named_in_the_configuration_are_used(
     log.write_text(
         "log_rcd_id,point_log_inst_id,ZEIT,log_value,status\n1,3,01.06.2024 12:30:00,1,OK\n"
     )
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    result = project.passes("AllReports")
     assert "LOG_RCD_B: recorded_at: [LOG_RCD_B] recorded_at = <header of the time>" in result.out
     assert project.facts()[0][6] is None
 
-    config = project.folder / "luigi.cfg"
-    config.write_text(
-        config.read_text() + "\n[LOG_RCD_B]\nrecorded_at = zeit\n"
-        "time_format = %d.%m.%Y %H:%M:%S\nsource_timezone = Europe/Berlin\n"
+    project.configure(
+        "[LOG_RCD_B]\nrecorded_at = zeit\n"
+        "time_format = %d.%m.%Y %H:%M:%S\nsource_timezone = Europe/Berlin"
     )
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
+    result = project.passes("AllReports")
     assert project.facts()[0][6] == "2024-06-01 10:30:00.000000"
     assert "<header of the time>" not in result.out
 
 
 def test_another_configuration_file_can_be_given(project: Project) -> None:
     (project.folder / "other.cfg").write_text("[pipeline]\nreports_dir = other_reports\n")
-    result = project.luigi("AllReports", env={"LUIGI_CONFIG_PATH": "other.cfg"})
-    assert result.status == 0, result.log
+    project.passes("AllReports", env={"LUIGI_CONFIG_PATH": "other.cfg"})
     assert (project.folder / "other_reports" / "summary_by_unit_id.csv").exists()
     assert not project.reports.exists()

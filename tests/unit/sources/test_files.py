@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import os
 import socket
@@ -12,7 +11,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from config.declarations import Source
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.sources.files import (
@@ -25,23 +23,11 @@ from tasks.sources.files import (
 )
 from tests.conftest import Project
 
-RECORD_HEADER = ["point_log_inst_id", "log_time", "log_value", "status"]
-
 
 def write(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
-
-
-def with_header(source: Source, column: str, header: str) -> Source:
-    """The source as if luigi.cfg named the header of a column."""
-    return dataclasses.replace(
-        source,
-        columns=tuple(
-            dataclasses.replace(c, header=header) if c.name == column else c for c in source.columns
-        ),
-    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -137,11 +137,7 @@ def test_only_the_join_keys_are_required(source: Source, required: list[str]) ->
 
 
 def test_a_header_named_for_one_column_is_no_other_column() -> None:
-    columns = tuple(
-        dataclasses.replace(column, header="state") if column.name == "status" else column
-        for column in LOG_RCD_B.columns
-    )
-    source = dataclasses.replace(LOG_RCD_B, columns=columns)
+    source = with_header(LOG_RCD_B, "status", "state")
     layout = match_columns(source, ["point_log_inst_id", "State"])
     assert layout.recognised == {"point_log_inst_id": (0,), "status": (1,)}
     assert layout.absent == ("recorded_at", "value")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sqlite3
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -142,38 +139,3 @@ def test_a_folder_in_its_place_is_reported(state: State) -> None:
     with pytest.raises(PipelineError, match="cannot be read or written: .*Is a directory") as error:
         state.keep_receipt("A", "", RECEIPT)
     assert error.value.remedy.startswith("A folder is in the place of a file: move it away")
-
-
-@pytest.mark.parametrize(
-    ("mounted", "why", "remedy"),
-    [
-        ("-o ro", "Read-only file system", "The disk is mounted read-only: mount it for writing"),
-        ("-o size=4k", "No space left on device", "The disk is full, or your share of it"),
-    ],
-)
-def test_a_disk_that_cannot_be_written_to_is_named_as_such(
-    tmp_path: Path, mounted: str, why: str, remedy: str
-) -> None:
-    (tmp_path / "staging").mkdir()
-    script = (
-        "from pathlib import Path; from tasks.state import State, Receipt;"
-        f" State(Path({str(tmp_path / 'staging/state.db')!r})).keep_receipt("
-        "'A', '', Receipt(1, {}, {}, {}))"
-    )
-    mount = f"mount -t tmpfs {mounted} t {tmp_path / 'staging'}"
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run(
-            ["unshare", "-m", "sh", "-c", mount], check=False, capture_output=True
-        ).returncode
-    ):
-        pytest.skip("nothing can be mounted here")
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f'{mount} && "$0" -c "$1"', sys.executable, script],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert "state.db cannot be read or written: [Errno" in done.stderr
-    assert why in done.stderr
-    assert remedy in done.stderr
