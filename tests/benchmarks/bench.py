@@ -8,6 +8,7 @@ slower slows all of them. Prints the tables of docs/benchmarks.md.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import platform
 import shutil
@@ -56,17 +57,19 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return " / ".join(f"{value:,.{digits}f}" for value in picked)
 
 
-def table(measured: dict[str, list[Measured]]) -> Iterator[str]:
-    """The lines of a Markdown table: minimum / median / maximum."""
+def section(title: str, measured: dict[str, list[Measured]]) -> Iterator[str]:
+    """A heading and the lines of a Markdown table: minimum / median / maximum."""
+    yield from (f"## {title}", "")
     yield "| run | wall, s | CPU, s | peak memory, MiB | runs |"
     yield "|---|---|---|---|---|"
     for name, runs in measured.items():
-        cells = (
-            spread([run.wall for run in runs]),
-            spread([run.cpu for run in runs]),
-            spread([run.peak for run in runs], 0),
-        )
-        yield f"| {name} | {' | '.join(cells)} | {len(runs)} |"
+        wall, cpu = spread([run.wall for run in runs]), spread([run.cpu for run in runs])
+        yield f"| {name} | {wall} | {cpu} | {spread([run.peak for run in runs], 0)} | {len(runs)} |"
+    yield ""
+
+
+def median(runs: list[Measured], of: str) -> float:
+    return statistics.median(getattr(run, of) for run in runs)
 
 
 def ratio(one: list[Measured], other: list[Measured]) -> str:
@@ -98,10 +101,7 @@ def bench_peers(seed: Project, work: Path, runs: int) -> Iterator[str]:
     measured = take_turns(commands, runs)
     for name in ("duckdb", "pandas"):
         compare(seed.folder / "data_warehouse.db", seed.folder / "reports", work / name)
-    yield "## Cold runs"
-    yield ""
-    yield from table(measured)
-    yield ""
+    yield from section("Cold runs", measured)
     yield f"- pipeline / DuckDB, wall: {ratio(measured['pipeline'], measured['DuckDB'])}"
     yield f"- pipeline / pandas, wall: {ratio(measured['pipeline'], measured['pandas'])}"
 
@@ -137,43 +137,18 @@ def bench_reruns(seed: Project, work: Path, runs: int) -> Iterator[str]:
         },
         runs,
     )
-    yield "## Re-runs"
-    yield ""
-    yield from table(measured)
-    yield ""
-    nothing, dvc_runs, touched_runs, hashed, one_row, cold = measured_in(
-        measured,
-        "nothing to do",
-        "dvc repro, nothing to do",
-        "all CSVs touched",
-        "hashing all CSVs",
-        "one changed row in APP_TYPE",
-        "cold",
-    )
+    yield from section("Re-runs", measured)
+    nothing, dvc_runs, _, touched_runs, hashed, one_row, cold = measured.values()
     allowed = statistics.median(a.wall + b.wall for a, b in zip(nothing, hashed, strict=True))
-    touched_wall = statistics.median(run.wall for run in touched_runs)
+    touched_wall = median(touched_runs, "wall")
     yield f"- nothing to do / dvc repro: {ratio(nothing, dvc_runs)}"
     yield f"- all touched: {touched_wall:.2f} s; nothing to do and hashing: {allowed:.2f} s"
     yield f"- one changed row / cold: {ratio(one_row, cold)}"
 
 
-def measured_in(measured: dict[str, list[Measured]], *names: str) -> list[list[Measured]]:
-    """The runs of these commands."""
-    return [measured[name] for name in names]
-
-
-def bench_parts(seed: Project, work: Path, runs: int) -> Iterator[str]:
-    """A hundred partitions, and one more."""
-    yield from _bench_parts(seed, work / "parts", PART_RECORDS, runs)
-
-
-def bench_many(seed: Project, work: Path, runs: int) -> Iterator[str]:
-    """The same records in ten times as many partitions."""
-    yield from _bench_parts(seed, work / "many", PART_RECORDS // 10, min(runs, 2))
-
-
-def _bench_parts(seed: Project, folder: Path, records: int, runs: int) -> Iterator[str]:
-    project = make_project(folder)
+def bench_parts(seed: Project, work: Path, runs: int, records: int = PART_RECORDS) -> Iterator[str]:
+    """A hundred partitions, or ten times as many, and one more."""
+    project = make_project(work / f"parts_of_{records}")
     shutil.rmtree(project.data)
     project.data.mkdir()
     path, content = split_logs(seed, project, records)
@@ -206,16 +181,11 @@ def _bench_parts(seed: Project, folder: Path, records: int, runs: int) -> Iterat
         },
         runs,
     )
-    cold = measured[f"cold, {parts}"]
-    yield f"## {parts} of {records:,} log records"
-    yield ""
-    yield from table(measured)
-    yield ""
-    yield f"- one part added / cold: {ratio(measured['one part added'], cold)}"
-    above = [
-        (a.wall - b.wall) / c.wall
-        for a, b, c in zip(measured["one part added"], measured["nothing to do"], cold, strict=True)
-    ]
+    yield from section(f"{parts} of {records:,} log records", measured)
+    cold, nothing, one_more, *_ = measured.values()
+    yield f"- one part added / cold: {ratio(one_more, cold)}"
+    turns = zip(one_more, nothing, cold, strict=True)
+    above = [(a.wall - b.wall) / c.wall for a, b, c in turns]
     yield f"- the same, above a run with nothing to do: {spread(above)}"
 
 
@@ -234,10 +204,7 @@ def bench_scale(seed: Project, work: Path, runs: int) -> Iterator[str]:
         make_sample(project, scale)
         projects[f"{scale} x the log records"] = project
     measured = take_turns({name: project.run_cold for name, project in projects.items()}, runs)
-    yield "## More log records"
-    yield ""
-    yield from table(measured)
-    yield ""
+    yield from section("More log records", measured)
     yield "Without what 20 records take, medians:"
     yield ""
     yield "| records | wall / record, µs | CPU / record, µs |"
@@ -246,20 +213,17 @@ def bench_scale(seed: Project, work: Path, runs: int) -> Iterator[str]:
         with closing(sqlite3.connect(project.folder / "data_warehouse.db")) as connection:
             (count,) = connection.execute("SELECT count(*) FROM fact_logs").fetchone()
         one, base = measured[name], measured["20 log records"]
-        wall = statistics.median(run.wall for run in one) - statistics.median(
-            run.wall for run in base
-        )
-        cpu = statistics.median(run.cpu for run in one) - statistics.median(run.cpu for run in base)
+        wall, cpu = (median(one, of) - median(base, of) for of in ("wall", "cpu"))
         yield f"| {count:,} | {wall / count * 1e6:.2f} | {cpu / count * 1e6:.2f} |"
         if project is not seed:
             shutil.rmtree(project.folder)
 
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[[Project, Path, int], Iterator[str]]] = {
     "peers": bench_peers,
     "reruns": bench_reruns,
     "parts": bench_parts,
-    "many": bench_many,
+    "many": functools.partial(bench_parts, records=PART_RECORDS // 10),
     "scale": bench_scale,
 }
 
@@ -282,8 +246,8 @@ def main() -> None:
     print(machine(), flush=True)
     for name in options.sections:
         print(flush=True)
-        # Ten times the log records take minutes a run.
-        runs = min(options.runs, 2) if name == "scale" else options.runs
+        # Ten times the log records or partitions take minutes a run.
+        runs = min(options.runs, 2) if name in ("many", "scale") else options.runs
         for line in SECTIONS[name](seed, work, runs):
             print(line, flush=True)
 

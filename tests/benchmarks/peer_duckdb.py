@@ -28,18 +28,11 @@ TYPES = {
 UNIQUE = ("APP_INSTANCE", "POINT")
 
 
-def header_of(path: Path) -> str:
-    """The first line of a file."""
-    with path.open(encoding="utf-8") as stream:
-        return stream.readline().rstrip("\n")
-
-
 def stage(data: Path, name: str, out: Path) -> str:
     """The statement that writes a file as Parquet, leaving out rows that cannot be read."""
-    types = {
-        column: TYPES[name].get(column, "VARCHAR")
-        for column in header_of(data / f"{name}.csv").split(",")
-    }
+    with (data / f"{name}.csv").open(encoding="utf-8") as stream:
+        header = stream.readline().rstrip("\n").split(",")
+    types = {column: TYPES[name].get(column, "VARCHAR") for column in header}
     rows = (
         f"SELECT * FROM read_csv('{data / name}.csv', header = true, auto_detect = false,"
         f" delim = ',', quote = '\"', columns = {types}, ignore_errors = true)"

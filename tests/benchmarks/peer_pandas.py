@@ -22,18 +22,8 @@ KEYS = {
     "LOG_RCD_F": ["point_log_inst_id"],
 }
 LEVELS = ["unit_id", "app_instance_id", "app_type_id"]
-FACT = [
-    "log_id",
-    "unit_id",
-    "app_instance_id",
-    "app_type_id",
-    "point_id",
-    "point_log_inst_id",
-    "recorded_at",
-    "value",
-    "status",
-    "log_kind",
-]
+FACT = ["log_id", *LEVELS, "point_id", "point_log_inst_id", "recorded_at", "value", "status"]
+FACT += ["log_kind"]
 
 
 def stage(data: Path, name: str, out: Path) -> pd.DataFrame:

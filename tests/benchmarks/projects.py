@@ -18,13 +18,8 @@ from tests.benchmarks.measure import Measured, measure
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 LOGS = ("LOG_RCD_B", "LOG_RCD_F")
-TABLES = (
-    "dim_application_type",
-    "dim_unit",
-    "dim_application_instance",
-    "dim_log_instance",
-    "fact_logs",
-)
+DIMENSIONS = "dim_application_type dim_unit dim_application_instance dim_log_instance".split()
+TABLES = (*DIMENSIONS, "fact_logs")
 LEVELS = ("unit_id", "app_instance_id", "app_type_id")
 PART_RECORDS = 18_440
 
@@ -77,9 +72,6 @@ def copy_describing(source: Project, target: Project) -> None:
             shutil.copy(path, target.data)
 
 
-# --- peers -----------------------------------------------------------------------------------
-
-
 def peer(name: str, data: Path, out: Path) -> Callable[[], Measured]:
     """Runs a peer's script from cold outputs."""
 
@@ -98,20 +90,13 @@ def compare(pipeline: Path, reports: Path, out: Path) -> None:
 
     def counts(database: Path) -> dict[str, object]:
         with closing(sqlite3.connect(database)) as connection:
-            found: dict[str, object] = {
-                table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-                for table in TABLES
-            }
+            asked = {table: f"SELECT count(*) FROM {table}" for table in TABLES}
             for level in LEVELS:
-                sql = (
-                    f"SELECT {level}, log_kind, count(*), count(value) FROM fact_logs GROUP BY 1, 2"
-                )
-                found[level] = sorted(connection.execute(sql).fetchall())
-            sql = (
-                "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'fact_logs'"
-            )
-            found["indexes"] = connection.execute(sql).fetchone()
-        return found
+                counted = "log_kind, count(*), count(value) FROM fact_logs"
+                asked[level] = f"SELECT {level}, {counted} GROUP BY 1, 2 ORDER BY 1, 2"
+            indexes = "sqlite_schema WHERE type = 'index' AND tbl_name = 'fact_logs'"
+            asked["indexes"] = f"SELECT count(*) FROM {indexes}"
+            return {name: connection.execute(sql).fetchall() for name, sql in asked.items()}
 
     ours, theirs = counts(pipeline), counts(out / "warehouse.db")
     for name in ours:
@@ -129,9 +114,6 @@ def _summary(path: Path, columns: Sequence[str]) -> Iterator[list[int]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         for row in csv.DictReader(stream):
             yield [int(float(row[column] or 0)) for column in columns]
-
-
-# --- the other measurements ------------------------------------------------------------------
 
 
 def touch_all(project: Project) -> None:
@@ -178,7 +160,7 @@ def make_dvc(project: Project, folder: Path) -> list[str]:
     staged = [f"{name}.parquet" for name in sources]
     stages["chains"] = (staged, ["chains.out"])
     stages["enriched"] = (["chains.out", "LOG_RCD_B.parquet", "LOG_RCD_F.parquet"], ["logs.out"])
-    dimensions = [f"{table}.out" for table in TABLES[:-1]]
+    dimensions = [f"{table}.out" for table in DIMENSIONS]
     for table in dimensions:
         stages[table.partition(".")[0]] = (staged, [table])
     stages["fact_logs"] = (["logs.out", *dimensions], ["fact_logs.out"])
@@ -194,6 +176,3 @@ def make_dvc(project: Project, folder: Path) -> list[str]:
     subprocess.run([*dvc, "init", "--no-scm", "-q"], cwd=folder, check=True, env=environment)
     subprocess.run([*dvc, "repro", "-q"], cwd=folder, check=True, env=environment)
     return [*dvc, "repro", "-q"]
-
-
-# --- running ---------------------------------------------------------------------------------

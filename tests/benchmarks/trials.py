@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,47 +67,40 @@ def load_facts(enriched: list[Path], journal: str, page: int, cache: int, thread
         database = adbc_driver_sqlite.connect(str(Path(folder, "trial.db")))
         connection = adbc_driver_manager.AdbcConnection(database)
 
-        def run(sql: str) -> float:
+        def timed(what: Callable[[], object]) -> float:
             start = time.perf_counter()
+            what()
+            return time.perf_counter() - start
+
+        def run(sql: str) -> None:
             statement = adbc_driver_manager.AdbcStatement(connection)
             statement.set_sql_query(sql)
             statement.execute_update()
             statement.close()
-            return time.perf_counter() - start
 
-        run(f"PRAGMA page_size = {page}")
-        run(f"PRAGMA journal_mode = {journal}")
-        run(DDL)
+        def insert() -> None:
+            statement = adbc_driver_manager.AdbcStatement(connection)
+            table = {"adbc.ingest.target_table": FACT_LOGS.name}
+            statement.set_options(**table, **{"adbc.ingest.mode": "adbc.ingest.mode.append"})
+            statement.bind_stream(pa.RecordBatchReader.from_batches(stored[0].schema, stored))
+            statement.execute_update()
+            statement.close()
+
+        def index() -> None:
+            for column in FACT_LOGS.indexes:
+                run(f"CREATE INDEX ix_{column} ON {FACT_LOGS.name} ({column})")
+
+        for sql in (f"PRAGMA page_size = {page}", f"PRAGMA journal_mode = {journal}", DDL):
+            run(sql)
         run(f"PRAGMA cache_size = -{cache}")
         run(f"PRAGMA threads = {threads}")
         connection.set_autocommit(False)
         batches = itertools.chain.from_iterable(facts(path) for path in enriched)
         stored = [_as_text(batch) for batch in batches]
-        start = time.perf_counter()
-        statement = adbc_driver_manager.AdbcStatement(connection)
-        statement.set_options(
-            **{
-                "adbc.ingest.target_table": FACT_LOGS.name,
-                "adbc.ingest.mode": "adbc.ingest.mode.append",
-            }
-        )
-        statement.bind_stream(pa.RecordBatchReader.from_batches(stored[0].schema, stored))
-        statement.execute_update()
-        statement.close()
-        insert = time.perf_counter() - start
-        index = sum(
-            run(f"CREATE INDEX ix_{column} ON {FACT_LOGS.name} ({column})")
-            for column in FACT_LOGS.indexes
-        )
-        start = time.perf_counter()
-        connection.commit()
-        commit = time.perf_counter() - start
+        took = " | ".join(f"{timed(step):.2f}" for step in (insert, index, connection.commit))
         connection.close()
         database.close()
-    return (
-        f"| {journal} | {page:,} | {cache:,} | {threads} | {insert:.2f} | {index:.2f} | "
-        f"{commit:.2f} |"
-    )
+    return f"| {journal} | {page:,} | {cache:,} | {threads} | {took} |"
 
 
 def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
