@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests import chromium as browser
 from tests.conftest import Project
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 
 class Opened:
@@ -24,14 +23,10 @@ class Opened:
         asked: Addresses that it asked for, aside from itself.
     """
 
-    def __init__(
-        self, chromium: Browser, path: Path, color_scheme: Literal["light", "dark"] = "light"
-    ):
-        context = chromium.new_context(
-            viewport={"width": 1200, "height": 900}, color_scheme=color_scheme
-        )
-        context.set_default_timeout(browser.LONGEST_WAIT_MS)
-        self.page: Page = context.new_page()
+    def __init__(self, page: Page, path: Path, color_scheme: Literal["light", "dark"] = "light"):
+        self.page = page
+        self.page.set_viewport_size({"width": 1200, "height": 900})
+        self.page.emulate_media(color_scheme=color_scheme)
         self.said: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -56,13 +51,11 @@ class Opened:
 
 
 @pytest.fixture
-def opened(chromium: Browser, ran: Project) -> Iterator[Opened]:
+def opened(page: Page, ran: Project) -> Iterator[Opened]:
     """The page of the miniature; fails at the end if it complained or asked for anything."""
-    opened = Opened(chromium, ran.reports / "index.html")
+    opened = Opened(page, ran.reports / "index.html")
     yield opened
-    opened.page.context.close()
-    assert opened.said == []
-    assert opened.asked == []
+    assert opened.said == opened.asked == []
 
 
 def test_it_opens_and_the_first_screen_says_what_matters(opened: Opened) -> None:
@@ -119,20 +112,18 @@ def test_a_table_is_searched(opened: Opened) -> None:
     assert count.inner_text() == "4 of 4 rows"
 
 
-def test_light_and_dark(chromium: Browser, ran: Project) -> None:
-    path = ran.reports / "index.html"
-    light, dark = Opened(chromium, path, "light"), Opened(chromium, path, "dark")
+def test_light_and_dark(page: Page, ran: Project) -> None:
+    dark = Opened(page, ran.reports / "index.html", "dark")
+    colours = [dark.colour(), dark.colour("color")]
+    assert colours[0] == "rgb(18, 23, 29)"
+    assert dark.said == dark.asked == []
+    light = Opened(page, ran.reports / "index.html")
     assert light.colour() == "rgb(255, 255, 255)"
-    assert dark.colour() == "rgb(18, 23, 29)"
-    toggle = light.page.get_by_role("button", name="Dark")
-    toggle.click()
-    assert light.colour() == dark.colour()
-    assert light.colour("color") == dark.colour("color")
-    light.page.get_by_role("button", name="Light").click()
+    page.get_by_role("button", name="Dark").click()
+    assert [light.colour(), light.colour("color")] == colours
+    page.get_by_role("button", name="Light").click()
     assert light.colour() == "rgb(255, 255, 255)"
-    for opened in (light, dark):
-        opened.page.context.close()
-        assert opened.said == opened.asked == []
+    assert light.said == light.asked == []
 
 
 def contrast(one: str, other: str) -> float:
@@ -149,9 +140,9 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_has_enough_contrast(
-    chromium: Browser, ran: Project, scheme: Literal["light", "dark"]
+    page: Page, ran: Project, scheme: Literal["light", "dark"]
 ) -> None:
-    opened = Opened(chromium, ran.reports / "index.html", scheme)
+    opened = Opened(page, ran.reports / "index.html", scheme)
     papers = [opened.colour()]
     papers.append(
         opened.page.locator(".figures li").first.evaluate(
@@ -172,7 +163,6 @@ def test_every_text_has_enough_contrast(
     for paper in papers:
         for ink in inks:
             assert contrast(ink, paper) >= 4.5, (ink, paper)
-    opened.page.context.close()
 
 
 def test_it_is_printed_on_white_with_nothing_to_scroll(opened: Opened, tmp_path: Path) -> None:
@@ -195,15 +185,13 @@ def test_it_is_printed_on_white_with_nothing_to_scroll(opened: Opened, tmp_path:
     assert printed.startswith(b"%PDF")
 
 
+@pytest.mark.parametrize("name", ["index.html", "schema_change.html"])
 def test_on_a_phone_only_tables_and_charts_are_scrolled_sideways(
-    chromium: Browser, ran: Project
+    page: Page, ran: Project, name: str
 ) -> None:
-    opened = Opened(chromium, ran.reports / "index.html")
-    opened.page.set_viewport_size({"width": 360, "height": 700})
+    opened = Opened(page, ran.reports / name)
+    page.set_viewport_size({"width": 360, "height": 700})
     assert not opened.is_wider_than_the_window()
-    opened.page.goto((ran.reports / "schema_change.html").as_uri())
-    assert not opened.is_wider_than_the_window()
-    opened.page.context.close()
 
 
 def test_everything_can_be_reached_by_keyboard_and_has_a_name(opened: Opened) -> None:
@@ -282,10 +270,9 @@ def test_a_link_to_a_section_shows_it(opened: Opened) -> None:
 @pytest.mark.parametrize("name", ["index.html", "schema_change.html"])
 @pytest.mark.parametrize("width", [1200, 360])
 def test_hostile_values_run_nothing_and_break_nothing(
-    chromium: Browser, hostile: Project, name: str, width: int
+    page: Page, hostile: Project, name: str, width: int
 ) -> None:
-    opened = Opened(chromium, hostile.reports / name)
-    page = opened.page
+    opened = Opened(page, hostile.reports / name)
     page.set_viewport_size({"width": width, "height": 900})
     for details in page.locator("details").all():
         details.evaluate("e => { e.open = true }")
@@ -300,13 +287,11 @@ def test_hostile_values_run_nothing_and_break_nothing(
         page.locator('input[data-table="table-app_type_id"]').fill("<script>window")
         (shown,) = opened.column("table-app_type_id", 2)
         assert shown.startswith("<script>window.hacked = true</script>")
-    page.context.close()
-    assert opened.said == []
-    assert opened.asked == []
+    assert opened.said == opened.asked == []
 
 
 def test_a_script_that_got_into_a_page_would_not_run(
-    chromium: Browser, ran: Project, tmp_path: Path
+    page: Page, ran: Project, tmp_path: Path
 ) -> None:
     """The page's policy, beside the escaping."""
     text = ran.report("index.html")
@@ -316,7 +301,6 @@ def test_a_script_that_got_into_a_page_would_not_run(
         "<img src='http://127.0.0.1:9/x.png'>"
     )
     broken.write_text(text.replace("<main>", inserted, 1), encoding="utf-8")
-    opened = Opened(chromium, broken)
+    opened = Opened(page, broken)
     assert opened.page.evaluate("window.hacked") is None
     assert any("Content Security Policy" in message for message in opened.said)
-    opened.page.context.close()
