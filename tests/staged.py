@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,11 +156,16 @@ def stage(
     return staged
 
 
+def refusal(call: Callable[..., object], *given: object, **how: object) -> str:
+    """The message with which a call is refused."""
+    with pytest.raises(PipelineError) as error:
+        call(*given, **how)
+    return str(error.value)
+
+
 def failure(folder: Path, content: str | bytes, source: Source = APP_TYPE, **how: Any) -> str:
     """The message with which a file of this content fails."""
-    with pytest.raises(PipelineError) as error:
-        stage(folder, content, source, **how)
-    return str(error.value)
+    return refusal(stage, folder, content, source, **how)
 
 
 def advice(message: str) -> str:

@@ -10,10 +10,10 @@ from luigi.configuration import get_config
 
 from config.sources import SOURCES
 from tasks.core.config_text import config_line
-from tasks.core.errors import PipelineError
 from tasks.run.settings import settings
 from tasks.run.source_settings import OPTIONS, source
 from tests.conftest import Project, read_settings_again
+from tests.staged import refusal
 
 
 @pytest.fixture
@@ -102,9 +102,10 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
 )
 def test_a_line_that_cannot_be_used_is_refused(config: None, lines: str, message: str) -> None:
     get_config().read_string(lines)
-    with pytest.raises(PipelineError) as refused:
-        source("POINT" if "[POINT]" in lines else "LOG_RCD_F")
-    assert str(refused.value) == f"luigi.cfg: section {message}"
+    assert (
+        refusal(source, "POINT" if "[POINT]" in lines else "LOG_RCD_F")
+        == f"luigi.cfg: section {message}"
+    )
 
 
 NO_SHARE = "is not a share: a number from 0 to 1, such as 0.01"
@@ -141,9 +142,10 @@ def test_a_value_that_cannot_be_used_is_refused(
     config: None, section: str, option: str, value: str, what: str
 ) -> None:
     say(section, option, value)
-    with pytest.raises(PipelineError) as refused:
-        source("LOG_RCD_F")
-    assert str(refused.value) == f"luigi.cfg: section [{section}]: {option} = {value} {what}."
+    assert (
+        refusal(source, "LOG_RCD_F")
+        == f"luigi.cfg: section [{section}]: {option} = {value} {what}."
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,26 +209,6 @@ def test_a_wrong_configuration_ends_the_run_with_the_message(project: Project) -
     status = project.tasks("status")
     assert (status.status, status.out) == (2, "")
     assert "recorded = LOG_DT" in status.log
-
-
-def test_a_header_and_a_time_format_named_in_the_configuration_are_used(
-    project: Project,
-) -> None:
-    log = project.data / "LOG_RCD_B.csv"
-    log.write_text(
-        "log_rcd_id,point_log_inst_id,ZEIT,log_value,status\n1,3,01.06.2024 12:30:00,1,OK\n"
-    )
-    result = project.passes("AllReports")
-    assert "LOG_RCD_B: recorded_at: [LOG_RCD_B] recorded_at = <header of the time>" in result.out
-    assert project.facts()[0][6] is None
-
-    project.configure(
-        "[LOG_RCD_B]\nrecorded_at = zeit\n"
-        "time_format = %d.%m.%Y %H:%M:%S\nsource_timezone = Europe/Berlin"
-    )
-    result = project.passes("AllReports")
-    assert project.facts()[0][6] == "2024-06-01 10:30:00.000000"
-    assert "<header of the time>" not in result.out
 
 
 def test_another_configuration_file_can_be_given(project: Project) -> None:

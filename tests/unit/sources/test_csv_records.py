@@ -7,14 +7,10 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tasks.sources.csv_records import Dialect, Record, read_records, shorten, split_lines
 from tasks.sources.files import open_bytes
 from tests.unit.sources.test_files import write
-
-# Records
 
 
 def records(path: Path) -> list[Record]:
@@ -50,41 +46,6 @@ def test_every_record_comes_with_its_first_line_and_its_text(
 ) -> None:
     raw = content.encode()
     path = write(tmp_path / f"T.csv{'.gz' * packed}", gzip.compress(raw) if packed else raw)
-
-    assert [(record.line, record.text) for record in records(path)] == expected
-
-
-def test_bytes_that_are_no_utf_8_can_be_got_back_from_a_record(tmp_path: Path) -> None:
-    path = write(tmp_path / "T.csv", b"a\nK\xf6ln\n")
-
-    assert [r.text.encode(errors="surrogateescape") for r in records(path)] == [
-        b"a",
-        b"K\xf6ln",
-    ]
-
-
-@st.composite
-def plain_records(draw: st.DrawFn) -> str:
-    """A record of quoted fields, blank ones too, none of which is misread by anyone."""
-    fields = draw(st.lists(st.text(st.sampled_from('a,"\n\r é'), max_size=5), min_size=1))
-    return ",".join('"' + field.replace('"', '""') + '"' for field in fields)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.one_of(plain_records(), st.just("")), max_size=10),
-    st.sampled_from(["\n", "\r\n", "\r"]),
-)
-def test_records_stand_where_they_were_written(
-    tmp_path_factory: pytest.TempPathFactory, written: list[str], line_end: str
-) -> None:
-    text, expected = "", []
-    for record in written:
-        if record:
-            line = 1 + text.replace("\r\n", "\n").replace("\r", "\n").count("\n")
-            expected.append((line, record))
-        text += record + line_end
-    path = write(tmp_path_factory.mktemp("records") / "T.csv", text)
 
     assert [(record.line, record.text) for record in records(path)] == expected
 

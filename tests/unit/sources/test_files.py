@@ -11,7 +11,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.sources.files import (
     bytes_read,
@@ -22,6 +21,7 @@ from tasks.sources.files import (
     why_unreadable,
 )
 from tests.conftest import Project
+from tests.staged import refusal
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -36,9 +36,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
-
-
-# Finding files
 
 
 @pytest.mark.parametrize(
@@ -68,9 +65,6 @@ def test_two_files_of_one_source_are_both_found(tmp_path: Path) -> None:
     plain = write(tmp_path / "POINT.csv", "")
 
     assert find_files("POINT", tmp_path) == [plain, packed]
-
-
-# What is no file
 
 
 def make_socket(path: Path) -> None:
@@ -120,20 +114,12 @@ def test_a_file_that_can_be_read_has_nothing_wrong(tmp_path: Path) -> None:
     assert why_unreadable(tmp_path / "absent.csv") == "is missing"
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (PermissionError(13, "Permission denied"), "cannot be read: permission denied"),
-        (OSError(5, "Input/output error"), "cannot be read: input/output error"),
-    ],
-)
-def test_the_words_of_the_system_are_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
-) -> None:
+def test_the_words_of_the_system_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "POINT.csv", "point_id\n")
-    monkeypatch.setattr(os, "open", Mock(side_effect=error))
+    for error, reason in ((13, "Permission denied"), (5, "Input/output error")):
+        monkeypatch.setattr(os, "open", Mock(side_effect=OSError(error, reason)))
 
-    assert why_unreadable(path) == reason
+        assert why_unreadable(path) == f"cannot be read: {reason.lower()}"
 
 
 def test_a_folder_that_cannot_be_read_is_reported(
@@ -141,10 +127,10 @@ def test_a_folder_that_cannot_be_read_is_reported(
 ) -> None:
     monkeypatch.setattr(Path, "iterdir", Mock(side_effect=PermissionError(13, "Permission denied")))
 
-    with pytest.raises(PipelineError) as error:
-        find_files("POINT", tmp_path)
-
-    assert str(error.value) == f"The folder {tmp_path} cannot be read: permission denied."
+    assert (
+        refusal(find_files, "POINT", tmp_path)
+        == f"The folder {tmp_path} cannot be read: permission denied."
+    )
 
 
 def test_a_link_to_a_partition_folder_that_is_gone_is_listed(tmp_path: Path) -> None:

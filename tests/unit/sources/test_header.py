@@ -16,8 +16,8 @@ from config.sources import (
     LOG_RCD_F,
     POINT,
 )
-from tasks.core.errors import PipelineError
 from tasks.sources.header import match_columns
+from tests.staged import refusal
 
 
 def with_header(source: Source, column: str, header: str) -> Source:
@@ -28,9 +28,6 @@ def with_header(source: Source, column: str, header: str) -> Source:
             dataclasses.replace(c, header=header) if c.name == column else c for c in source.columns
         ),
     )
-
-
-# Recognising columns
 
 
 @pytest.mark.parametrize("source", [LOG_RCD_B, LOG_RCD_F], ids=lambda source: source.name)
@@ -64,9 +61,7 @@ def test_a_header_that_the_configuration_names_is_the_only_one_that_will_do() ->
     assert layout.recognised == {"point_log_inst_id": (0,), "recorded_at": (2,)}
     assert layout.passed_through == {"log_time": 1}
 
-    with pytest.raises(PipelineError) as error:
-        match_columns(source, ["point_log_inst_id", "log_time"])
-    assert str(error.value) == (
+    assert refusal(match_columns, source, ["point_log_inst_id", "log_time"]) == (
         "LOG_RCD_F was rejected:\n"
         "  column 'Log Dt' is missing, which luigi.cfg names for recorded_at; "
         "the file has: point_log_inst_id, log_time"
@@ -76,10 +71,7 @@ def test_a_header_that_the_configuration_names_is_the_only_one_that_will_do() ->
 def test_a_column_of_a_declared_name_beside_the_configured_one_is_refused() -> None:
     source = with_header(LOG_RCD_F, "recorded_at", "log_dt")
 
-    with pytest.raises(PipelineError) as error:
-        match_columns(source, ["point_log_inst_id", "log_dt", "Recorded_At"])
-
-    assert str(error.value) == (
+    assert refusal(match_columns, source, ["point_log_inst_id", "log_dt", "Recorded_At"]) == (
         "LOG_RCD_F was rejected:\n"
         "  column 'Recorded_At' exists beside the one that luigi.cfg names for recorded_at: "
         "rename or remove one"
@@ -94,10 +86,9 @@ def test_other_columns_are_carried_under_their_own_names_in_the_order_of_the_fil
 
 
 def test_a_header_that_is_duplicated_and_a_missing_one_are_told_at_once() -> None:
-    with pytest.raises(PipelineError) as error:
-        match_columns(APP_TYPE_REF, ["app_type_id", "x", "APP_TYPE_ID ", "", "column_4", "unit"])
-
-    assert str(error.value) == (
+    assert refusal(
+        match_columns, APP_TYPE_REF, ["app_type_id", "x", "APP_TYPE_ID ", "", "column_4", "unit"]
+    ) == (
         "APP_TYPE_REF was rejected:\n"
         "  column 'APP_TYPE_ID' is duplicated, as number 1 and 3: rename or remove one\n"
         "  column 'column_4' is duplicated, as number 4 and 5: rename or remove one\n"
@@ -129,10 +120,9 @@ def test_only_the_join_keys_are_required(source: Source, required: list[str]) ->
 
     for missing in required:
         others = [name for name in required if name != missing] + ["other"]
-        with pytest.raises(PipelineError) as error:
-            match_columns(source, others)
-        assert error.value.problems == (
-            f"column {missing!r} is missing; the file has: {', '.join(others)}",
+        assert refusal(match_columns, source, others).startswith(
+            f"{source.name} was rejected:\n"
+            f"  column {missing!r} is missing; the file has: {', '.join(others)}\n[{source.name}]\n"
         )
 
 

@@ -9,18 +9,13 @@ from pathlib import Path
 import pytest
 
 from config.declarations import Source
-from config.sources import (
-    APP_TYPE,
-    LOG_RCD_F,
-    POINT,
-)
+from config.sources import APP_TYPE, LOG_RCD_F, POINT
 from tasks.core.errors import PipelineError
 from tasks.run.source_settings import OPTIONS
 from tasks.sources.files import content_digest
 from tasks.sources.inspection import check_duplicates, inspect_file
+from tests.staged import refusal
 from tests.unit.sources.test_files import write
-
-# Reading headers
 
 
 @pytest.mark.parametrize(
@@ -90,10 +85,7 @@ def test_a_file_without_a_readable_header_is_refused(
 ) -> None:
     path = write(tmp_path / "POINT.csv", content)
 
-    with pytest.raises(PipelineError) as error:
-        inspect_file(path, POINT)
-
-    assert str(error.value) == message
+    assert refusal(inspect_file, path, POINT) == message
     if "\nencoding = " in message:
         encoding = message.rpartition(" = ")[2]
         pasted = dataclasses.replace(POINT, encoding=encoding)
@@ -103,24 +95,20 @@ def test_a_file_without_a_readable_header_is_refused(
         }
 
 
-def test_what_only_claims_to_be_packed_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "POINT.csv.gz", "point_id\n1\n")
+PACKED = gzip.compress(b"point_id,app_instance_id\n" + b"1,2\n" * 5)
 
-    with pytest.raises(PipelineError, match=r"^POINT\.csv\.gz cannot be read: Not a gzipped file"):
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(PACKED[:20], ""), (PACKED[:10] + b"\xff" * 30, ""), (b"point_id\n", "Not a gzipped file")],
+)
+def test_a_packed_file_damaged_at_its_start_is_refused(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = write(tmp_path / "POINT.csv.gz", content)
+
+    with pytest.raises(PipelineError, match=rf"^POINT\.csv\.gz cannot be read: {reason}"):
         inspect_file(path, POINT)
-
-
-@pytest.mark.parametrize("damage", ["cut", "overwritten"])
-def test_a_packed_file_damaged_at_its_start_is_refused(tmp_path: Path, damage: str) -> None:
-    packed = gzip.compress(b"point_id,app_instance_id\n" + b"1,2\n" * 5)
-    damaged = packed[:20] if damage == "cut" else packed[:10] + b"\xff" * 30
-    path = write(tmp_path / "POINT.csv.gz", damaged)
-
-    with pytest.raises(PipelineError, match=r"^POINT\.csv\.gz cannot be read: "):
-        inspect_file(path, POINT)
-
-
-# Recognised without a setting, or proposed
 
 
 def rows_of(path: Path, source: Source) -> list[list[str]]:
@@ -183,10 +171,7 @@ def test_lines_that_would_find_the_columns_are_proposed_and_pasted_they_do(
 ) -> None:
     path = write(tmp_path / "APP_TYPE.csv", raw)
 
-    with pytest.raises(PipelineError) as error:
-        inspect_file(path, APP_TYPE)
-
-    proposed = str(error.value).rpartition("[APP_TYPE]\n")[2].splitlines()
+    proposed = refusal(inspect_file, path, APP_TYPE).rpartition("[APP_TYPE]\n")[2].splitlines()
     if not lines:
         assert proposed == ["# app_type_id = <header of that column>"]
         return
@@ -211,10 +196,7 @@ def test_two_files_of_the_same_records_are_refused_unless_they_may_be(tmp_path: 
         for name, text in rows.items()
     }
 
-    with pytest.raises(PipelineError) as error:
-        check_duplicates(LOG_RCD_F, files, content_digest)
-
-    assert str(error.value) == (
+    assert refusal(check_duplicates, LOG_RCD_F, files, content_digest) == (
         "LOG_RCD_F: files have the same content, so that their records would count twice:\n"
         "  LOG_RCD_F/a and LOG_RCD_F/b\n"
         "Remove all but one of them; or, if they are meant to be the same, paste into luigi.cfg, "
