@@ -165,9 +165,6 @@ def test_the_bucket_follows_the_range(
     assert [row["bucket"] for row in rows] == [bucket, bucket]
 
 
-# --- instances and steps ---------------------------------------------------------------------
-
-
 def expected_steps(frame: pd.DataFrame) -> dict[int, dict[int, int]]:
     timed = frame.dropna()
     found: dict[int, dict[int, int]] = {}

@@ -215,16 +215,6 @@ def test_what_is_kept_of_a_column_stays_small_whatever_it_holds(tmp_path: Path) 
     assert (tmp_path / "0.json").stat().st_size < 1_200_000
 
 
-def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
-    rows = [(key, key, key / 7, f"{key % 900}") for key in range(6_000)]
-    texts = []
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        folder.mkdir()
-        profile(folder, table_of(rows), group_rows=700)  # type: ignore[arg-type]
-        texts.append((folder / "0.json").read_bytes())
-    assert texts[0] == texts[1]
-
-
 def test_whatever_columns_are_called_and_hold_is_profiled(project: Project) -> None:
     path = project.data / "POINT.csv"
     header, *lines = path.read_text(encoding="utf-8").splitlines()

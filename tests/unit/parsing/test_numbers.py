@@ -22,9 +22,6 @@ def texts(*items: str) -> pa.StringArray:
     return pa.array(items, pa.string())
 
 
-# Integers
-
-
 @pytest.mark.parametrize(
     ("text", "number"),
     [
@@ -97,9 +94,6 @@ def test_integers_are_read_where_a_decimal_is_whole(items: list[str]) -> None:
 
     assert values.to_pylist() == [expected(item) for item in items]
     assert invalid.to_pylist() == [expected(item) is None and bool(item.strip()) for item in items]
-
-
-# Numbers
 
 
 @pytest.mark.parametrize(
@@ -184,9 +178,6 @@ def test_a_text_is_blank_or_number_or_word_or_invalid_as_python_tells(items: lis
         assert word in (None, item.strip())
 
 
-# Switches
-
-
 @pytest.mark.parametrize("write", [str.lower, str.upper, str.title, " {} ".format])
 def test_every_word_for_a_state_is_read_in_any_case(write) -> None:  # type: ignore[no-untyped-def]
     on = "true t yes y on 1 active open running enabled alarm".split()
@@ -208,9 +199,6 @@ def test_a_switch_may_be_a_number_a_word_an_invalid_text_or_absent() -> None:
     assert values.to_pylist() == [1.0, 2.0, -1.0, None, None, None]
     assert invalid.to_pylist() == [False, False, False, False, True, False]
     assert words.to_pylist() == [None, None, None, "No Data", None, None]
-
-
-# What a column looks like
 
 
 @pytest.mark.parametrize(

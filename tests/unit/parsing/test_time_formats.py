@@ -8,8 +8,6 @@ import pytest
 
 from tests.unit.parsing.test_times import read_times, utc
 
-# Timestamps: digits, and formats one after the other
-
 
 @pytest.mark.parametrize(
     ("time_format", "read"),

@@ -10,17 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.activity import (
-    RECORDS,
-    SECOND,
-    SHARED,
-    START,
-    YEAR_1,
-    YEAR_9999,
-    Measure,
-    Record,
-    gaps,
-)
+from tests.activity import RECORDS, SECOND, SHARED, START, YEAR_1, YEAR_9999, Measure, Record, gaps
 from tests.conftest import Project
 
 

@@ -20,27 +20,33 @@ from tests.conftest import Project
 
 
 class Reporting(luigi.Task):
-    """A task that keeps what its run reports to the scheduler."""
-
-    def reported(self) -> list[object]:
-        notes: list[object] = []
-        self.set_status_message = notes.append
-        self.set_progress_percentage = notes.append
-        return notes
+    """A task of which something is reported."""
 
 
-def test_a_scheduler_hears_of_a_phase_at_most_once_a_second(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 0.0
-    monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: now)
+def progress_and_reports() -> tuple[Progress, list[object]]:
     task = Reporting()
-    reported = task.reported()
-    progress = Progress(task)
+    reported: list[object] = []
+    task.set_status_message = task.set_progress_percentage = reported.append
+    return Progress(task), reported
+
+
+class Clock:
+    now = 0.0  # What `time.monotonic` shows.
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: clock.now)
+    return clock
+
+
+def test_a_scheduler_hears_of_a_phase_at_most_once_a_second(clock: Clock) -> None:
+    progress, reported = progress_and_reports()
     progress.start()
     progress.begin("staging", 1000)
     for _ in range(90):
-        now += 0.125
+        clock.now += 0.125
         progress.advance(10, 1)
     progress.result = "90 rows, none <b>bold</b> & bad"
     progress.finish()
@@ -53,44 +59,35 @@ def test_a_scheduler_hears_of_a_phase_at_most_once_a_second(
 
 def test_no_percentage_is_above_99_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "_INTERVAL_S", 0)
-    task = Reporting()
-    reported = task.reported()
-    progress = Progress(task)
+    progress, reported = progress_and_reports()
     progress.begin("staging", 10)
     for _ in range(3):
         progress.advance(5, 1)
     assert [note for note in reported if isinstance(note, int)] == [0, 50, 99, 99]
 
 
-def test_a_phase_that_may_last_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: now)
-    task = Reporting()
-    reported = task.reported()
-    progress = Progress(task)
+def test_a_phase_that_may_last_is_reported_at_once(clock: Clock) -> None:
+    progress, reported = progress_and_reports()
     progress.begin("loading", 400)
     for _ in range(3):
-        now += 0.9
+        clock.now += 0.9
         progress.advance(100, 100)
-    now += 0.1
+    clock.now += 0.1
     progress.begin("indexing")
     assert reported == ["loading", 0, "loading, 200 rows", 50, "indexing, 300 rows", 75]
 
 
 def test_without_a_terminal_there_is_a_line_every_ten_seconds_of_a_phase(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr("tasks.run.progress.time.monotonic", lambda: now)
     caplog.set_level("INFO", "pipeline")
     progress = Progress(Reporting())
     for phase, seconds in (("staging", 21), ("checking", 9)):
         progress.begin(phase, 40)
         for _ in range(seconds):
-            now += 1
+            clock.now += 1
             progress.advance(1, 1_000)
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines == [
+    assert caplog.messages == [
         "Reporting(): staging, 10,000 rows, 25%",
         "Reporting(): staging, 20,000 rows, 50%",
     ]

@@ -18,9 +18,6 @@ from tests.staged import failure, stage
 moderate = settings(max_examples=60, deadline=None)
 
 
-# Files that cannot be divided into rows
-
-
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n3,c\n4,d\n", "\n3,c\n4,d"])
 @pytest.mark.parametrize("opening", ['2,"b', '"2,b', '2,a,"b'])
 def test_a_quote_that_is_never_closed_is_refused_with_its_line(
@@ -45,8 +42,7 @@ def test_a_last_field_that_ends_in_a_line_break_is_no_open_quote(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("long", "begins"),
-    [("x" * 200, f"'2,{'x' * 118}'..."), ('"' + "x\n" * 100 + '"', "'2,\"x'")],
+    ("long", "begins"), [("x" * 200, f"'2,{'x' * 118}'..."), ('"' + "x\n" * 100 + '"', "'2,\"x'")]
 )
 def test_a_record_longer_than_the_limit_is_refused_with_its_line(
     tmp_path: Path, long: str, begins: str
@@ -74,9 +70,6 @@ def test_a_packed_file_damaged_behind_its_start_is_refused(tmp_path: Path, damag
     message = failure(tmp_path, bytes(packed), name="APP_TYPE.csv.gz")
 
     assert message.startswith("APP_TYPE.csv.gz cannot be read: ")
-
-
-# Borders of blocks
 
 
 def test_a_row_is_found_again_wherever_the_borders_of_blocks_fall(tmp_path: Path) -> None:
@@ -114,9 +107,6 @@ def test_a_row_is_found_again_wherever_the_borders_of_blocks_fall(tmp_path: Path
             (15, "-1,j"),
         ]
         assert staged.audit.rows == 12
-
-
-# Any text
 
 
 any_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

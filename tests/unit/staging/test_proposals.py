@@ -116,11 +116,7 @@ def test_what_may_be_meant_is_in_the_error(
         # A column that must have a value, an empty key, a time that does not exist.
         (NONE.replace("8,none", "8,3"), {"source": LOG_INSTANCE}, ["na_values"]),
         ("point_log_inst_id,point_id\n1,NULL\n2,8\n", {"source": LOG_INSTANCE}, ["paste"]),
-        (
-            records("1", time="2024-03-31 02:{:02}"),
-            {"source_timezone": "Europe/Berlin"},
-            ["paste"],
-        ),
+        (records("1", time="2024-03-31 02:{:02}"), {"source_timezone": "Europe/Berlin"}, ["paste"]),
         # Another column beside one of the declared name.
         (LEVELS.replace("reading", "value"), {}, ["value = level"]),
         # A footer where no row is staged.

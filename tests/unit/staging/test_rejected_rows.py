@@ -10,61 +10,36 @@ from config.declarations import Source
 from config.sources import APP_TYPE, APP_TYPE_REF, LOG_INSTANCE, LOG_RCD_B, LOG_RCD_F, POINT
 from tests.staged import Cell, Quarantined, advice, failure, stage
 
-# Quarantine
-
 
 @pytest.mark.parametrize(
-    ("source", "header", "row", "reason"),
+    ("source", "columns", "row", "reason"),
     [
-        (APP_TYPE, "app_type_id,name", "x,Fan", "app_type_id is not an integer: 'x'"),
-        (APP_TYPE, "app_type_id,name", "7.5,Fan", "app_type_id is not an integer: '7.5'"),
-        (APP_TYPE, "app_type_id,name", f"{2**63},a", f"app_type_id is not an integer: '{2**63}'"),
-        (APP_TYPE, "app_type_id,name", ",Fan", "app_type_id is empty: ''"),
-        (APP_TYPE, "app_type_id,name", '" ","Fan"', "app_type_id is empty: ' '"),
-        (APP_TYPE, "app_type_id,name", "NULL,Fan", "app_type_id is empty: 'NULL'"),
-        (
-            APP_TYPE,
-            "app_type_id,name",
-            "-1,Fan",
-            "app_type_id is -1, the key of the unknown member: '-1'",
-        ),
-        (APP_TYPE, "app_type_id,name", "1", "too few fields: 1 instead of 2"),
-        (APP_TYPE, "app_type_id,name", "  ", "too few fields: 1 instead of 2"),
-        (APP_TYPE, "app_type_id,name", "1,a,b,", "too many fields: 4 instead of 2"),
-        (APP_TYPE, "app_type_id,name", '1,"a\r\n""b""",c', "too many fields: 3 instead of 2"),
-        (APP_TYPE, "app_type_id,name", '1,"a"b', "text after a closing quote"),
-        (APP_TYPE, "app_type_id,name", "1,a\0b", "a NUL character"),
-        (APP_TYPE_REF, "app_type_ref_id,app_type_id,unit_id", "1,2,", "unit_id is empty: ''"),
-        (
-            LOG_RCD_F,
-            "point_log_inst_id,time",
-            "1,01.06.2024",
-            "recorded_at is not a timestamp: '01.06.2024'",
-        ),
-        (
-            LOG_RCD_F,
-            "point_log_inst_id,value",
-            '1,"21,5"',
-            "value is not a number: '21,5' (it has a comma)",
-        ),
-        (
-            LOG_RCD_B,
-            "point_log_inst_id,value",
-            "1,0x1",
-            "value is not a switch: '0x1' (it has letters)",
-        ),
-        (
-            LOG_RCD_F,
-            "point_log_inst_id,value,time",
-            "y,12abc,z",
-            "point_log_inst_id is not an integer: 'y'",
-        ),
+        (APP_TYPE, ",name", "x,Fan", "app_type_id is not an integer: 'x'"),
+        (APP_TYPE, ",name", "7.5,Fan", "app_type_id is not an integer: '7.5'"),
+        (APP_TYPE, ",name", f"{2**63},a", f"app_type_id is not an integer: '{2**63}'"),
+        (APP_TYPE, ",name", ",Fan", "app_type_id is empty: ''"),
+        (APP_TYPE, ",name", '" ","Fan"', "app_type_id is empty: ' '"),
+        (APP_TYPE, ",name", "NULL,Fan", "app_type_id is empty: 'NULL'"),
+        (APP_TYPE, ",name", "-1,a", "app_type_id is -1, the key of the unknown member: '-1'"),
+        (APP_TYPE, ",name", "1", "too few fields: 1 instead of 2"),
+        (APP_TYPE, ",name", "  ", "too few fields: 1 instead of 2"),
+        (APP_TYPE, ",name", "1,a,b,", "too many fields: 4 instead of 2"),
+        (APP_TYPE, ",name", '1,"a\r\n""b""",c', "too many fields: 3 instead of 2"),
+        (APP_TYPE, ",name", '1,"a"b', "text after a closing quote"),
+        (APP_TYPE, ",name", "1,a\0b", "a NUL character"),
+        (APP_TYPE_REF, ",app_type_id,unit_id", "1,2,", "unit_id is empty: ''"),
+        (LOG_RCD_F, ",time", "1,01.06.2024", "recorded_at is not a timestamp: '01.06.2024'"),
+        (LOG_RCD_F, ",value", '1,"21,5"', "value is not a number: '21,5' (it has a comma)"),
+        (LOG_RCD_B, ",value", "1,0x1", "value is not a switch: '0x1' (it has letters)"),
+        (LOG_RCD_F, ",value,time", "y,12abc,z", "point_log_inst_id is not an integer: 'y'"),
     ],
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_what_cannot_be_read_is_quarantined_with_its_line_its_reason_and_the_row_as_it_came(
-    tmp_path: Path, source: Source, header: str, row: str, reason: str, line_end: str
+    tmp_path: Path, source: Source, columns: str, row: str, reason: str, line_end: str
 ) -> None:
+    header = f"{source.columns[0].name}{columns}"
+
     staged = stage(tmp_path, f"{header}{line_end}{row}{line_end}", source)
 
     kind = reason.partition(": ")[0]
@@ -157,9 +132,6 @@ def test_the_refusal_shows_bytes_that_are_no_utf_8_and_an_encoding_that_reads_th
     assert "\n  line 2: not UTF-8: '1,K\ufffdln'\n" in message
     assert advice(message).endswith("\n[APP_TYPE]\nencoding = cp1252")
     assert stage(tmp_path, content, encoding="cp1252").columns["name"] == ["Köln"]
-
-
-# Keys that are duplicated
 
 
 def test_of_rows_with_the_same_key_the_first_stays(tmp_path: Path) -> None:

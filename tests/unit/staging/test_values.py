@@ -11,8 +11,6 @@ from config.declarations import Source
 from config.sources import LOG_RCD_B, LOG_RCD_F
 from tests.staged import failure, stage
 
-# Values in a file: none is silently another
-
 
 def record_rows(cells: list[str]) -> str:
     """A file of float or digital records with these values, quoted as they need it."""
@@ -155,9 +153,6 @@ def test_a_setting_reads_exactly_its_notation(
     check_values(tmp_path, cells, **how)
 
 
-# Sentinels
-
-
 def test_sentinels_above_the_accepted_share_are_warned_about(tmp_path: Path) -> None:
     content = record_rows(["4.5"] * 95 + ["NO DATA"] * 4 + ["OFFLINE"])
 
@@ -208,9 +203,6 @@ def test_few_or_known_words_or_a_number_among_them_only_warn(
     (found,) = stage(tmp_path, record_rows(cells), LOG_RCD_F).audit.warnings
 
     assert found.startswith(warning)
-
-
-# States
 
 
 def test_words_of_a_source_add_to_the_usual_states_and_win_over_them(tmp_path: Path) -> None:

@@ -68,11 +68,6 @@ def test_reading_a_file_that_does_not_exist_creates_none(state: State) -> None:
     assert not state.path.parent.exists()
 
 
-def overwrite(path: Path, at: int) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[:at] + b"x" * (len(content) - at))
-
-
 @pytest.mark.parametrize("damage", ["no database", "cut", "pages", "version", "tables"])
 def test_a_file_that_cannot_be_used_is_reported_and_begun_again(
     state: State, caplog: pytest.LogCaptureFixture, damage: str
@@ -84,7 +79,8 @@ def test_a_file_that_cannot_be_used_is_reported_and_begun_again(
         case "cut":
             state.path.write_bytes(state.path.read_bytes()[:5000])
         case "pages":
-            overwrite(state.path, 4096)
+            content = state.path.read_bytes()
+            state.path.write_bytes(content[:4096] + b"x" * (len(content) - 4096))
         case "version":
             with closing(sqlite3.connect(state.path)) as connection:
                 connection.execute("PRAGMA user_version = 99")
