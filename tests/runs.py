@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gzip
 import os
 import signal
@@ -21,28 +23,27 @@ REPORTS = {label for label in ALL if label.endswith("Report") or "Report:" in la
     "ReportPage"
 }
 
+soak = functools.partial(pytest.param, marks=pytest.mark.soak)
 
-def run_here(project: Project, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+
+def run_here(project: Project) -> set[str]:
     """Run what is not complete, as a Luigi worker would; the labels of the tasks that built."""
-    monkeypatch.chdir(project.folder)
-    read_settings_again()
-    pending = [task for task in walk(AllReports()) if not task.complete()]
-    built = set()
-    for task in pending:
-        task.run()
-        if task.built and task.label not in WRAPPERS:
-            built.add(task.label)
-        assert task.complete(), task.label
-    return built
+    with contextlib.chdir(project.folder):
+        read_settings_again()
+        pending = [task for task in walk(AllReports()) if not task.complete()]
+        for task in pending:
+            task.run()
+            assert task.complete(), task.label
+    return {task.label for task in pending if task.built} - WRAPPERS
 
 
 def why_stale(task: FreshTask) -> str | None:
     return task.why_stale(Snapshot(state()))
 
 
-def fresh_project(tmp_path: Path, like: Project) -> Project:
-    """A project with the same source files, run from nothing."""
-    other = make_project(tmp_path / "from_nothing", like.data)
+def fresh_project(like: Project) -> Project:
+    """A project beside another one, with the same source files, run from nothing."""
+    other = make_project(like.folder.parent / "from_nothing", like.data)
     other.passes("AllReports")
     return other
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -124,6 +125,19 @@ def up(project: Project, *arguments: str) -> Iterator[Ui]:
         ui.wait_for(lambda: ui.process.poll() is not None or "Ctrl-C ends everything." in ui.output)
         assert ui.process.poll() is None, ui.output
         yield ui
+
+
+@contextmanager
+def luigid(project: Project) -> Iterator[Ui]:
+    """Luigi's own scheduler, without the command."""
+    port = find_unused_port()
+    server = project.start("luigid", "--address", "127.0.0.1", "--port", str(port))
+    ui = Ui(project, port, server, Path(os.devnull))
+    try:
+        ui.wait_for(lambda: not is_free(port))
+        yield ui
+    finally:
+        ui.end(signal.SIGTERM)
 
 
 def is_free(port: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import urllib.request
@@ -20,7 +19,7 @@ from tasks.freshness.task import FreshTask, walk
 from tasks.graph import ActivityReport, AllReports, CsvToParquet, LoadFactLogs, ProfileReport
 from tests import chromium as browser
 from tests.conftest import Project
-from tests.ui import Ui, find_unused_port, is_free, started, up
+from tests.ui import Ui, is_free, luigid, started, up
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -182,18 +181,13 @@ def test_a_configuration_that_cannot_be_used_is_shown_too(ran: Project) -> None:
 
 
 def test_plain_luigid_reads_the_projects_configuration(ran: Project) -> None:
-    port = find_unused_port()
-    server = ran.start("luigid", "--address", "127.0.0.1", "--port", str(port))
-    ui = Ui(ran, port, server, Path(os.devnull))
-    try:
-        ui.wait_for(lambda: not is_free(port))
-        assert ran.run("luigi", "--module", "tasks", "AllReports", "--scheduler-url", ui.scheduler)
+    with luigid(ran) as ui:
+        command = ("luigi", "--module", "tasks", "AllReports", "--scheduler-url", ui.scheduler)
+        assert ran.run(*command).status == 0
         assert ui.statuses() == {task.task_id: "DONE" for task in GRAPH}
         assert ui.ask("resource_list") == [
             {"name": "warehouse", "num_total": 1, "num_used": 0, "num_consumer": 0, "running": {}}
         ]
-    finally:
-        ui.end(signal.SIGTERM)
     assert (ran.staging / "luigid.state").exists()
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,23 +15,19 @@ from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.enrichment import star
 from tasks.freshness.snapshot import Snapshot
-from tasks.graph import (
-    CsvToParquet,
-    EnrichedLogs,
-    LoadFactLogs,
-)
+from tasks.graph import CsvToParquet, EnrichedLogs, LoadFactLogs
 from tasks.run.recording import state
 from tasks.state import State
 from tasks.warehouse import load
 from tests.conftest import ALL_REPORTS, Project, make_project
 from tests.runs import ALL, fresh_project, run_and_kill, run_here
-from tests.ui import find_unused_port
+from tests.ui import luigid
 
 # --- failures half-way -----------------------------------------------------------------------
 
 
 def test_a_crash_between_output_and_receipt_is_repaired(
-    ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran.edit("POINT.csv", "1007,105", "1007,100")
 
@@ -43,8 +37,8 @@ def test_a_crash_between_output_and_receipt_is_repaired(
         with pytest.raises(KeyboardInterrupt):
             CsvToParquet(table="POINT").run()
     assert CsvToParquet(table="POINT").complete() is False
-    run_here(ran, monkeypatch)
-    assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
+    run_here(ran)
+    assert ran.outputs() == fresh_project(ran).outputs()
 
 
 def test_an_input_that_changes_while_it_is_read_fails_and_leaves_the_previous_output(
@@ -97,7 +91,7 @@ def test_a_run_that_is_killed_leaves_a_whole_warehouse_and_the_next_run_does_the
     log = project.data / "LOG_RCD_F.csv"
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join(lines[:-1000]))
-    whole = fresh_project(tmp_path, project)
+    whole = fresh_project(project)
     after = whole.facts()
     assert len(after) < len(before)
 
@@ -171,31 +165,9 @@ def test_a_run_waits_for_the_one_that_is_at_the_same_task(
 # --- the central scheduler -------------------------------------------------------------------
 
 
-@contextmanager
-def luigid(folder: Path, port: int) -> Iterator[None]:
-    command = ["luigid", "--address", "127.0.0.1", "--port", str(port)]
-    command += ["--state-path", str(folder / "luigid.state"), "--logdir", str(folder)]
-    server = Project(folder).start(*command)
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-def test_a_change_right_after_a_run_is_seen_through_the_central_scheduler(
-    ran: Project,
-) -> None:
-    port = find_unused_port()
-    command = ["luigi", "--module", "tasks", "AllReports"]
-    command += ["--scheduler-host", "127.0.0.1", "--scheduler-port", str(port)]
-    with luigid(ran.folder, port):
+def test_a_change_right_after_a_run_is_seen_through_the_central_scheduler(ran: Project) -> None:
+    with luigid(ran) as ui:
+        command = ("luigi", "--module", "tasks", "AllReports", "--scheduler-url", ui.scheduler)
         ran.edit("LOG_RCD_F.csv", "1e2", "1e3")
         first = ran.run(*command)
         ran.edit("LOG_RCD_F.csv", "1e3", "1e4")

@@ -50,5 +50,5 @@ def test_a_run_that_is_killed_among_parts_goes_on_where_it_was(tmp_path: Path) -
     for delay in (0.9, 1.2, 1.5, 1.8, 2.1):
         run_and_kill(project, delay)
     project.passes("AllReports")
-    assert project.outputs() == fresh_project(tmp_path, project).outputs()
+    assert project.outputs() == fresh_project(project).outputs()
     assert [path for path in project.folder.rglob("*.tmp") if path.is_file()] == []

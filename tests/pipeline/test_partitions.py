@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +13,10 @@ from config.warehouse import PARTITION_ROWS
 from tasks.core.partition import partition_ids
 from tasks.enrichment import star
 from tasks.freshness.partitioned import PartitionedTask
-from tasks.graph import (
-    CheckWarehouse,
-    CsvToParquet,
-    EnrichedLogs,
-    LogActivity,
-    SourceProfiles,
-)
+from tasks.graph import CheckWarehouse, CsvToParquet, EnrichedLogs, LogActivity, SourceProfiles
 from tasks.warehouse import load
 from tests.conftest import Project
-from tests.runs import add_partition, fresh_project, run_here
+from tests.runs import add_partition, fresh_project, run_here, soak
 
 HEADER = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
 MARCH = HEADER + "1,1,2024-03-01 00:00:00,1.5,OK\n2,2,2024-03-01 00:03:00,2.5,OK\n"
@@ -84,21 +77,19 @@ def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
     assert rows["7"]["first_recorded_at"] == "2024-03-01 00:00:00"
 
 
-def test_a_source_may_come_as_a_folder_alone(ran: Project, tmp_path: Path) -> None:
+def test_a_source_may_come_as_a_folder_alone(ran: Project) -> None:
     text = (ran.data / "LOG_RCD_B.csv").read_text()
     (ran.data / "LOG_RCD_B.csv").unlink()
     add_partition(ran, "all.csv", text, "LOG_RCD_B")
     ran.passes("AllReports")
     assert ran.query("SELECT count(*) FROM fact_logs WHERE log_kind = 'B'") == [(5,)]
-    assert ran.outputs() == fresh_project(tmp_path, ran).outputs()
+    assert ran.outputs() == fresh_project(ran).outputs()
 
 
-def test_a_new_part_is_the_only_one_that_is_built(
-    parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
-) -> None:
+def test_a_new_part_is_the_only_one_that_is_built(parted: Project, built_parts: list[str]) -> None:
     before = parted.facts()
     add_partition(parted, "2024-05.csv", MARCH.replace("2024-03", "2024-05"))
-    run_here(parted, monkeypatch)
+    run_here(parted)
     assert built_parts == [
         "CsvToParquet LOG_RCD_F/2024-05",
         "EnrichedLogs LOG_RCD_F/2024-05",
@@ -108,49 +99,40 @@ def test_a_new_part_is_the_only_one_that_is_built(
         "SourceProfiles LOG_RCD_F/2024-05",
     ]
     assert set(before) < set(parted.facts())
-    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+    assert parted.outputs() == fresh_project(parted).outputs()
 
 
-def test_a_changed_part_replaces_its_facts_alone(
-    parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
-) -> None:
+def test_a_changed_part_replaces_its_facts_alone(parted: Project, built_parts: list[str]) -> None:
     before = parted.facts()
     add_partition(parted, "2024-03.csv", MARCH.replace("2,2,", "2,3,") + "3,1,2024-03-02,9,OK\n")
-    run_here(parted, monkeypatch)
+    run_here(parted)
     part = "LOG_RCD_F/2024-03"
     assert {name.partition(" ")[2] for name in built_parts} == {part}
     number = partition_ids(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
     others = [row for row in before if row[0] // PARTITION_ROWS != number]
     assert [row for row in parted.facts() if row[0] // PARTITION_ROWS != number] == others
     assert len(parted.facts()) == len(before) + 1
-    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+    assert parted.outputs() == fresh_project(parted).outputs()
 
 
 @pytest.mark.parametrize(("removed", "left"), [("2024-03.*", 15), ("2024-0*", 13)])
 def test_removed_parts_take_their_facts_and_files_along(
-    parted: Project,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    built_parts: list[str],
-    removed: str,
-    left: int,
+    parted: Project, built_parts: list[str], removed: str, left: int
 ) -> None:
     for path in (parted.data / "LOG_RCD_F").glob(removed):
         path.unlink()
-    run_here(parted, monkeypatch)
+    run_here(parted)
     assert built_parts == []
     assert len(parted.facts()) == left
     assert [path for path in parted.staging.rglob(f"*{removed}")] == []
-    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+    assert parted.outputs() == fresh_project(parted).outputs()
 
 
-def test_a_packed_part_is_the_same_part(
-    parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
-) -> None:
+def test_a_packed_part_is_the_same_part(parted: Project, built_parts: list[str]) -> None:
     before = parted.facts()
     (parted.data / "LOG_RCD_F" / "2024-03.csv").unlink()
     add_partition(parted, "2024-03.csv.gz", MARCH)
-    run_here(parted, monkeypatch)
+    run_here(parted)
     assert built_parts == ["CsvToParquet LOG_RCD_F/2024-03"]  # Its rows turn out to be the same.
     assert parted.facts() == before
 
@@ -158,8 +140,7 @@ def test_a_packed_part_is_the_same_part(
 def test_touched_parts_run_nothing(parted: Project) -> None:
     for path in (parted.data / "LOG_RCD_F").iterdir():
         path.touch()
-    result = parted.luigi("AllReports")
-    assert (result.status, result.ran) == (0, [])
+    assert parted.passes("AllReports").ran == []
 
 
 @pytest.mark.parametrize(
@@ -168,47 +149,42 @@ def test_touched_parts_run_nothing(parted: Project) -> None:
     "profiles".split(),
 )
 def test_an_output_of_a_part_that_is_gone_is_made_again_alone(
-    parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str], folder: str
+    parted: Project, built_parts: list[str], folder: str
 ) -> None:
     before = parted.outputs()
     (path,) = (parted.staging / folder / "LOG_RCD_F").glob("2024-03.*")
     path.unlink()
-    run_here(parted, monkeypatch)
+    run_here(parted)
     assert len(built_parts) == 1
     assert built_parts[0].endswith(" LOG_RCD_F/2024-03")
     assert parted.outputs() == before
 
 
 def test_facts_of_one_part_that_someone_changed_are_loaded_again_alone(
-    parted: Project, monkeypatch: pytest.MonkeyPatch, built_parts: list[str]
+    parted: Project, built_parts: list[str]
 ) -> None:
     before = parted.outputs()
     number = partition_ids(["LOG_RCD_F/2024-03"])["LOG_RCD_F/2024-03"]
     parted.change(f"DELETE FROM fact_logs WHERE log_id = {number * PARTITION_ROWS + 1}")
-    run_here(parted, monkeypatch)
+    run_here(parted)
     assert built_parts == ["LoadFactLogs LOG_RCD_F/2024-03", "CheckWarehouse LOG_RCD_F/2024-03"]
     assert parted.outputs() == before
 
 
-def test_facts_that_belong_to_no_part_are_removed(
-    parted: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_facts_that_belong_to_no_part_are_removed(parted: Project) -> None:
     before = parted.facts()
     parted.change(
         "INSERT INTO fact_logs (log_id, unit_id, app_instance_id, app_type_id, point_id,"
         " point_log_inst_id, log_kind, partition_id)"
         " VALUES (990000000001, -1, -1, -1, -1, -1, 'F', 99)"
     )
-    run_here(parted, monkeypatch)
+    run_here(parted)
     assert parted.facts() == before
 
 
 def without_triggers(table: str) -> list[str]:
     events = ("insert", "update", "delete")
     return [f"DROP TRIGGER {table}_{event}_invalidates_receipt" for event in events]
-
-
-soak = functools.partial(pytest.param, marks=pytest.mark.soak)
 
 
 @pytest.mark.parametrize(
@@ -236,26 +212,24 @@ soak = functools.partial(pytest.param, marks=pytest.mark.soak)
     ],
 )
 def test_what_somebody_changed_unseen_is_mended_though_another_table_is_loaded_first(
-    parted: Project, tmp_path: Path, statements: list[str]
+    parted: Project, statements: list[str]
 ) -> None:
     for statement in statements:
         parted.change(statement)
     parted.edit("APP_TYPE.csv", "3,Suction Group", "3,Pump")
     parted.passes("AllReports")
-    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+    assert parted.outputs() == fresh_project(parted).outputs()
     assert parted.query(
         "SELECT sum(row_count) FROM load_receipt WHERE table_name = 'fact_logs' AND partition = ''"
     ) == [(17,)]
 
 
-def test_what_a_removed_part_left_goes_though_its_receipt_is_gone(
-    parted: Project, tmp_path: Path
-) -> None:
+def test_what_a_removed_part_left_goes_though_its_receipt_is_gone(parted: Project) -> None:
     (parted.staging / "state.db").unlink()
     (parted.data / "LOG_RCD_F" / "2024-03.csv").unlink()
     (parted.data / "LOG_RCD_F.csv").rename(parted.data / "LOG_RCD_F" / "main.csv")
     assert parted.luigi("AllReports").status == 0
-    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+    assert parted.outputs() == fresh_project(parted).outputs()
 
 
 def test_a_part_with_an_unreadable_name_or_behind_a_dead_link_is_told(parted: Project) -> None:
@@ -269,12 +243,10 @@ def test_a_part_with_an_unreadable_name_or_behind_a_dead_link_is_told(parted: Pr
     assert len(parted.facts()) == 17
 
 
-def test_a_changed_chain_reaches_the_facts_of_every_part(
-    parted: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_chain_reaches_the_facts_of_every_part(parted: Project) -> None:
     parted.edit("LOG_INSTANCE.csv", "2,1001,2,180", "2,1002,2,180")
-    run_here(parted, monkeypatch)
-    assert parted.outputs() == fresh_project(tmp_path, parted).outputs()
+    run_here(parted)
+    assert parted.outputs() == fresh_project(parted).outputs()
 
 
 def test_a_part_that_cannot_be_read_is_told_by_its_name_and_leaves_the_warehouse(

@@ -34,14 +34,14 @@ def earlier(ran: Project) -> Project:
     return ran
 
 
-def test_it_is_rebuilt_once_and_what_others_made_stays(earlier: Project, tmp_path: Path) -> None:
+def test_it_is_rebuilt_once_and_what_others_made_stays(earlier: Project) -> None:
     from tests.runs import fresh_project
 
     made_by_others = earlier.query(CATALOG)
     counts = earlier.query("SELECT * FROM my_view")
     result = earlier.passes("AllReports")
     assert result.err.count(MESSAGE) == 1
-    rebuilt, fresh = earlier.outputs(), fresh_project(tmp_path, earlier).outputs()
+    rebuilt, fresh = earlier.outputs(), fresh_project(earlier).outputs()
     del rebuilt["figures"], fresh["figures"]  # Which name the index of the others.
     assert rebuilt == fresh
     assert earlier.query(CATALOG) == made_by_others
