@@ -29,13 +29,7 @@ WRAPPERS = {"AllReports", "AllStaged"}
 """The tasks that only wrap others."""
 
 
-OF_THE_RUN = (
-    "index.html",
-    "run.json",
-    "schema_change.html",
-    "schema_change.json",
-    "schema_change.md",
-)
+OF_THE_RUN = "index.html run.json schema_change.html schema_change.json schema_change.md".split()
 
 
 @dataclass
@@ -202,15 +196,10 @@ class Project:
             and path.name not in (*OF_THE_RUN, "header_history.json", ".gitkeep", "state.db")
             and not path.name.startswith("luigid")
         }
-        tables = [
-            "dim_application_type",
-            "dim_unit",
-            "dim_application_instance",
-            "dim_log_instance",
-            "fact_logs",
-            "log_instance_activity",
-            "data_dictionary",
-        ]
+        tables = (
+            "dim_application_type dim_unit dim_application_instance dim_log_instance fact_logs "
+            "log_instance_activity data_dictionary"
+        ).split()
         return {
             **files,
             "figures": self.figures(),

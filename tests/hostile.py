@@ -60,8 +60,4 @@ def make_hostile(project: Project) -> None:
             f"1,{quoted(SCRIPT)},1,OK",
             quoted(CLOSING),
         )
-    configuration = project.folder / "luigi.cfg"
-    text = configuration.read_text(encoding="utf-8")
-    strict = "max_rejected = 0.01\n"
-    assert strict in text
-    configuration.write_text(text.replace(strict, "max_rejected = 1\n", 1), encoding="utf-8")
+    project.configure("[source defaults]\nmax_rejected = 1")

@@ -72,6 +72,10 @@ class Page(HTMLParser):
         if inside & {"td", "th"} and "svg" not in inside and self._within[-1]:
             self._within[-1][-1][-1] += data
 
+    @property
+    def links(self) -> set[str]:
+        return {value for tag, name, value in self.attributes if (tag, name) == ("a", "href")}
+
     def rows(self, table: str) -> list[dict[str, str]]:
         """The rows of a table by its header."""
         header, *rows = self.tables[table]

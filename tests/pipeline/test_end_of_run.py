@@ -173,6 +173,8 @@ def test_a_run_ends_with_its_warnings_whose_lines_can_be_pasted(project: Project
     without_warnings(project)
     result = project.passes("AllReports")
     assert result.out.endswith("\n  logs        logs/\n")
+    assert project.report("run.json")["warnings"] == []
+    assert 'class="warnings"' not in project.report("index.html")
     ((first,),) = project.query("SELECT min(recorded_at) FROM fact_logs WHERE log_kind = 'F'")
     assert first == "2024-06-01 00:00:00.000000"
 

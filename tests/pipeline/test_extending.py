@@ -54,8 +54,7 @@ def test_a_report(tmp_path: Path) -> None:
     )
     assert sorted(rows) == sorted((str(unit), count) for unit, count in counts)
     page = Page(project.reports / "index.html")
-    links = {value for tag, name, value in page.attributes if (tag, name) == ("a", "href")}
-    assert {"#eng-units", "records_by_eng_unit.csv"} <= links
+    assert {"#eng-units", "records_by_eng_unit.csv"} <= page.links
     shown = [(row["eng_unit_id"], int(row["record_count"])) for row in page.rows("table-eng-units")]
     assert shown == rows
     luigi("AllReports", built=[])

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -28,9 +29,8 @@ def page(ran: Project) -> Page:
 
 
 @pytest.fixture
-def figures(ran: Project) -> dict:
-    content: dict = ran.report("run.json")
-    return content
+def figures(ran: Project) -> Any:
+    return ran.report("run.json")
 
 
 # --- what it is made of ----------------------------------------------------------------------
@@ -60,9 +60,8 @@ def test_the_sections_are_in_their_order(page: Page) -> None:
 
 
 def test_every_link_leads_somewhere(ran: Project, page: Page) -> None:
-    links = {value for tag, name, value in page.attributes if (tag, name) == ("a", "href")}
-    assert {"gaps.csv", "run.json", "schema_change.html", "#star"} <= links
-    for link in links:
+    assert {"gaps.csv", "run.json", "schema_change.html", "#star"} <= page.links
+    for link in page.links:
         if link.startswith("#"):
             assert link[1:] in page.texts, link
         else:
@@ -221,8 +220,6 @@ def test_at_the_samples_size_a_page_is_small_and_quickly_made(tmp_path: Path) ->
     project = make_project(tmp_path / "sample", data=None)
     # As many units, log instances and types as in real files; fewer log records.
     assert project.luigi("SampleData", "--scale", "0.1").status == 0
-    names = ("LOG_INSTANCE.csv",)
-    assert all((project.data / name).exists() for name in names)
     assert project.luigi("AllReports").status == 0
     page = project.reports / "index.html"
     overview = project.report("run.json")

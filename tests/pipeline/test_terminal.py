@@ -17,8 +17,6 @@ from tasks.run.terminal import Terminal
 from tests.conftest import Project
 from tests.terminal import RUN, WAIT, on_terminal, slowly, without_warnings
 
-# --- on a terminal ---------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_takes_long_has_a_bar_that_is_removed_at_the_end(
@@ -160,9 +158,6 @@ def test_a_bar_never_waits_for_the_terminal() -> None:
         terminal.finish()
         stream.close()
         reading.join()
-
-
-# --- in a pipe -------------------------------------------------------------------------------
 
 
 def test_in_a_pipe_there_are_plain_lines(project: Project) -> None:
