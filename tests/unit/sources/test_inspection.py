@@ -95,7 +95,7 @@ def test_a_file_without_a_readable_header_is_refused(
         }
 
 
-PACKED = gzip.compress(b"point_id,app_instance_id\n" + b"1,2\n" * 5)
+PACKED = gzip.compress(b"point_id,app_instance_id\n" + b"1,2\n" * 5, mtime=0)
 
 
 @pytest.mark.parametrize(
