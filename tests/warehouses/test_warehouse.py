@@ -138,14 +138,14 @@ def test_a_load_whose_rows_break_off_leaves_the_previous_rows(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "failed"),
-    [([(7, "a"), (7, "b")], "UNIQUE constraint"), ([(7, None)], "NOT NULL constraint")],
+    ("rows", "kind", "column"),
+    [([(7, "a"), (7, "b")], "UNIQUE", "unit_id"), ([(7, None)], "NOT NULL", "unit_name")],
 )
 def test_a_row_that_breaks_a_constraint_is_rejected(
-    url: str, rows: list[tuple], failed: str
+    url: str, rows: list[tuple], kind: str, column: str
 ) -> None:
     load(url, DIM_UNIT, [(-1, "Unknown")])
-    with pytest.raises(PipelineError, match=f"{failed} failed: dim_unit.unit_"):
+    with pytest.raises(PipelineError, match=f"{kind} constraint failed: dim_unit.{column}"):
         load(url, DIM_UNIT, rows)
     assert rows_of(url, "SELECT * FROM dim_unit") == [(-1, "Unknown", 0)]
 
