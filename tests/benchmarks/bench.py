@@ -29,7 +29,7 @@ from tests.benchmarks.projects import (
     Project,
     change_app_type,
     compare,
-    copy_describing,
+    copy_reference,
     make_dvc,
     make_project,
     make_sample,
@@ -193,14 +193,14 @@ def bench_scale(seed: Project, work: Path, runs: int) -> Iterator[str]:
     """More log records."""
     # What does not depend on the log records is what a run with hardly any takes.
     few = make_project(work / "scale_0")
-    copy_describing(seed, few)
+    copy_reference(seed, few)
     for log in LOGS:
         with (seed.data / f"{log}.csv").open("rb") as lines:
             (few.data / f"{log}.csv").write_bytes(b"".join(lines.readline() for _ in range(11)))
     projects = {"20 log records": few}
     for scale in (1, 3, 10):
         project = seed if scale == 1 else make_project(work / f"scale_{scale}")
-        copy_describing(seed, project)
+        copy_reference(seed, project)
         make_sample(project, scale)
         projects[f"{scale} x the log records"] = project
     measured = take_turns({name: project.run_cold for name, project in projects.items()}, runs)

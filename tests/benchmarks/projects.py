@@ -65,7 +65,7 @@ def make_sample(project: Project, scale: float) -> None:
     subprocess.run([*command, "--local-scheduler"], cwd=project.folder, check=True)
 
 
-def copy_describing(source: Project, target: Project) -> None:
+def copy_reference(source: Project, target: Project) -> None:
     """Give a project another one's source files but for the log records."""
     for path in source.data.glob("*.csv"):
         if path.stem not in LOGS and not (target.data / path.name).exists():
@@ -135,7 +135,7 @@ def split_logs(source: Project, target: Project, records: int) -> tuple[Path, by
 
     The last part of each kind has what is left, fewer than the others.
     """
-    copy_describing(source, target)
+    copy_reference(source, target)
     kept = (target.data, b"")
     for name in LOGS:
         (target.data / name).mkdir(exist_ok=True)

@@ -198,7 +198,7 @@ def test_the_log_has_luigis_lines_and_ours(project: Project) -> None:
     text = project.log_file.read_text()
     assert "running   CsvToParquet:POINT" in text
     assert "===== Luigi Execution Summary =====" in text
-    assert "INFO pipeline: Loaded POINT: 8 rows, 3 columns" in text
+    assert "INFO pipeline: Staged POINT: 8 rows, 3 columns" in text
     assert "running" not in result.err
 
 

@@ -253,7 +253,7 @@ def test_the_console_shows_files_summaries_assumptions_and_places(project: Proje
         "  warehouse   sqlite:///data_warehouse.db",
     ):
         assert line in result.out
-    assert "Loaded POINT: 8 rows, 3 columns" in result.log
+    assert "Staged POINT: 8 rows, 3 columns" in result.log
 
     again = project.passes("AllReports")
     assert (again.ran, again.out) == ([], result.out)

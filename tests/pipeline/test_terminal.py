@@ -72,7 +72,7 @@ def test_where_no_cursor_can_be_moved_lines_are_plain(
     seen = on_terminal(project, slowly(project), environment)
     assert seen.status == 0
     assert b"\x1b" not in seen.raw
-    assert "Loaded POINT: 8 rows, 3 columns" in "\n".join(seen.lines)
+    assert "Staged POINT: 8 rows, 3 columns" in "\n".join(seen.lines)
 
 
 @pytest.mark.soak

@@ -49,7 +49,7 @@ def test_what_cannot_be_read_is_quarantined_with_its_line_its_reason_and_the_row
     assert staged.audit.staged == 0
 
 
-def test_in_a_describing_table_an_invalid_cell_that_may_be_null_is_emptied(tmp_path: Path) -> None:
+def test_in_a_reference_source_an_invalid_cell_that_may_be_null_is_emptied(tmp_path: Path) -> None:
     staged = stage(
         tmp_path,
         "point_log_inst_id,point_id,eng_unit_id,log_interval\n"
