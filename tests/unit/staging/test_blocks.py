@@ -217,3 +217,9 @@ def test_broken_rows_never_change_the_good_ones_and_are_found_where_they_stand(
     ] == broken
     assert staged.audit.rows == len(names) + len(broken)
     assert staged.audit.quarantined == Counter(kind for _, kind, _ in broken)
+
+
+def test_types_are_observed_in_the_first_block_that_has_valid_rows(tmp_path: Path) -> None:
+    malformed = "1,2,3,4,5\n" * 20
+    staged = stage(tmp_path, f"app_type_id,name\n{malformed}7,a\n", block_bytes=64)
+    assert staged.audit.observed_types == {"app_type_id": "integer", "name": "text"}
