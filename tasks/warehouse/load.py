@@ -34,6 +34,7 @@ from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, Phases, no_progress
 from tasks.enrichment.star import arrow_schema, facts
+from tasks.warehouse.passing import counted
 from tasks.warehouse.tables import dictionary_rows
 
 if TYPE_CHECKING:
@@ -156,7 +157,11 @@ def _begin(db: Transaction, table: Table) -> int | None:
     """
     others = db.used_bytes()
     exists = bool(db.columns(table.name))
-    own = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{table.name}' AND partition = ''"
+    receipts = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{table.name}'"
+    own = f"{receipts} AND partition = ''"
+    # If the counts of the partitions do not add up, somebody changed the receipts.
+    added_up = f"(SELECT sum(row_count) {receipts} AND partition <> '')"
+    db.run(f"DELETE {receipts} AND {added_up} <> (SELECT row_count {own})")
     sizes = db.query(f"SELECT size_bytes {own} AND size_bytes IS NOT NULL")
     db.run(f"DELETE {own}")
     for name in TABLES:
@@ -306,7 +311,7 @@ def _append_facts(
     batches = (
         batch
         for partition, path in enriched.items()
-        for batch in _counted(partition, facts(path), activity)
+        for batch in counted(partition, facts(path), activity)
     )
     referenced = _append(
         db, FACT_LOGS, batches, lambda amount, added: progress.advance(_ROW_COST * amount, added)
@@ -315,33 +320,6 @@ def _append_facts(
         keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
         db.append(_ACTIVITY, pa.concat_tables(activity).sort_by(keys).to_batches(), no_progress)
     return referenced
-
-
-def _counted(
-    partition: Partition, batches: Iterable[pa.RecordBatch], activity: list[pa.Table]
-) -> Iterator[pa.RecordBatch]:
-    """The same facts; their counts by log instance are added to `activity` while they pass."""
-    counts: list[pa.Table] = []
-    for batch in batches:
-        counts.append(
-            pa.Table.from_batches([batch.select(["point_log_inst_id", "recorded_at"])])
-            .group_by("point_log_inst_id", use_threads=False)
-            .aggregate([([], "count_all"), ("recorded_at", "min"), ("recorded_at", "max")])
-        )
-        yield batch
-    if counts:
-        instances, records, first, last = (
-            pa.concat_tables(counts)
-            .group_by("point_log_inst_id", use_threads=False)
-            .aggregate(
-                [("count_all", "sum"), ("recorded_at_min", "min"), ("recorded_at_max", "max")]
-            )
-            .columns
-        )
-        numbers = pa.repeat(pa.scalar(partition.id, pa.int64()), len(instances))
-        kinds = pa.repeat(partition.kind, len(instances))
-        columns = [instances, numbers, kinds, records, first, last]
-        activity.append(pa.table(columns, schema=arrow_schema(LOG_INSTANCE_ACTIVITY)))
 
 
 # --- rows, checks, receipts ------------------------------------------------------------------

@@ -211,7 +211,7 @@ def without_triggers(table: str) -> list[str]:
         ),
     ],
 )
-def test_what_somebody_changed_unseen_is_mended_though_another_table_is_loaded_first(
+def test_what_somebody_changed_unseen_is_loaded_again_though_another_table_is_loaded_first(
     parted: Project, statements: list[str]
 ) -> None:
     for statement in statements:
@@ -232,7 +232,7 @@ def test_what_a_removed_part_left_goes_though_its_receipt_is_gone(parted: Projec
     assert parted.outputs() == fresh_project(parted).outputs()
 
 
-def test_a_part_with_an_unreadable_name_or_behind_a_dead_link_is_told(parted: Project) -> None:
+def test_a_part_with_an_unreadable_name_or_behind_a_dead_link_is_reported(parted: Project) -> None:
     folder = os.fsencode(parted.data / "LOG_RCD_F")
     with open(folder + b"/x\xff.csv", "w") as stream:  # noqa: PTH123  # Paths are text.
         stream.write(MARCH)
@@ -249,7 +249,7 @@ def test_a_changed_chain_reaches_the_facts_of_every_part(parted: Project) -> Non
     assert parted.outputs() == fresh_project(parted).outputs()
 
 
-def test_a_part_that_cannot_be_read_is_told_by_its_name_and_leaves_the_warehouse(
+def test_a_part_that_cannot_be_read_is_reported_by_its_name_and_leaves_the_warehouse(
     parted: Project,
 ) -> None:
     before = parted.facts()
