@@ -89,7 +89,7 @@ _CONTROL_CODES = {
 
 
 def cleaned(text: str) -> str:
-    r"""A text that moves no cursor and rings no bell, whatever a file put into it.
+    r"""A text that moves no cursor and rings no bell, even if a file contains such codes.
 
     >>> print(cleaned("\x1b[2Ja\r"))
     \x1b[2Ja\x0d

@@ -95,7 +95,7 @@ def _totals(figures: Json, tables: Sequence[Json], results: Results) -> Json:
     counts = results.counts()
     agree = int((counts["expected"] == counts["found"]).sum())
     hold = sum(item["holds"] for item in figures["assumptions"])
-    first = next(hop for hop in figures["hops"] if hop["parent"] == "LOG_INSTANCE")
+    first = next(lookup for lookup in figures["hops"] if lookup["parent"] == "LOG_INSTANCE")
     rows = {table["name"]: table["rows"] for table in tables}
     unknown = {
         key: summary["unknown"]["record_count"] for key, summary in figures["summaries"].items()
@@ -223,13 +223,13 @@ def _advise(overview: Json) -> Iterator[str]:
         )
 
 
-def _on_missing_rows(hops: Sequence[Json], capped: Sequence[str]) -> Iterator[str]:
-    for hop in hops:
-        records = sum(hop["records"].values())
-        if records and hop["parent"] not in capped:
+def _on_missing_rows(lookups: Sequence[Json], capped: Sequence[str]) -> Iterator[str]:
+    for lookup in lookups:
+        records = sum(lookup["records"].values())
+        if records and lookup["parent"] not in capped:
             yield (
-                f"{hop['parent']} lacks rows that {count_of(records, 'log record')} need (such as "
-                f"{hop['key']} {_listed([str(key) for key in hop['examples'][:3]])}): find out "
+                f"{lookup['parent']} lacks rows that {count_of(records, 'log record')} need (such "
+                f"as {lookup['key']} {_listed([*map(str, lookup['examples'][:3])])}): find out "
                 "whether the export left them out."
             )
 

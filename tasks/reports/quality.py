@@ -47,15 +47,15 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
     from tasks.staging.audit import read_audit
 
     audits = {name: read_audit(path) for name, path in inputs.paths["audits"].items()}
-    hops = read_json(inputs.paths["unmatched"]["hops"])
+    lookups = read_json(inputs.paths["unmatched"]["hops"])
     measured = read_json(inputs.paths["relations"]["relations"])
     relations = _relations(audits, [*measured, *_relations_of_records(inputs)])
     content = {
         "sources": {name: _source(audit) for name, audit in audits.items()},
         "unmapped": unmapped(audits),
-        "hops": hops,
+        "hops": lookups,
         "relations": relations,
-        "assumptions": judge_assumptions(audits, relations, hops),
+        "assumptions": judge_assumptions(audits, relations, lookups),
         "further_data": further_data(audits),
     }
     outputs.write_json("figures", content)
@@ -128,10 +128,10 @@ def _relations(audits: Mapping[str, Audit], measured: list[Json]) -> list[Json]:
 
 
 def judge_assumptions(
-    audits: Mapping[str, Audit], relations: list[Json], hops: list[Json]
+    audits: Mapping[str, Audit], relations: list[Json], lookups: list[Json]
 ) -> list[Json]:
     """The assumptions that the data model rests on: each with `holds` and the figures."""
-    return [_one_type(audits, relations), _one_to_many(relations), _clean(audits, hops)]
+    return [_one_type(audits, relations), _one_to_many(relations), _clean(audits, lookups)]
 
 
 def _one_type(audits: Mapping[str, Audit], relations: list[Json]) -> Json:
@@ -161,7 +161,7 @@ def _one_to_many(relations: list[Json]) -> Json:
     }
 
 
-def _clean(audits: Mapping[str, Audit], hops: list[Json]) -> Json:
+def _clean(audits: Mapping[str, Audit], lookups: list[Json]) -> Json:
     def share(audit: Audit) -> float:
         return _share(audit.rejected_or_emptied, audit.rows)
 
@@ -171,7 +171,7 @@ def _clean(audits: Mapping[str, Audit], hops: list[Json]) -> Json:
     worst = max(audits.values(), key=share)
     records = sum(audits[name].staged for name in LOG_KINDS.values())
     # An unknown application type leaves the unit known.
-    no_unit = sum(sum(h["records"].values()) for h in hops if h["parent"] != "APP_TYPE")
+    no_unit = sum(sum(h["records"].values()) for h in lookups if h["parent"] != "APP_TYPE")
     sentinels = sum(audit.word_rows for audit in audits.values())
     too_many = [
         f"in {audit.source} {_share(audit.word_rows, audit.values):.2%} of the values, up to "
@@ -288,7 +288,7 @@ def _waterfall(quality: Json) -> list[Json]:
     logs = [quality["sources"][name] for name in LOG_KINDS.values()]
     rejected = sum(source["rejected"] for source in logs)
     facts = sum(source["staged"] for source in logs)
-    unmatched = [(hop["parent"], sum(hop["records"].values())) for hop in quality["hops"]]
+    unmatched = [(one["parent"], sum(one["records"].values())) for one in quality["hops"]]
     steps = [
         ("rows in the log files", facts + rejected, True),
         ("quarantined", rejected, False),

@@ -97,12 +97,13 @@ def _show_summary(reports_dir: Path, level: str) -> Iterator[str]:
         rows = list(itertools.islice(reader, _FIRST_ROWS))
         more = sum(1 for _ in reader)
     # The times would make the lines too long; they are in the file.
-    shown = [place for place, name in enumerate(header) if not name.endswith("_recorded_at")]
+    columns = [place for place, name in enumerate(header) if not name.endswith("_recorded_at")]
     first = [
-        [int(row[at]) if header[at].endswith("_count") else row[at] for at in shown] for row in rows
+        [int(row[at]) if header[at].endswith("_count") else row[at] for at in columns]
+        for row in rows
     ]
     yield from ("", f"Summary by {level} ({len(rows) + more:,} rows)")
-    yield from format_table([header[at] for at in shown], first)
+    yield from format_table([header[at] for at in columns], first)
     if more:
         yield f"  ... {more:,} more in {path}"
 

@@ -100,7 +100,7 @@ class Terminal(io.TextIOBase):
         out = os.fdopen(os.dup(self._stream.fileno()), "w", 1, encoding, "backslashreplace")
         show_line: Callable[[str], object] = functools.partial(print, file=out)
         bars: rich.progress.Progress | None = None
-        shown: dict[str, rich.progress.TaskID] = {}
+        drawn: dict[str, rich.progress.TaskID] = {}
         with self._receiver, out, contextlib.ExitStack() as at_end:
             while True:
                 kind, *content = self._receive()
@@ -113,11 +113,11 @@ class Terminal(io.TextIOBase):
                     if bars is None:
                         bars = at_end.enter_context(_make_bars(out))
                         show_line = functools.partial(bars.console.print, soft_wrap=True)
-                    if label not in shown:
-                        shown[label] = bars.add_task(label, visible=False, **fields)
-                    bars.update(shown[label], **fields)
-                elif kind == "end" and bars is not None and content[0] in shown:
-                    bars.remove_task(shown.pop(content[0]))
+                    if label not in drawn:
+                        drawn[label] = bars.add_task(label, visible=False, **fields)
+                    bars.update(drawn[label], **fields)
+                elif kind == "end" and bars is not None and content[0] in drawn:
+                    bars.remove_task(drawn.pop(content[0]))
                 if bars is not None:
                     for task in bars.tasks:
                         bars.update(task.id, visible=(task.elapsed or 0) >= _HIDDEN_S)

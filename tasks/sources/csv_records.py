@@ -1,4 +1,4 @@
-"""CSV text as records, one by one, by Python's csv: whatever the dialect and the damage."""
+"""CSV text as records, one by one, by Python's csv: any dialect, any damage."""
 
 from __future__ import annotations
 
