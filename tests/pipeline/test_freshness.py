@@ -29,7 +29,7 @@ def test_scheduling_a_run_asks_each_task_once(
         return real(self, snapshot)
 
     monkeypatch.setattr(FreshTask, "own_reason", own_reason)
-    monkeypatch.setattr("tasks.graph.events._shown_at", {"none"})
+    monkeypatch.setattr("tasks.graph.events._scheduler_of_run", {"none"})
 
     def schedule() -> set[str]:
         asked.clear()
@@ -55,7 +55,7 @@ def test_no_answer_of_one_run_is_left_for_the_next(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ran.folder)
-    monkeypatch.setattr("tasks.graph.events._shown_at", {"none"})
+    monkeypatch.setattr("tasks.graph.events._scheduler_of_run", {"none"})
 
     class Both(luigi.WrapperTask):
         """Not of the pipeline: it announces nothing, and the second one asks for the first."""
