@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 GRAPH = walk(AllReports())
 
 
-# --- what the pages show ---------------------------------------------------------------------
-
 EDGES = """() => {
   const at = {};
   for (const node of document.querySelectorAll("#graphPlaceholder a.graph-node-a")) {
@@ -191,8 +189,6 @@ def test_plain_luigid_reads_the_projects_configuration(ran: Project) -> None:
     assert (ran.staging / "luigid.state").exists()
 
 
-# --- how it ends -----------------------------------------------------------------------------
-
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
 
@@ -250,9 +246,6 @@ def test_a_port_that_is_in_use_or_none_is_rejected(ran: Project) -> None:
 def test_an_invalid_address_of_the_reports_is_rejected(ran: Project) -> None:
     result = ran.fails("AllReports", env={"PIPELINE_REPORTS_URL": "javascript:alert(1)"}, status=35)
     assert "reports_url = javascript:alert(1) is no address of a web server" in result.log
-
-
-# --- what is served --------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -23,8 +23,6 @@ from tests.conftest import ALL_REPORTS, Project, make_project
 from tests.runs import ALL, fresh_project, run_and_kill, run_here
 from tests.ui import luigid
 
-# --- failures half-way -----------------------------------------------------------------------
-
 
 def test_a_crash_between_output_and_receipt_is_repaired(
     ran: Project, monkeypatch: pytest.MonkeyPatch
@@ -120,8 +118,6 @@ def test_a_damaged_state_file_costs_a_rebuild_and_is_reported(ran: Project) -> N
 
 LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ (DEBUG|INFO|WARNING|ERROR) \S+: ")
 
-# --- two runs at once ------------------------------------------------------------------------
-
 
 def test_two_runs_at_once_both_end_well_and_write_whole_lines(
     project: Project, ran: Project
@@ -160,9 +156,6 @@ def test_a_run_waits_for_the_one_that_is_at_the_same_task(
         assert EnrichedLogs().receipt(Snapshot(state())) is None
     run.communicate(timeout=60)
     assert run.returncode == 0
-
-
-# --- the central scheduler -------------------------------------------------------------------
 
 
 def test_a_change_right_after_a_run_is_seen_through_the_central_scheduler(ran: Project) -> None:

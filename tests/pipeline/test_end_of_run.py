@@ -24,8 +24,6 @@ for task in GRAPH:  # Requirements first.
 NOT_RUN = len(BEHIND_POINT) - 1
 BUILT = len(GRAPH) - 1 - NOT_RUN
 
-# --- failures --------------------------------------------------------------------------------
-
 REFUSED = f"""\
 1 task failed; {NOT_RUN} did not run because of it:
 
@@ -145,9 +143,6 @@ def test_what_a_file_holds_moves_no_cursor(project: Project) -> None:
     assert "\x1b" not in result.err
 
 
-# --- warnings --------------------------------------------------------------------------------
-
-
 def test_a_run_ends_with_its_warnings_whose_lines_can_be_pasted(project: Project) -> None:
     log = project.data / "LOG_RCD_F.csv"
     rows = [f"1;2024-06-02 00:0{n}:30;2024-06-01 00:0{n}:00;{n}" for n in range(9)]
@@ -188,9 +183,6 @@ def test_a_warning_moves_no_cursor_on_the_console(project: Project) -> None:
     result = project.passes("AllReports")
     assert "LOG_RCD_F: no column was recognised as recorded_at" in result.out
     assert "\x1b" not in result.out + result.err
-
-
-# --- in logs/ --------------------------------------------------------------------------------
 
 
 def test_the_log_has_luigis_lines_and_ours(project: Project) -> None:

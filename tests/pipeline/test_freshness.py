@@ -14,8 +14,6 @@ from tasks.graph import ActivityReport, AllReports, LogActivity, LogInstanceChai
 from tests.conftest import WRAPPERS, Project
 from tests.runs import ALL, REPORTS, fresh_project, run_here, soak
 
-# --- changes of the source files -------------------------------------------------------------
-
 
 def test_scheduling_a_run_asks_each_task_once(
     ran: Project, monkeypatch: pytest.MonkeyPatch
@@ -145,8 +143,6 @@ def test_unchanged_work_says_so(ran: Project) -> None:
     assert result.built == ["CsvToParquet:LOG_RCD_F"]
     assert "EnrichedLogs: unchanged, nothing built" in result.log
 
-
-# --- changes of what was made ----------------------------------------------------------------
 
 MADE = """
     staging/POINT.parquet staging/audit/LOG_RCD_B.json staging/enriched_logs/LOG_RCD_F.parquet

@@ -33,9 +33,6 @@ def figures(ran: Project) -> Any:
     return ran.report("run.json")
 
 
-# --- what it is made of ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_loads_nothing_and_runs_only_its_own_script(ran: Project, name: str) -> None:
     page = Page(ran.reports / name)
@@ -77,9 +74,6 @@ def test_every_chart_says_what_it_shows_and_has_its_numbers(page: Page) -> None:
             assert "The table behind it" in figure
         elif "<svg" not in figure:
             assert "<tbody>" in figure
-
-
-# --- numbers: page, CSV, database ------------------------------------------------------------
 
 
 def test_the_figures_are_those_of_the_database(ran: Project, page: Page, figures: dict) -> None:

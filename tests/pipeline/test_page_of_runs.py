@@ -84,9 +84,6 @@ def test_a_damaged_record_of_the_run_before_does_no_harm(ran: Project) -> None:
         assert ran.report("run.json")["since"] is None
 
 
-# --- hostile values --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_hostile_values_do_not_become_markup(hostile: Project, name: str) -> None:
     page = Page(hostile.reports / name)  # Each tag that is opened is closed, each id occurs once.
@@ -135,9 +132,6 @@ def test_files_without_rows_give_a_page_too(project: Project) -> None:
     project.passes("AllReports")
     page = Page(project.reports / "index.html")
     assert page.number("facts") == page.number("rows-in") == 0
-
-
-# --- how files were read ---------------------------------------------------------------------
 
 
 def test_the_page_shows_how_each_file_was_read_and_what_may_be_wrong(project: Project) -> None:

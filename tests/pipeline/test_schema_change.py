@@ -22,8 +22,6 @@ from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import LiveTable, describe_tables
 from tests.conftest import Project
 
-# --- the source columns ----------------------------------------------------------------------
-
 
 def test_columns_that_appear_vanish_or_change_type_are_reported(ran: Project) -> None:
     ran.edit("POINT.csv", "point_id,app_instance_id,io_address", "point_id,app_instance_id,io")
@@ -93,9 +91,6 @@ def test_a_damaged_history_starts_again(ran: Project) -> None:
     (ran.staging / "audit" / "header_history.json").write_text("[{")
     ran.passes("AllReports")
     assert "This is the first run that was recorded" in ran.report("schema_change.md")
-
-
-# --- the live tables -------------------------------------------------------------------------
 
 
 @pytest.fixture

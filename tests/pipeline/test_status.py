@@ -14,8 +14,6 @@ from tasks.graph import AllReports, EnrichedLogs, LoadFactLogs
 from tests.conftest import WRAPPERS, Project
 from tests.runs import ALL, REPORTS, fresh_project, run_here, why_stale
 
-# --- changes of code, configuration, declarations --------------------------------------------
-
 
 def test_a_new_code_version_builds_the_task_again_and_is_the_reason(
     ran: Project, monkeypatch: pytest.MonkeyPatch
@@ -85,9 +83,6 @@ def test_a_staged_file_that_was_edited_with_its_time_kept_is_made_again(ran: Pro
     edit_unseen(made, content, content[:start] + b"Fairy" + content[start + 5 :])
     assert ran.passes("AllReports").built == ["CsvToParquet:APP_TYPE"]
     assert ran.outputs() == before
-
-
-# --- status and forget -----------------------------------------------------------------------
 
 
 def snapshot(project: Project) -> dict[str, tuple[int, bytes]]:

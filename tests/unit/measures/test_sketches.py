@@ -38,9 +38,6 @@ def test_hashes_are_those_of_the_profiles_that_are_stored() -> None:
     assert hash_array(np.array([0, 1, -1])).tolist() == MIXED
 
 
-# --- distinct values -------------------------------------------------------------------------
-
-
 @given(st.lists(st.lists(INTEGERS)))
 def test_few_distinct_values_are_counted_exactly(blocks: list[list[int]]) -> None:
     sketch = DistinctSketch()
@@ -70,9 +67,6 @@ def test_the_sketch_of_merged_partitions_is_that_of_the_whole() -> None:
         sketch.add(part)
         merged.add(DistinctSketch.from_text(sketch.to_text()).hashes)
     assert merged.to_text() == whole.to_text()
-
-
-# --- frequent values -------------------------------------------------------------------------
 
 
 def count(values: np.ndarray, blocks: int) -> FrequentValues:
@@ -113,9 +107,6 @@ def test_counts_of_many_values_are_lower_bounds_and_the_error_is_known(seed: int
 
 def test_nothing_is_called_frequent_where_every_value_is_another_one() -> None:
     assert count(np.arange(100_000), 20).top(10) == []
-
-
-# --- histogram -------------------------------------------------------------------------------
 
 
 def binned(blocks: list[np.ndarray]) -> Histogram:
