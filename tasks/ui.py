@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import luigi.server
@@ -22,10 +23,10 @@ from luigi.scheduler import Scheduler
 from luigi.task_status import PENDING, RUNNING
 from sqlalchemy import URL
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.ioloop import PeriodicCallback
-from tornado.routing import HostMatches, Rule, RuleRouter
-from tornado.web import OutputTransform, StaticFileHandler
+from tornado.routing import AnyMatches, Matcher, Rule, RuleRouter
+from tornado.web import Application, OutputTransform, RequestHandler, StaticFileHandler
 
 from tasks.core.errors import PipelineError
 from tasks.core.text import link_to
@@ -38,6 +39,9 @@ ADDRESS = "127.0.0.1"
 REPORTS = "/reports/"
 DEFAULT_PORT = 8082
 """Luigi's own."""
+
+_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+"""Names of this machine; with any port, as a tunnel may have another one."""
 
 _RUN_STOPS_S = 15
 _PRUNE_MS = 60_000
@@ -158,9 +162,8 @@ def serve(scheduler: Scheduler, port: int, reports: Path, quarantine: Path) -> I
         (f"{re.escape(linked)}(.*)", _Files, {"path": quarantine}),
     ]
     pages.add_handlers(".*", folders)
-    # A page of another site, whose name was made to lead here, gets nothing (DNS rebinding).
-    this_machine = HostMatches(rf"({re.escape(ADDRESS)}|localhost)")
-    server = HTTPServer(RuleRouter([Rule(this_machine, pages)]))
+    others = Application([(".*", Rejection)])
+    server = HTTPServer(RuleRouter([Rule(OwnRequests(), pages), Rule(AnyMatches(), others)]))
     try:
         server.listen(port, ADDRESS)
     except OSError as error:
@@ -212,12 +215,54 @@ class _Files(StaticFileHandler):
 
 
 class _SameOriginOnly(OutputTransform):
-    """Forbids browsers to ask other hosts: Luigi's pages ask for fonts and charts."""
+    """Forbids browsers to ask other hosts, and other sites to show a page in a frame.
+
+    Luigi's pages ask for fonts and charts of other hosts.
+    """
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
         """Add the policy to each answer."""
-        policy = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data:"
+        policy = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data:; frame-ancestors 'self'"
         headers["Content-Security-Policy"] = policy
         return status_code, headers, chunk
+
+
+class OwnRequests(Matcher):
+    """Matches requests that no page of another site has caused.
+
+    The scheduler answers everybody, and some of its addresses change the state of tasks. A browser
+    reports where a request comes from; programs such as Luigi's workers send no such headers.
+    """
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        """Nothing to pass on; None for a request that is rejected."""
+        return {} if is_own(request) else None
+
+
+def is_own(request: HTTPServerRequest) -> bool:
+    """Whether a request was sent to this machine's name, and not by a page of another site."""
+    if request.host_name not in _HOSTS:
+        return False  # Another site's name was made to lead here (DNS rebinding).
+    headers = request.headers
+    opens_a_page = (
+        request.method == "GET"
+        and headers.get("Sec-Fetch-Mode") == "navigate"
+        and headers.get("Sec-Fetch-Dest", "document") == "document"
+    )
+    if opens_a_page and not request.path.startswith("/api/"):
+        return True  # A link on any page may lead here.
+    origins = (headers.get(name) for name in ("Origin", "Referer"))
+    return headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none") and all(
+        urlsplit(origin).netloc.lower() == request.host.lower() for origin in origins if origin
+    )
+
+
+class Rejection(RequestHandler):
+    """The answer to all other requests."""
+
+    def prepare(self) -> None:
+        """Reject the request, whatever its method is."""
+        self.set_status(403)
+        self.finish("Rejected: it was sent to another name of this machine, or by a page of another site.\n")

@@ -57,7 +57,7 @@ def page(chromium: Browser) -> Iterator[Page]:
     asked: list[str] = []
 
     def note(request: Request) -> None:
-        here = urllib.parse.urlsplit(request.url).hostname in ("127.0.0.1", None)
+        here = urllib.parse.urlsplit(request.url).hostname in ("127.0.0.1", "localhost", None)
         # What the page's own policy forbids is not sent.
         if not here and request.failure != "csp":
             asked.append(request.url)
