@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from tasks.core.errors import PipelineError, advice
-from tasks.core.files import obstacle
+from tasks.core.files import create_database, obstacle
 
 _Result = TypeVar("_Result")
 
@@ -276,6 +276,7 @@ class State:
 
     def _connected(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        create_database(self.path)
         with closing(sqlite3.connect(self.path, timeout=_WAIT_S)) as connection, connection:
             # Whole after a crash of the program; after one of the machine it need not be.
             connection.execute("PRAGMA synchronous = OFF")

@@ -29,6 +29,7 @@ from tornado.routing import AnyMatches, Matcher, Rule, RuleRouter
 from tornado.web import Application, OutputTransform, RequestHandler, StaticFileHandler
 
 from tasks.core.errors import PipelineError
+from tasks.core.files import create_database
 from tasks.core.text import link_to
 from tasks.graph import AllReports
 from tasks.graph.events import page_of
@@ -185,7 +186,9 @@ def load_scheduler(folder: Path) -> Scheduler:
     from luigi import db_task_history  # SQLAlchemy warns of it when it is imported.
 
     logging.getLogger("tornado").setLevel(logging.ERROR)  # Browsers ask for an icon.
-    history = URL.create("sqlite", database=str(folder / "luigid_history.db"))
+    path = folder / "luigid_history.db"
+    create_database(path)
+    history = URL.create("sqlite", database=str(path))
     get_config().set("task_history", "db_connection", str(history).replace("%", "%%"))
     # This step for databases of old versions of Luigi fails with SQLAlchemy 2.
     db_task_history._upgrade_schema = lambda engine: None
@@ -265,4 +268,6 @@ class Rejection(RequestHandler):
     def prepare(self) -> None:
         """Reject the request, whatever its method is."""
         self.set_status(403)
-        self.finish("Rejected: it was sent to another name of this machine, or by a page of another site.\n")
+        self.finish(
+            "Rejected: it was sent to another name of this machine, or by a page of another site.\n"
+        )

@@ -5,6 +5,7 @@ CSV files are for people, who open them in a spreadsheet: no text of theirs is r
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -46,6 +47,15 @@ def open_regular(path: str | Path, flags: int) -> int:
         os.close(handle)
         raise
     return handle
+
+
+def create_database(path: Path) -> None:
+    """Create the empty file of an SQLite database, if there is none, as the umask permits.
+
+    SQLite itself gives the group no right to write. Errors are left to whoever opens the file.
+    """
+    with contextlib.suppress(OSError):
+        path.touch(exist_ok=False)
 
 
 RACY_NS = 2_000_000_000

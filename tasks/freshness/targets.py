@@ -82,7 +82,6 @@ def replace_files(
     for name, path in temporary.items():
         target = targets[name]
         if path.exists():
-            path.chmod(0o644)
             _backdate_mtime(path)
             path.replace(target.file)
         elif target.optional:

@@ -86,7 +86,7 @@ class LogFile(logging.Handler):
         self.path: Path | None = folder / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._handle = os.open(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
             self._give_up(error)
             return

@@ -16,7 +16,7 @@ from pathlib import Path
 from config.declarations import Table
 from config.warehouse import FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
 from tasks.core.errors import PipelineError, advice
-from tasks.core.files import obstacle
+from tasks.core.files import create_database, obstacle
 
 SHORT_WAIT_S = 5
 
@@ -35,6 +35,7 @@ _REMEDIES = {
 @contextlib.contextmanager
 def writing(path: Path, wait_s: float = SHORT_WAIT_S) -> Iterator[sqlite3.Connection]:
     """A connection of Python's SQLite that writes a little, and commits."""
+    create_database(path)
     try:
         with closing(sqlite3.connect(path, timeout=wait_s)) as connection, connection:
             yield connection
