@@ -52,6 +52,20 @@ def visible_lines(text: str) -> str:
     return "\n".join(lines)
 
 
+def displayed_url(url: str) -> str:
+    """The URL of a database without what may be secret: the password and the options.
+
+    >>> displayed_url("postgresql://etl:secret@db/logs?password=secret")
+    'postgresql://etl:***@db/logs?***'
+    """
+    scheme, separator, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    place, options, _ = place.partition("?")
+    hidden = "***" if colon else ""
+    return f"{scheme}{separator}{user}{colon}{hidden}{at}{place}{options}{'***' if options else ''}"
+
+
 def describe_reading(source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """How the file of a source was read: what, and how; as far as it is not as usual.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from config.warehouse import SUMMARY_LEVELS
 from tasks.core.files import read_json
-from tasks.core.text import visible_lines
+from tasks.core.text import displayed_url, visible_lines
 from tasks.run.settings import Settings
 
 _FIRST_ROWS = 5
@@ -125,7 +125,7 @@ def show_places(settings: Settings) -> Iterator[str]:
     """Lines that show where the reports, the warehouse and the rest are."""
     yield "Where everything is"
     yield f"  reports     {settings.reports_dir}/index.html, and beside it all that it shows"
-    yield f"  warehouse   {_without_password(settings.warehouse_url)}"
+    yield f"  warehouse   {displayed_url(settings.warehouse_url)}"
     folder = settings.staging_dir / "quarantine"
     quarantined = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.csv"))]
     files = ", ".join(quarantined[:_NAMED_FILES]) or "nothing"
@@ -133,18 +133,6 @@ def show_places(settings: Settings) -> Iterator[str]:
     yield f"  quarantine  {folder}/ ({files}{f', {more:,} more' if more > 0 else ''})"
     yield f"  staging     {settings.staging_dir}/"
     yield f"  logs        {settings.logs_dir}/"
-
-
-def _without_password(url: str) -> str:
-    """A warehouse URL that can be shown.
-
-    >>> _without_password("postgresql://etl:secret@db/logs")
-    'postgresql://etl:***@db/logs'
-    """
-    scheme, separator, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    user, colon, _ = login.partition(":")
-    return f"{scheme}{separator}{user}{colon}{'***' if colon else ''}{at}{place}"
 
 
 def _show_warnings(sources: dict[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tasks.core.errors import PipelineError
+from tasks.core.text import displayed_url
 from tasks.warehouse.sqlite.warehouse import SqliteWarehouse
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ def open_warehouse(url: str) -> Warehouse:
     """The warehouse behind a URL. Nothing is connected to before a method needs it.
 
     Raises:
-        PipelineError: The URL names no file database of SQLite. The message has no password.
+        PipelineError: The URL names no file database of SQLite, or has options after "?". The
+            message has no password and no options.
     """
-    if not url.startswith(_SQLITE) or url == _SQLITE or ":memory:" in url:
-        scheme = url.partition(":")[0]
+    if not url.startswith(_SQLITE) or url == _SQLITE or ":memory:" in url or "?" in url:
+        what = "a file database of SQLite without options is needed"
         raise PipelineError(
-            f"warehouse_url: a file database of SQLite is needed, not {scheme}.",
+            f"warehouse_url: {what}, not {displayed_url(url)}.",
             remedy="Give it as sqlite:///data_warehouse.db, or sqlite:////folder/file.db.",
         )
     return SqliteWarehouse(Path(url.removeprefix(_SQLITE)))

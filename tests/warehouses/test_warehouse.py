@@ -32,6 +32,7 @@ from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.load import replace_dimension, replace_partitions
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import metadata
+from tests.conftest import Project
 from tests.staged import refusal
 
 BINARY = Partition("LOG_RCD_B", Path("LOG_RCD_B.csv"), 0)
@@ -313,11 +314,35 @@ def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     assert path.read_text() == "hello " * 1000
 
 
-@pytest.mark.parametrize("given", ["postgresql://u:pw@h/db", "sqlite://", "sqlite:///:memory:"])
-def test_other_warehouses_are_rejected_without_showing_a_password(given: str) -> None:
-    with pytest.raises(PipelineError, match="a file database of SQLite is needed") as failed:
+@pytest.mark.parametrize(
+    "given",
+    [
+        "postgresql://u:pw@h/db",
+        "postgresql://u@h/db?password=pw",
+        "sqlite:///x.db?key=pw",
+        "sqlite://",
+        "sqlite:///:memory:",
+    ],
+)
+def test_other_warehouses_are_rejected_without_showing_what_is_secret(given: str) -> None:
+    with pytest.raises(PipelineError, match="a file database of SQLite without options") as failed:
         open_warehouse(given)
     assert "pw" not in str(failed.value)
+
+
+def test_no_output_of_a_run_shows_what_is_secret(project: Project) -> None:
+    secret = {"PIPELINE_WAREHOUSE_URL": "sqlite:///x.db?key=TOPSECRET"}
+    for command in (
+        ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"],
+        [sys.executable, "-m", "tasks", "where"],
+        [sys.executable, "-m", "tasks", "status"],
+        [sys.executable, "-m", "tasks", "forget", "--all"],
+    ):
+        result = project.run(*command, env=secret)
+        assert "TOPSECRET" not in result.log + result.out
+    for path in project.folder.rglob("*"):
+        assert "TOPSECRET" not in path.name
+        assert not path.is_file() or b"TOPSECRET" not in path.read_bytes()
 
 
 def test_the_warehouse_is_not_changed_through_a_connection_that_reads(url: str) -> None:
