@@ -283,6 +283,11 @@ LOAD_RECEIPT = Table(
         Column("load_id", Type.TEXT, "The load that wrote the rows; another one each time."),
         Column("row_count", Type.INTEGER, "How many rows were loaded."),
         Column(
+            "rows_digest",
+            Type.TEXT,
+            "Digest of the values of the loaded rows; '' for all partitions together.",
+        ),
+        Column(
             "size_bytes",
             Type.INTEGER,
             "Size of the table and its indexes, about; NULL if unknown.",
@@ -303,6 +308,7 @@ class LoadReceipt(NamedTuple):
     receipt: str
     load_id: str
     row_count: int
+    rows_digest: str
     size_bytes: int | None
 
 

@@ -1,4 +1,4 @@
-"""Commands beside luigi's: `python -m tasks status | forget | sources | ui | where`."""
+"""Commands beside luigi's: `python -m tasks status | forget | sources | ui | verify | where`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from tasks.ui import show_ui
 
                 return show_ui(options.port, options.workers, run=not options.no_run)
+            case "verify":
+                from tasks.verify import verify
+
+                return verify(deep=options.deep, repair=options.repair)
             case _:
                 print_lines(show_places(settings()))
                 return 0
@@ -73,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=_port, default=8082, help="of the pages and the reports")
     ui.add_argument("--workers", type=int, help="tasks at the same time")
     ui.add_argument("--no-run", action="store_true", help="only show the pages")
+    verify = commands.add_parser(
+        "verify",
+        help="compare all that was built with what was recorded; exit status 1 if it differs",
+    )
+    verify.add_argument("--deep", action="store_true", help="the source files too")
+    verify.add_argument("--repair", action="store_true", help="have it built again by the next run")
     commands.add_parser("where", help="show where the reports and the warehouse are")
     return parser
 

@@ -251,6 +251,10 @@ class State:
 
     # --- connections
 
+    def is_sound(self) -> bool:
+        """Whether SQLite's own check finds nothing. A file that it cannot read is removed."""
+        return self._read("PRAGMA integrity_check(1)") in ([], [("ok",)])
+
     def _read(self, sql: str, *values: object) -> list[tuple]:
         if not self.path.exists() or not self.path.stat().st_size:
             return []

@@ -35,11 +35,12 @@ class Snapshot:
     Args:
         state: Where digests and receipts are stored.
         earlier: An earlier snapshot, whose digests need not be loaded again.
+        recall: Whether digests of unchanged files are used again.
     """
 
-    def __init__(self, state: State, earlier: Snapshot | None = None):
+    def __init__(self, state: State, earlier: Snapshot | None = None, recall: bool = True):
         self.state = state
-        known = state.digests() if earlier is None else earlier._known
+        known = (state.digests() if recall else {}) if earlier is None else earlier._known
         self._known: dict[tuple[str, str], FileDigest] = known
         self._new: dict[tuple[str, str], FileDigest] = earlier._new if earlier else {}
         self._results: dict[Hashable, Any] = {}
@@ -88,6 +89,15 @@ class Snapshot:
             return content
 
         return self.memoize((path, what), find)
+
+    def has_record(self, path: Path, what: str) -> bool:
+        """Whether `from_content` has ever found something for a file of that name."""
+        return (storable(path), what) in self._known
+
+    def record(self, path: Path, what: str, content: str) -> None:
+        """Have `from_content` return this until the file changes."""
+        key = (storable(path), what)
+        self._known[key] = self._new[key] = FileDigest(*_stat(path), time.time_ns(), content)
 
     def _recall(self, key: tuple[str, str], stat: tuple[int, int, int, int]) -> str | None:
         """What is known of a file with this stat; None if it may have changed."""

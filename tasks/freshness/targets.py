@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import time
@@ -82,17 +83,18 @@ def replace_files(
     for name, path in temporary.items():
         target = targets[name]
         if path.exists():
-            _backdate_mtime(path)
+            backdate_mtime(path)
             path.replace(target.file)
         elif target.optional:
             target.file.unlink(missing_ok=True)
         digest = target.digest(snapshot)
-        assert digest is not None, f"{target.file} was not built"
+        if digest is None:
+            raise FileNotFoundError(errno.ENOENT, "was not built", str(target.file))
         outputs[name] = digest
     return outputs
 
 
-def _backdate_mtime(path: Path) -> None:
+def backdate_mtime(path: Path) -> None:
     """Date a file that was just written back, so that its digest can be used again at once.
 
     Any later change gives it another time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot, digest_of
-from tasks.freshness.targets import Digested, FileTarget
+from tasks.freshness.targets import Digested, FileTarget, backdate_mtime
 from tasks.freshness.task import FreshTask
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.files import (
@@ -36,11 +37,15 @@ from tasks.graph.files import (
     staging_file,
 )
 from tasks.graph.stage import AllStaged, staging
+from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.state import Receipt
 from tasks.warehouse.open import Warehouse, open_warehouse
 
 logger = logging.getLogger("pipeline")
+
+_CHANGED_LOADS = "changed loads"
+"""What is recorded of the warehouse's file after each load, and when it was read as a whole."""
 
 
 def warehouse() -> Warehouse:
@@ -50,8 +55,56 @@ def warehouse() -> Warehouse:
 
 def _loaded(snapshot: Snapshot, table: str, partition: str = "") -> LoadReceipt | None:
     """The receipt of a load, if the rows are as it left them."""
-    receipts = snapshot.memoize("warehouse receipts", warehouse().receipts)
+    receipts = snapshot.memoize("warehouse receipts", lambda: _valid_receipts(snapshot))
     return receipts.get((table, partition))
+
+
+def _valid_receipts(snapshot: Snapshot) -> dict[tuple[str, str], LoadReceipt]:
+    """The receipts of loads whose rows are as they were loaded; none if the file is damaged.
+
+    The rows are read if the file changed other than by a load.
+    """
+    receipts = warehouse().receipts()
+    changed = changed_loads(snapshot)
+    if changed is None:
+        return {}
+    of_tables = {(table, "") for table, _ in changed}
+    return {key: found for key, found in receipts.items() if key not in changed | of_tables}
+
+
+def changed_loads(snapshot: Snapshot) -> set[tuple[str, str]] | None:
+    """(table, partition) of loads whose rows differ; None if the file is missing or damaged."""
+    found = snapshot.from_content(warehouse().file, _CHANGED_LOADS, _find_changed_loads)
+    return None if found is None else {(table, name) for table, name in json.loads(found)}
+
+
+def remove_changed(changed: set[tuple[str, str]] | None) -> None:
+    """Remove the receipts of loads whose rows differ, as `changed_loads` returns them.
+
+    A damaged file that earlier runs loaded is renamed, so that a new one is begun.
+    """
+    file = warehouse().file
+    if changed is None and file.exists() and Snapshot(state()).has_record(file, _CHANGED_LOADS):
+        logger.warning(
+            "%s is damaged and was renamed to %s; all tables are loaded again",
+            file,
+            warehouse().set_aside(),
+        )
+    for table in {table for table, _ in changed or ()}:
+        warehouse().forget(table, [name for one, name in changed or () if one == table])
+
+
+def _find_changed_loads(path: Path) -> str | None:
+    changed = warehouse().changed_loads()
+    if changed:
+        listed = ", ".join(f"{table} {name}".rstrip() for table, name in changed)
+        logger.warning(
+            "%s changed other than by a load; rows that are not as they were loaded are loaded "
+            "again: %s",
+            path,
+            listed,
+        )
+    return None if changed is None else json.dumps(changed)
 
 
 def _receipt(snapshot: Snapshot, table: str) -> Receipt | None:
@@ -137,7 +190,14 @@ class LoadTask(FreshTask):
     def make(self, receipt: Receipt) -> None:
         """Load. The digest of code, declarations and inputs identifies the rows."""
         content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
+        changed = changed_loads(Snapshot(state()))
+        remove_changed(changed)
+        others = sorted(one for one in changed or () if one[0] != self.table_name)
         result = self.load(dataclasses.replace(receipt, outputs={"rows": content}))
+        backdate_mtime(warehouse().file)
+        snapshot = Snapshot(state())
+        snapshot.record(warehouse().file, _CHANGED_LOADS, json.dumps(others))
+        snapshot.keep()
         logger.info("Loaded %s: %s", self.table_name, result)
         self.progress.result = f"{result} loaded"
 

@@ -192,20 +192,20 @@ def read_time(text: str, time_format: str, zone: str = "UTC") -> datetime | None
 @functools.lru_cache(maxsize=4096)
 def _shape(time_format: str) -> re.Pattern[str]:
     """What a text of this format has to look like, beyond what strptime demands."""
-    tokens = re.findall(r"%.|\s+|[^%\s]", time_format)
-    numeric = [token[0] == "%" and token[1:] in {*_WIDTHS, "f"} for token in tokens]
+    pieces = re.findall(r"%.|\s+|[^%\s]", time_format)
+    numeric = [piece[0] == "%" and piece[1:] in {*_WIDTHS, "f"} for piece in pieces]
     pattern = ""
-    for at, token in enumerate(tokens):
+    for at, piece in enumerate(pieces):
         beside = numeric[max(at - 1, 0) : at + 2].count(True) > 1
         if numeric[at] and (beside or all(numeric)):
-            width = _WIDTHS.get(token[1:])
+            width = _WIDTHS.get(piece[1:])
             pattern += rf"\d{{{width}}}" if width else r"\d{1,6}"
-        elif token == "%Z":
+        elif piece == "%Z":
             pattern += r"(?P<zone>[A-Za-z]{1,6})"
-        elif token.isspace():
+        elif piece.isspace():
             pattern += r"\s+"
         else:
-            pattern += ".+?" if token[0] == "%" and token != "%%" else re.escape(token[-1])
+            pattern += ".+?" if piece[0] == "%" and piece != "%%" else re.escape(piece[-1])
     return re.compile(pattern, re.DOTALL | re.IGNORECASE)
 
 

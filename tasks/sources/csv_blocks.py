@@ -342,7 +342,8 @@ def _transcode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
 
 def mark_undecodable(error: UnicodeError) -> tuple[str, int]:
     """Surrogates in place of bytes that cannot be decoded in any encoding."""
-    assert isinstance(error, UnicodeDecodeError)
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
     raw = error.object[error.start : error.end]
     return "".join(chr(0xDC00 + max(byte, 0x80)) for byte in raw), error.end
 

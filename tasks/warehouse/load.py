@@ -9,6 +9,7 @@ next run loads the table again.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +35,8 @@ from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, Phases, no_progress
 from tasks.enrichment.star import arrow_schema, facts
-from tasks.warehouse.passing import counted
+from tasks.warehouse.digests import digest_text
+from tasks.warehouse.passing import counted, digested
 from tasks.warehouse.tables import dictionary_rows
 
 if TYPE_CHECKING:
@@ -85,7 +87,8 @@ def replace_dimension(
         previous = _keep_previous(db, table)
         db.drop_indexes(table)
         _empty(db, table)
-        referenced = _append(db, table, batches, progress.advance)
+        digests: Counter[str] = Counter()
+        referenced = _append(db, table, digested(batches, digests, ""), progress.advance)
         if previous:
             _retain(db, table, previous)
         _remove_unreferenced(db)
@@ -95,7 +98,8 @@ def replace_dimension(
         _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
         before_commit()
-        _write_receipts(db, [_receipt_of(table, receipt, rows)], other_bytes)
+        digest = digest_text(digests[""])
+        _write_receipts(db, [_receipt_of(table, receipt, rows, digest)], other_bytes)
     return int(rows)
 
 
@@ -134,7 +138,8 @@ def replace_partitions(
         _remove_others(db, kept, new)
         missing = db.missing_indexes(FACT_LOGS)
         progress.begin("loading", new * (_ROW_COST + len(missing)))
-        referenced = _append_facts(db, {p: enriched(p) for p in stale}, progress)
+        digests: Counter[str] = Counter()
+        referenced = _append_facts(db, {p: enriched(p) for p in stale}, digests, progress)
         _remove_unreferenced(db)
         progress.begin("indexing")
         for index in missing:
@@ -142,9 +147,12 @@ def replace_partitions(
             progress.advance(new, 0)
         _check_references(db, FACT_LOGS, referenced)
         before_commit()
-        loaded = [_receipt_of(FACT_LOGS, partitions[p], n, p) for p, n in rows.items()]
+        loaded = [
+            _receipt_of(FACT_LOGS, partitions[p], n, digest_text(digests[p.name]), p)
+            for p, n in rows.items()
+        ]
         total = sum(kept.values()) + new
-        _write_receipts(db, [_receipt_of(FACT_LOGS, receipt, total), *loaded], other_bytes)
+        _write_receipts(db, [_receipt_of(FACT_LOGS, receipt, total, ""), *loaded], other_bytes)
     return [p.name for p in stale], total
 
 
@@ -304,14 +312,16 @@ def _stored_partitions(db: Transaction) -> set[int]:
 
 
 def _append_facts(
-    db: Transaction, enriched: Mapping[Partition, Path], progress: Phases
+    db: Transaction, enriched: Mapping[Partition, Path], digests: Counter[str], progress: Phases
 ) -> dict[str, set[int]]:
     """Append the facts of partitions, and their counts by log instance; returns as `_append`."""
     activity: list[pa.Table] = []
     batches = (
         batch
         for partition, path in enriched.items()
-        for batch in counted(partition, facts(path), activity)
+        for batch in counted(
+            partition, digested(facts(path), digests, partition.name), digests, activity
+        )
     )
     referenced = _append(
         db, FACT_LOGS, batches, lambda amount, added: progress.advance(_ROW_COST * amount, added)
@@ -359,10 +369,11 @@ def _check_references(db: Transaction, table: Table, referenced: Mapping[str, se
 
 
 def _receipt_of(
-    table: Table, receipt: str, rows: int, partition: Partition | None = None
+    table: Table, receipt: str, rows: int, digest: str, partition: Partition | None = None
 ) -> LoadReceipt:
     name, number = (partition.name, partition.id) if partition else ("", None)
-    return LoadReceipt(table.name, name, number, receipt, uuid.uuid4().hex, int(rows), None)
+    load = uuid.uuid4().hex
+    return LoadReceipt(table.name, name, number, receipt, load, int(rows), digest, None)
 
 
 def _write_receipts(db: Transaction, receipts: list[LoadReceipt], other_bytes: int | None) -> None:

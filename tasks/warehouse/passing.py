@@ -1,7 +1,8 @@
-"""What is computed of rows while they pass to the database: counts per log instance."""
+"""What is computed of rows while they pass to the database: digests, counts per log instance."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
@@ -9,12 +10,25 @@ import pyarrow as pa
 from config.warehouse import LOG_INSTANCE_ACTIVITY
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
+from tasks.warehouse.digests import rows_digest
+
+
+def digested(
+    batches: Iterable[pa.RecordBatch], digests: Counter[str], key: str
+) -> Iterator[pa.RecordBatch]:
+    """The same batches; their digest is added to `digests` while they pass."""
+    for batch in batches:
+        digests[key] += rows_digest(batch)
+        yield batch
 
 
 def counted(
-    partition: Partition, batches: Iterable[pa.RecordBatch], activity: list[pa.Table]
+    partition: Partition,
+    batches: Iterable[pa.RecordBatch],
+    digests: Counter[str],
+    activity: list[pa.Table],
 ) -> Iterator[pa.RecordBatch]:
-    """The same facts; their counts by log instance are added to `activity` while they pass."""
+    """The same facts, counted by log instance while they pass; the counts go to `activity`."""
     counts: list[pa.Table] = []
     for batch in batches:
         counts.append(
@@ -35,4 +49,8 @@ def counted(
         numbers = pa.repeat(pa.scalar(partition.id, pa.int64()), len(instances))
         kinds = pa.repeat(partition.kind, len(instances))
         columns = [instances, numbers, kinds, records, first, last]
-        activity.append(pa.table(columns, schema=arrow_schema(LOG_INSTANCE_ACTIVITY)))
+        counted = pa.table(columns, schema=arrow_schema(LOG_INSTANCE_ACTIVITY))
+        activity.extend(
+            pa.Table.from_batches([batch])
+            for batch in digested(counted.to_batches(), digests, partition.name)
+        )

@@ -43,6 +43,17 @@ def writing(path: Path, wait_s: float = SHORT_WAIT_S) -> Iterator[sqlite3.Connec
         raise explained(f"The warehouse {path} cannot be opened:", path, error) from error
 
 
+def is_absent_or_damaged(error: sqlite3.Error) -> bool:
+    """Whether what is read is not in the file, or the file is no sound database.
+
+    All other errors, such as a full disk, a lock, or a file that may not be read, leave open what
+    is in the file.
+    """
+    absent = {sqlite3.SQLITE_ERROR}  # There is no such table.
+    damaged = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in absent | damaged
+
+
 def explained(what: str, path: Path, error: Exception) -> PipelineError:
     """An error with its cause and remedy.
 

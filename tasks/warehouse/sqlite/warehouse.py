@@ -6,21 +6,26 @@ a connection of one is closed before the other opens the file, or locks would be
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import sqlite3
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from config.declarations import Table
 from config.warehouse import FACT_LOGS, LOAD_RECEIPT, TABLES, LoadReceipt
 from tasks.warehouse.sqlite.file import (
     CACHE_KIB,
     SHORT_WAIT_S,
+    explained,
     guards,
     index_names,
+    is_absent_or_damaged,
     triggers,
     writing,
 )
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from tasks.warehouse.sqlite.transaction import SqliteTransaction
+
+
+_Result = TypeVar("_Result")
 
 
 class SqliteWarehouse:
@@ -69,14 +77,42 @@ class SqliteWarehouse:
             del found[FACT_LOGS.name, ""]  # Someone removed or changed a receipt.
         return found
 
-    def forget(self, table: str) -> None:
-        """Remove receipts, if the file has any."""
+    @property
+    def file(self) -> Path:
+        """If it changes other than by a load, the rows may not be those that were loaded."""
+        return self._path
+
+    def changed_loads(self) -> list[tuple[str, str]] | None:
+        """(table, partition) of the loads whose rows are no longer as they were loaded.
+
+        Reads every row. None if there is no file, or if it is damaged beyond its rows.
+        """
+        from tasks.warehouse.sqlite.verify import changed_loads, is_sound
+
+        receipts = self.receipts().values()
+        return self._ask(
+            lambda connection: changed_loads(connection, receipts) if is_sound(connection) else None
+        )
+
+    def set_aside(self) -> Path:
+        """Rename the file, so that a new one is begun; the new name."""
+        aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        for ending in ("", "-wal", "-shm", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self._path}{ending}").rename(f"{aside}{ending}")
+        return aside
+
+    def forget(self, table: str, partitions: Iterable[str] | None = None) -> None:
+        """Remove receipts of partitions, or all of a table, if the file has any."""
         if self._path.exists():
             with writing(self._path) as connection:
                 if connection.execute(f"PRAGMA table_info({LOAD_RECEIPT.name})").fetchall():
-                    connection.execute(
-                        f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = ?", (table,)
-                    )
+                    own = f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = ?"
+                    if partitions is None:
+                        connection.execute(own, (table,))
+                    else:
+                        some = [(table, partition) for partition in partitions]
+                        connection.executemany(f"{own} AND partition = ?", some)
 
     def catalog_digest(self) -> str | None:
         """The digest of `sqlite_schema`; None if there is no database."""
@@ -136,11 +172,24 @@ class SqliteWarehouse:
         return connection
 
     def _read(self, *queries: str) -> list[list[tuple]] | None:
-        """The rows of each query; None if the file or what is asked for does not exist."""
+        """The rows of each query; None as for `_ask`."""
+        return self._ask(
+            lambda connection: [connection.execute(query).fetchall() for query in queries]
+        )
+
+    def _ask(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result | None:
+        """What is read; None if a file or table does not exist, or the file is damaged."""
         if not self._path.exists():
             return None
         try:
             with closing(self._reading()) as connection:
-                return [connection.execute(query).fetchall() for query in queries]
-        except sqlite3.Error:
-            return None  # If the file is damaged, the load reports it.
+                # Damaged text is found where it is compared.
+                connection.text_factory = lambda text: text.decode(errors="surrogateescape")
+                return work(connection)
+        except UnicodeDecodeError:  # SQLite's message shows text of a damaged catalog.
+            return None
+        except sqlite3.Error as error:
+            if is_absent_or_damaged(error):
+                return None
+            what = f"The warehouse {self._path} cannot be read:"
+            raise explained(what, self._path, error) from error

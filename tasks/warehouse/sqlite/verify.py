@@ -1,0 +1,96 @@
+"""Whether the rows in an SQLite file are those that were loaded, whatever the file's times say."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from config.declarations import Table
+from config.warehouse import (
+    DATA_DICTIONARY,
+    DIM_UNIT,
+    DIMENSIONS,
+    FACT_LOGS,
+    LOG_INSTANCE_ACTIVITY,
+    LoadReceipt,
+)
+from tasks.enrichment.star import arrow_schema
+from tasks.warehouse.digests import digest_text, rows_digest
+from tasks.warehouse.tables import dictionary_rows
+
+_BLOCK_ROWS = 65_536
+
+
+def is_sound(connection: sqlite3.Connection) -> bool:
+    """SQLite's own check: of all pages, and that indexes have an entry for each row."""
+    return connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
+
+
+def changed_loads(
+    connection: sqlite3.Connection, receipts: Collection[LoadReceipt]
+) -> list[tuple[str, str]]:
+    """(table, partition) of the receipts whose rows have another digest. Reads every row."""
+    if not receipts:
+        return []
+    facts = _digests(connection, FACT_LOGS)
+    activity = _digests(connection, LOG_INSTANCE_ACTIVITY)
+    changed = []
+    for receipt in receipts:
+        found: int | None = None
+        if receipt.table_name in DIMENSIONS:
+            dimension = _digests(connection, DIMENSIONS[receipt.table_name])
+            found = None if dimension is None else dimension[0]
+        elif receipt.partition_id is None:
+            continue  # Facts are loaded by partition.
+        elif facts is not None and activity is not None:
+            found = facts[receipt.partition_id] + activity[receipt.partition_id]
+        if found is None or digest_text(found) != receipt.rows_digest:
+            changed.append((receipt.table_name, receipt.partition))
+    if not _has_dictionary(connection):
+        changed.append(
+            (DIM_UNIT.name, "")
+        )  # Each load writes the dictionary; this is the smallest.
+    return changed
+
+
+def _digests(connection: sqlite3.Connection, table: Table) -> Counter[int] | None:
+    """partition_id (0 if there is none) -> digest of the loaded rows; None if some are invalid."""
+    schema = arrow_schema(table)
+    loaded = " WHERE is_retained = 0" if "is_retained" in schema.names else ""
+    found: Counter[int] = Counter()
+    try:
+        cursor = connection.execute(f"SELECT {', '.join(schema.names)} FROM {table.name}{loaded}")
+        while rows := cursor.fetchmany(_BLOCK_ROWS):
+            columns = zip(schema.types, zip(*rows, strict=True), strict=True)
+            arrays = [_as_declared(values, kind) for kind, values in columns]
+            batch = pa.RecordBatch.from_arrays(arrays, names=schema.names)
+            if "partition_id" not in schema.names:
+                found[0] += rows_digest(batch)
+                continue
+            for number in pc.unique(batch["partition_id"]).to_pylist():
+                own = batch.filter(pc.equal(batch["partition_id"], number))
+                found[number] += rows_digest(own)
+    except (pa.ArrowException, TypeError, ValueError, sqlite3.OperationalError):
+        return None  # Values of other types, or bytes that are no text.
+    return found
+
+
+def _as_declared(values: tuple[object, ...], kind: pa.DataType) -> pa.Array:
+    """Values as Arrow has them; TypeError if they are stored as another type."""
+    is_time = pa.types.is_timestamp(kind)
+    stored = pa.string() if is_time else kind
+    array = pa.array(values)
+    if array.type not in (stored, pa.null()):
+        raise TypeError(f"{array.type} is stored in place of {stored}")
+    return array.cast(stored).cast(pa.timestamp("us")) if is_time else array.cast(stored)
+
+
+def _has_dictionary(connection: sqlite3.Connection) -> bool:
+    """Whether the dictionary has all rows that a load writes, as it writes them."""
+    names = [column.name for column in DATA_DICTIONARY.columns]
+    found = set(connection.execute(f"SELECT {', '.join(names)} FROM {DATA_DICTIONARY.name}"))
+    return found >= {tuple(row[name] for name in names) for row in dictionary_rows()}

@@ -1,0 +1,218 @@
+"""Damage in the warehouse's file is found, and what is damaged is loaded again."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from config.warehouse import BOOKKEEPING, LOAD_RECEIPT, TABLES
+from tasks.warehouse.open import open_warehouse
+from tests.conftest import Project
+
+FLIPPED = 400
+OWN = [name for name in (*TABLES, *BOOKKEEPING) if name != LOAD_RECEIPT.name]
+
+
+def content(path: Path) -> list[list[tuple]] | None:
+    """The rows of the pipeline's tables, by table and by each index; None if SQLite fails."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            rows = [sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in OWN]
+            for name, table in TABLES.items():
+                for column in table.indexes:
+                    sql = f"SELECT {column}, rowid FROM {name} INDEXED BY ix_{name}_{column}"
+                    rows.append(connection.execute(f"{sql} ORDER BY {column}").fetchall())
+            return rows
+    except (sqlite3.Error, UnicodeDecodeError):
+        return None
+
+
+def flip(path: Path, position: int, bit: int) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(position)
+        (byte,) = stream.read(1)
+        stream.seek(position)
+        stream.write(bytes([byte ^ 1 << bit]))
+
+
+def test_no_flipped_bit_changes_rows_unnoticed(ran: Project, tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chosen = random.Random(seed)
+    damaged = tmp_path / "damaged.db"
+    good = content(ran.database)
+    # Most of so small a file is empty.
+    used = [at for at, byte in enumerate(ran.database.read_bytes()) if byte]
+    changed = 0
+    for _ in range(FLIPPED):
+        shutil.copy(ran.database, damaged)
+        position, bit = chosen.choice(used), chosen.randrange(8)
+        flip(damaged, position, bit)
+        if content(damaged) != good:
+            changed += 1
+            found = open_warehouse(f"sqlite:///{damaged}")
+            assert found.changed_loads() != [] or not found.receipts(), (position, bit)
+    assert changed > FLIPPED / 4
+
+
+def flip_text(text: bytes) -> Callable[[Path], None]:
+    """Change the last bit of a text's first letter, wherever it is in the file."""
+
+    def change(path: Path) -> None:
+        before = path.read_bytes()
+        assert text in before
+        path.write_bytes(before.replace(text, bytes([text[0] ^ 1]) + text[1:]))
+
+    return change
+
+
+def damage_header(path: Path) -> None:
+    flip(path, 3, 0)
+
+
+def replace_pages(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+
+
+def damage_index(path: Path) -> None:
+    """Have an index find other rows than the table has."""
+    with closing(sqlite3.connect(path)) as connection:
+        page, size = (
+            connection.execute(sql).fetchone()[0]
+            for sql in (
+                "SELECT rootpage FROM sqlite_schema WHERE name = 'ix_fact_logs_unit_id'",
+                "PRAGMA page_size",
+            )
+        )
+    flip(path, page * size - 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named", "built"),
+    [
+        (flip_text(b"Unit 7"), "are loaded again: dim_unit\n", ["LoadDimension:dim_unit"]),
+        (flip_text(b"POINT FAIL"), "are loaded again: fact_logs LOG_RCD_F\n", ["LoadFactLogs"]),
+        (
+            flip_text(b"Natural key, from"),
+            "are loaded again: dim_unit\n",
+            ["LoadDimension:dim_unit"],
+        ),
+        (damage_header, "is damaged and was renamed to data_warehouse.db.damaged-", None),
+        (replace_pages, "is damaged and was renamed to data_warehouse.db.damaged-", None),
+        (damage_index, "is damaged and was renamed to data_warehouse.db.damaged-", None),
+    ],
+)
+def test_what_is_damaged_is_loaded_again(
+    ran: Project, damage: Callable[[Path], None], named: str, built: list[str] | None
+) -> None:
+    good = content(ran.database)
+    damage(ran.database)
+    assert content(ran.database) != good
+    result = ran.luigi("AllReports")
+    assert result.status == 0, result.log
+    assert named in result.log
+    loads = [task for task in result.built if task.startswith("Load")]
+    assert len(loads) == 5 if built is None else loads == built
+    assert content(ran.database) == good
+    assert len(list(ran.folder.glob("*.damaged-*"))) == (built is None)
+    again = ran.luigi("AllReports")
+    assert (again.status, again.ran) == (0, [])
+
+
+def test_a_file_that_no_run_has_loaded_is_not_set_aside(project: Project) -> None:
+    project.database.write_text("notes " * 1000)
+    result = project.luigi("AllReports")
+    assert result.status == 30
+    assert "file is not a database" in result.err
+    assert project.database.read_text() == "notes " * 1000
+
+
+def test_a_table_of_someone_else_is_kept_and_nothing_is_loaded_again(ran: Project) -> None:
+    with closing(sqlite3.connect(ran.database)) as connection, connection:
+        connection.execute("CREATE TABLE notes (text TEXT)")
+        connection.execute("INSERT INTO notes VALUES ('mine')")
+    result = ran.luigi("AllReports")
+    assert (result.status, [task for task in result.ran if "Load" in task]) == (0, [])
+    with closing(sqlite3.connect(ran.database)) as connection:
+        assert connection.execute("SELECT text FROM notes").fetchall() == [("mine",)]
+
+
+def test_the_rows_are_read_only_if_the_file_changed_other_than_by_a_load(ran: Project) -> None:
+    def found() -> list[tuple]:
+        sql = "SELECT found_ns, content FROM file_digest WHERE what = 'changed loads'"
+        with closing(sqlite3.connect(ran.staging / "state.db")) as connection:
+            return connection.execute(sql).fetchall()
+
+    assert ran.luigi("LoadFactLogs").status == 0  # The fixture is a copy.
+    loaded = found()
+    assert [text for _, text in loaded] == ["[]"]
+    assert ran.luigi("AllReports").status == 0
+    assert found() == loaded
+    os.utime(ran.database)
+    assert ran.luigi("AllReports").status == 0
+    assert found() != loaded
+
+
+# --- python -m tasks verify ------------------------------------------------------------------
+
+
+def rot(path: Path) -> None:
+    """Change a byte without changing the times that a program can set, or the size."""
+    before = path.stat()
+    flip(path, before.st_size // 2, 0)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_verify_finds_nothing_in_what_was_just_built(ran: Project) -> None:
+    result = ran.tasks("verify", "--deep")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.endswith(" checked, 0 differ.\n")
+
+
+def test_verify_finds_what_differs_and_repairs_it(ran: Project) -> None:
+    outputs = ran.outputs()
+    rotten = ran.staging / "POINT.parquet"
+    rot(rotten)
+    flip_text(b"Unit 7")(ran.database)
+    for arguments in (["verify"], ["verify", "--repair"]):
+        result = ran.tasks(*arguments)
+        assert result.status == 1
+        *lines, last = result.out.splitlines()
+        assert lines == [
+            f"{rotten.relative_to(ran.folder)}: is not as it was built",
+            "data_warehouse.db: dim_unit: rows are not as they were loaded",
+        ]
+        assert " checked, 2 differ." in last
+    result = ran.luigi("AllReports")
+    assert result.status == 0
+    assert {"CsvToParquet:POINT", "LoadDimension:dim_unit"} <= set(result.built)
+    assert ran.tasks("verify", "--deep").status == 0
+    assert ran.outputs() == outputs
+
+
+def test_verify_deep_compares_the_source_files(ran: Project) -> None:
+    rot(ran.data / "POINT.csv")
+    assert ran.tasks("verify").status == 0
+    result = ran.tasks("verify", "--deep")
+    assert result.status == 1
+    assert result.out.startswith("take_home_data/POINT.csv: is not as it was staged\n")
+
+
+def test_verify_finds_a_damaged_database(ran: Project) -> None:
+    damage_header(ran.database)
+    result = ran.tasks("verify", "--repair")
+    assert result.status == 1
+    assert "data_warehouse.db: is damaged, or no database\n" in result.out
+    assert not ran.database.exists()
+    assert ran.luigi("AllReports").status == 0
+
+
+def test_verify_of_a_project_that_never_ran(project: Project) -> None:
+    assert project.tasks("verify", "--deep").status == 0
