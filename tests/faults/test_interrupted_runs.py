@@ -80,9 +80,12 @@ def test_a_load_whose_input_changes_meanwhile_leaves_the_previous_rows(
 
 
 def test_a_run_that_is_killed_leaves_a_whole_warehouse_and_the_next_run_does_the_rest(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(tmp_path / "killed", data=None)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     project.passes("SampleData", "--scale", "0.05", "--seed", "3")
     assert project.luigi("AllReports").status == 0
     before = project.facts()
@@ -101,8 +104,10 @@ def test_a_run_that_is_killed_leaves_a_whole_warehouse_and_the_next_run_does_the
 
     project.passes("AllReports")
     assert project.outputs() == whole.outputs()
-    leftovers = [path for path in project.folder.rglob("*.tmp") if path.is_file()]
-    assert leftovers == []
+    assert list(temporary.iterdir()) == []
+    names = {path.relative_to(project.folder) for path in project.folder.rglob("*")}
+    others = {path.relative_to(whole.folder) for path in whole.folder.rglob("*")}
+    assert {path for path in names - others if path.parts[0] != "logs"} == set()
 
 
 def test_a_damaged_state_file_costs_a_rebuild_and_is_reported(ran: Project) -> None:
