@@ -191,13 +191,13 @@ class FreshTask(luigi.Task):
             snapshot = Snapshot(state())
             self._check_upstream(snapshot)
             self.built = self.own_reason(snapshot) is not None
+            inputs = self.take_inputs(snapshot) if self.built else {}
+            snapshot.keep()  # Before `make`, which may record something newer.
             if self.built:
-                inputs = self.take_inputs(snapshot)
                 self.make(Receipt(self.code_version, self._declared(), inputs, {}))
             else:
                 logger.info("%s: unchanged, nothing built", self.label)
                 self.progress.result = "unchanged, nothing built"
-            snapshot.keep()
             self.progress.finish()
             self.show_page()
 

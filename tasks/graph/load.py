@@ -95,12 +95,12 @@ def remove_changed(changed: set[tuple[str, str]] | None) -> None:
 
 
 def _find_changed_loads(path: Path) -> str | None:
+    logger.info("%s changed other than by a load: its rows are compared with the digests", path)
     changed = warehouse().changed_loads()
     if changed:
         listed = ", ".join(f"{table} {name}".rstrip() for table, name in changed)
         logger.warning(
-            "%s changed other than by a load; rows that are not as they were loaded are loaded "
-            "again: %s",
+            "%s has rows that are not as they were loaded; they are loaded again: %s",
             path,
             listed,
         )

@@ -97,11 +97,15 @@ def damage_index(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "named", "built"),
     [
-        (flip_text(b"Unit 7"), "are loaded again: dim_unit\n", ["LoadDimension:dim_unit"]),
-        (flip_text(b"POINT FAIL"), "are loaded again: fact_logs LOG_RCD_F\n", ["LoadFactLogs"]),
+        (flip_text(b"Unit 7"), "they are loaded again: dim_unit\n", ["LoadDimension:dim_unit"]),
+        (
+            flip_text(b"POINT FAIL"),
+            "they are loaded again: fact_logs LOG_RCD_F\n",
+            ["LoadFactLogs"],
+        ),
         (
             flip_text(b"Natural key, from"),
-            "are loaded again: dim_unit\n",
+            "they are loaded again: dim_unit\n",
             ["LoadDimension:dim_unit"],
         ),
         (damage_header, "is damaged and was renamed to data_warehouse.db.damaged-", None),
@@ -122,6 +126,10 @@ def test_what_is_damaged_is_loaded_again(
     assert len(loads) == 5 if built is None else loads == built
     assert content(ran.database) == good
     assert len(list(ran.folder.glob("*.damaged-*"))) == (built is None)
+    before, _, after = result.log.rpartition("INFO pipeline: Loaded ")
+    compared = "data_warehouse.db changed other than by a load: its rows are compared"
+    assert compared in before
+    assert compared not in after
     again = ran.luigi("AllReports")
     assert (again.status, again.ran) == (0, [])
 
