@@ -1,6 +1,10 @@
 """The pipeline: `luigi --module tasks AllReports --local-scheduler`."""
 
-from tasks.run.settings import supply_defaults
+from tasks.run.signals import install
+
+install()  # First: a signal during the imports is handled too.
+
+from tasks.run.settings import supply_defaults  # noqa: E402
 
 supply_defaults()
 

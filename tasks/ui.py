@@ -35,6 +35,13 @@ from tasks.graph import AllReports
 from tasks.graph.events import page_of
 from tasks.run.console import print_lines
 from tasks.run.settings import settings
+from tasks.run.signals import (
+    STOPS_WITH_STDIN,
+    exit_status,
+    last_line,
+    stop_instead,
+    write_line,
+)
 
 ADDRESS = "127.0.0.1"
 REPORTS = "/reports/"
@@ -78,42 +85,44 @@ async def _show_ui(port: int, workers: int | None, run: bool) -> int:
         if run:
             options = [] if workers is None else ["--workers", str(workers)]
             status = await _run(url, options, stopped)
-        if not stopped.is_set():
+        run_was_stopped = stopped.done()
+        if not run_was_stopped:
             print_lines(_addresses(url))
             print_lines(_what_next(status, port))
-        await stopped.wait()
+        number = await stopped
     scheduler.dump()
-    return status
+    if not (run_was_stopped and status == exit_status(number)):  # Else the run has said so.
+        write_line(last_line(number))
+    return status if status >= 0 else exit_status(number if run_was_stopped else -status)
 
 
-def _stopped_by_signal() -> asyncio.Event:
-    """An event that is set by each signal that is meant to end the process."""
-    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number and not (
-            name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN
-        ):  # nohup
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+def _stopped_by_signal() -> asyncio.Future[int]:
+    """The number of the signal that is to end the process, once there is one."""
+    loop = asyncio.get_running_loop()
+    stopped = loop.create_future()
+    stop_instead(lambda number: loop.call_soon_threadsafe(stopped.set_result, number))
     return stopped
 
 
-async def _run(url: str, options: Sequence[str], stopped: asyncio.Event) -> int:
+async def _run(url: str, options: Sequence[str], stopped: asyncio.Future[int]) -> int:
     """Run the pipeline in the scheduler until it ends or is stopped; its exit status."""
     command = ["-m", "luigi", "--module", "tasks", "AllReports", "--scheduler-url", url, *options]
     # A proxy has no part in what stays on this machine.
     local = {"NO_PROXY": ADDRESS, "no_proxy": ADDRESS, "PIPELINE_REPORTS_URL": url + REPORTS[:-1]}
+    # A signal would find Python without a handler while the run starts; this byte waits. And if
+    # this process is killed, the run reads the end.
+    local[STOPS_WITH_STDIN] = "1"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
         env={**os.environ, **local},
+        stdin=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches this process alone, which stops the run.
     )
     ended = asyncio.create_task(process.wait())
-    stop = asyncio.create_task(stopped.wait())
-    await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
-    if not ended.done():
-        process.send_signal(signal.SIGINT)
+    await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not ended.done() and process.stdin is not None:
+        process.stdin.write(bytes([stopped.result()]))
         await asyncio.wait({ended}, timeout=_RUN_STOPS_S)
     if not ended.done():
         os.killpg(process.pid, signal.SIGKILL)

@@ -7,7 +7,6 @@ import functools
 import gzip
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports
 from tasks.run.recording import state
 from tests.conftest import ALL_REPORTS, WRAPPERS, Project, make_project, read_settings_again
+from tests.ui import wait_for
 
 ALL = {task.label for task in walk(AllReports())} - WRAPPERS
 REPORTS = {label for label in ALL if label.endswith("Report") or "Report:" in label} | {
@@ -48,11 +48,18 @@ def fresh_project(like: Project) -> Project:
     return other
 
 
-def run_and_kill(project: Project, seconds: float) -> None:
-    """Kill a run after so many seconds, with the processes that it forked."""
+def run_and_kill(project: Project, begun: int) -> None:
+    """Kill a run when it has begun so many tasks, with the processes that it forked."""
     run = project.start(*ALL_REPORTS, start_new_session=True)
-    time.sleep(seconds)
-    os.killpg(run.pid, signal.SIGKILL)
+
+    def has_begun() -> bool:
+        logs = project.log_file.parent.glob(f"pipeline-*-{run.pid}.log")
+        tasks = sum(path.read_text(encoding="utf-8").count(" running   ") for path in logs)
+        return tasks >= begun or run.poll() is not None
+
+    wait_for(has_begun)
+    with contextlib.suppress(ProcessLookupError):  # It had less to do.
+        os.killpg(run.pid, signal.SIGKILL)
     run.wait()
 
 

@@ -55,8 +55,8 @@ def without_warnings(project: Project) -> None:
 
 def slowly(project: Project, slow: str = WAIT) -> list[str]:
     """A command that runs everything, with something done in the middle of staging POINT."""
-    (project.folder / "slow.py").write_text(SLOW.format(slow=slow))
-    return [sys.executable, "slow.py", *RUN]
+    (project.folder / "luigi").write_text(SLOW.format(slow=slow))  # So named, it stops like luigi.
+    return [sys.executable, "luigi", *RUN]
 
 
 def spawning(project: Project) -> list[str]:

@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 from tests.conftest import Project, Result
 
 MARK = "TEST_OF_UI"
-LONGEST_WAIT_S = 60
+LONGEST_WAIT_S = 120
 
 
 @dataclass
@@ -78,21 +78,31 @@ class Ui:
     def processes(self) -> list[int]:
         """All processes that the command started, and itself, that still exist."""
         mark = f"{MARK}={self.project.folder}".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-            except OSError:
-                continue
-        return found
+        return marked(mark)
 
     def wait_for(self, what: Callable[[], object]) -> None:
         """Wait until something holds."""
-        latest = time.monotonic() + LONGEST_WAIT_S
-        while not what():
-            assert time.monotonic() < latest, self.output
-            time.sleep(0.05)
+        wait_for(what, lambda: self.output)
+
+
+def wait_for(what: Callable[[], object], explain: Callable[[], object] = str) -> None:
+    """Wait until something holds; fail with an explanation if it takes minutes."""
+    latest = time.monotonic() + LONGEST_WAIT_S
+    while not what():
+        assert time.monotonic() < latest, explain()
+        time.sleep(0.01)
+
+
+def marked(mark: bytes) -> list[int]:
+    """All processes with a variable in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
 
 
 def find_unused_port() -> int:

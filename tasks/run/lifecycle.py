@@ -7,6 +7,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from tasks.core.errors import PipelineError, cleaned
 from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
 from tasks.run.recording import explain, state
 from tasks.run.settings import logs_dir, settings
+from tasks.run.signals import before_stop
 from tasks.run.terminal import open_terminal, terminal
 from tasks.state import (
     BUILT,
@@ -29,8 +31,6 @@ from tasks.state import (
     UNSCHEDULED,
     current_run,
 )
-
-_INTERRUPTED = 130
 
 _EVERYTHING = "AllReports"
 """The task after which there are results to show."""
@@ -76,17 +76,22 @@ def begin_run(uncaught: list[str]) -> list[logging.Handler]:
     screen = open_terminal(sys.stderr)
     console = console_handler(sys.stderr if screen is None else screen)
     file = LogFile(logs_dir())
-    sys.excepthook = _report_interruption
+    sys.excepthook = _finish_screen_and_report
+    before_stop(partial(_note_stop, file))
     atexit.register(end_run, uncaught, file)
     return [console, file]
 
 
-def _report_interruption(
+def _note_stop(file: LogFile, line: str) -> None:
+    """Remove the bars, and tell the log file; by no lock, as the main thread may hold any."""
+    if (screen := terminal()) is not None:
+        screen.finish()
+    file.append(logger.makeRecord(logger.name, logging.WARNING, "", 0, line, (), None))
+
+
+def _finish_screen_and_report(
     kind: type[BaseException], error: BaseException, at: TracebackType | None
 ) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        logger.warning("Interrupted. What is done stays; the next run does the rest.")
-        return
     if (screen := terminal()) is not None:
         screen.finish()
     sys.__excepthook__(kind, error, at)
@@ -111,11 +116,9 @@ class RunningTask:
                 screen.enter_worker()
             screen.show_bar(self._label)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if (screen := terminal()) is not None:
             screen.end_bar(self._label)
-        if kind is KeyboardInterrupt and parent_process() is not None:
-            sys.exit(_INTERRUPTED)  # The first process reports it.
 
 
 # --- the end ---------------------------------------------------------------------------------

@@ -96,13 +96,17 @@ class LogFile(logging.Handler):
         remove_old_logs(folder)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Append a line."""
+        """Append a line; the first one that cannot be written is reported."""
+        try:
+            self.append(record)
+        except OSError as error:
+            self._give_up(error)
+
+    def append(self, record: logging.LogRecord) -> None:
+        """Append a line, with no lock."""
         if self.path is not None:
             text = f"{self.format(record)}\n"
-            try:
-                os.write(self._handle, text.encode("utf-8", "backslashreplace"))
-            except OSError as error:
-                self._give_up(error)
+            os.write(self._handle, text.encode("utf-8", "backslashreplace"))
 
     def _give_up(self, error: OSError) -> None:
         self.path = None

@@ -16,7 +16,7 @@ from filelock import FileLock
 from luigi.task import flatten
 
 from tasks.freshness.task import FreshTask, walk
-from tasks.graph import ActivityReport, AllReports, CsvToParquet, LoadFactLogs, ProfileReport
+from tasks.graph import AllReports, CsvToParquet, LoadFactLogs
 from tests import chromium as browser
 from tests.conftest import Project
 from tests.ui import Ui, is_free, luigid, started, up
@@ -208,6 +208,9 @@ def test_nothing_is_left_behind(ran: Project, number: signal.Signals, options: l
     names = {path.name for path in left if path.parent.name != "logs"}
     assert names == {"luigid.state", "luigid_history.db"}
     assert "Traceback" not in ui.output
+    line = f"Stopped by {number.name}. What is done stays; run again to go on.\n"
+    assert ui.output.endswith(f"\n{line}")
+    assert ui.output.count("Stopped by ") == 1
 
 
 @needs_proc
@@ -219,14 +222,22 @@ def test_a_run_that_is_stopped_ends_with_the_command_and_starts_again(ran: Proje
         (warehouse,) = ui.ask("resource_list")
         assert (warehouse["num_used"], warehouse["num_total"]) == (1, 1)
         assert list(warehouse["running"]) == [LoadFactLogs().task_id]
-        # A signal that arrives while a process is forked is reported by Python itself.
-        others = [task.task_id for task in (ActivityReport(), ProfileReport())]
-        ui.wait_for(lambda: {ui.statuses()[task] for task in others} == {"DONE"})
-        ui.end(signal.SIGINT)
+        assert ui.end(signal.SIGINT) == 130
         assert ui.processes() == []
         assert "Traceback" not in ui.output
+        assert ui.output.count("Stopped by ") == 1
+        assert ui.output.endswith("Stopped by SIGINT. What is done stays; run again to go on.\n")
     with up(ran) as ui:
         assert set(ui.statuses().values()) == {"DONE"}
+
+
+@needs_proc
+def test_a_run_ends_when_the_command_is_killed(ran: Project) -> None:
+    ran.edit("LOG_RCD_F.csv", "1e2", "1e3")
+    with FileLock(ran.staging / ".locks" / "LoadFactLogs.lock"), started(ran) as ui:
+        ui.wait_for(lambda: "another run is at this task" in ui.output)
+        ui.end(signal.SIGKILL)
+        ui.wait_for(lambda: ui.processes() == [])
 
 
 def test_a_port_that_is_in_use_or_none_is_rejected(ran: Project) -> None:

@@ -71,7 +71,7 @@ def test_an_unexpected_error_is_shown_in_a_line_and_its_traceback_is_in_the_log(
     )
     assert result.err.count("division by zero") == 1
     assert "Traceback" not in result.err
-    assert 'slow.py", line 13, in build_partition\n    1 / 0\n' in result.log
+    assert 'luigi", line 13, in build_partition\n    1 / 0\n' in result.log
 
 
 def test_a_failure_in_a_process_that_was_spawned_is_reported_last(project: Project) -> None:

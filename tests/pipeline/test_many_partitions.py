@@ -47,8 +47,8 @@ def test_a_run_that_is_killed_among_parts_goes_on_where_it_was(tmp_path: Path) -
     header, *lines = (project.data / "LOG_RCD_F.csv").read_text().splitlines(keepends=True)
     for at in range(0, len(lines), 1000):
         add_partition(project, f"{at:06}.csv", header + "".join(lines[at : at + 1000]))
-    for delay in (0.9, 1.2, 1.5, 1.8, 2.1):
-        run_and_kill(project, delay)
+    for begun in (1, 3, 5, 8, 12):
+        run_and_kill(project, begun)
     project.passes("AllReports")
     assert project.outputs() == fresh_project(project).outputs()
     assert [path for path in project.folder.rglob("*.tmp") if path.is_file()] == []
