@@ -15,8 +15,8 @@ import pytest
 from config.warehouse import BOOKKEEPING, LOAD_RECEIPT, TABLES
 from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project
+from tests.runs import soak
 
-FLIPPED = 400
 OWN = [name for name in (*TABLES, *BOOKKEEPING) if name != LOAD_RECEIPT.name]
 
 
@@ -42,7 +42,8 @@ def flip(path: Path, position: int, bit: int) -> None:
         stream.write(bytes([byte ^ 1 << bit]))
 
 
-def test_no_flipped_bit_changes_rows_unnoticed(ran: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flipped", [400, soak(5000)])
+def test_no_flipped_bit_changes_rows_unnoticed(ran: Project, tmp_path: Path, flipped: int) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chosen = random.Random(seed)
@@ -51,7 +52,7 @@ def test_no_flipped_bit_changes_rows_unnoticed(ran: Project, tmp_path: Path) -> 
     # Most of so small a file is empty.
     used = [at for at, byte in enumerate(ran.database.read_bytes()) if byte]
     changed = 0
-    for _ in range(FLIPPED):
+    for _ in range(flipped):
         shutil.copy(ran.database, damaged)
         position, bit = chosen.choice(used), chosen.randrange(8)
         flip(damaged, position, bit)
@@ -59,7 +60,8 @@ def test_no_flipped_bit_changes_rows_unnoticed(ran: Project, tmp_path: Path) -> 
             changed += 1
             found = open_warehouse(f"sqlite:///{damaged}")
             assert found.changed_loads() != [] or not found.receipts(), (position, bit)
-    assert changed > FLIPPED / 4
+    assert changed > flipped / 4
+    print(f"{changed} of {flipped} changed what the file holds")
 
 
 def flip_text(text: bytes) -> Callable[[Path], None]:
