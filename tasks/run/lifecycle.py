@@ -83,7 +83,7 @@ def begin_run(uncaught: list[str]) -> list[logging.Handler]:
 
 
 def _note_stop(file: LogFile, line: str) -> None:
-    """Remove the bars, and tell the log file; by no lock, as the main thread may hold any."""
+    """Remove the bars and write to the log file, without a lock: the main thread may hold any."""
     if (screen := terminal()) is not None:
         screen.finish()
     file.append(logger.makeRecord(logger.name, logging.WARNING, "", 0, line, (), None))

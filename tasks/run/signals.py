@@ -64,7 +64,7 @@ def stop_instead(action: Callable[[int], object]) -> None:
 
 
 def last_line(number: int) -> str:
-    """What a signal's end of the process tells people.
+    """The line that reports the end by a signal.
 
     >>> last_line(15)
     'Stopped by SIGTERM. What is done stays; run again to go on.'
@@ -182,7 +182,7 @@ def _watch(reader: int) -> None:
                 _end(number)
             try:
                 _instead(number)
-            except Exception:  # Whoever was to be called is gone.
+            except Exception:  # What was to be called is gone.
                 _end(number)
 
 

@@ -98,8 +98,7 @@ def replace_dimension(
         _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
         before_commit()
-        digest = digest_text(digests[""])
-        _write_receipts(db, [_receipt_of(table, receipt, rows, digest)], other_bytes)
+        _write_receipts(db, [_receipt_of(table, receipt, rows, digests[""])], other_bytes)
     return int(rows)
 
 
@@ -148,11 +147,10 @@ def replace_partitions(
         _check_references(db, FACT_LOGS, referenced)
         before_commit()
         loaded = [
-            _receipt_of(FACT_LOGS, partitions[p], n, digest_text(digests[p.name]), p)
-            for p, n in rows.items()
+            _receipt_of(FACT_LOGS, partitions[p], n, digests[p.name], p) for p, n in rows.items()
         ]
         total = sum(kept.values()) + new
-        _write_receipts(db, [_receipt_of(FACT_LOGS, receipt, total, ""), *loaded], other_bytes)
+        _write_receipts(db, [_receipt_of(FACT_LOGS, receipt, total, None), *loaded], other_bytes)
     return [p.name for p in stale], total
 
 
@@ -369,11 +367,11 @@ def _check_references(db: Transaction, table: Table, referenced: Mapping[str, se
 
 
 def _receipt_of(
-    table: Table, receipt: str, rows: int, digest: str, partition: Partition | None = None
+    table: Table, receipt: str, rows: int, digest: int | None, partition: Partition | None = None
 ) -> LoadReceipt:
     name, number = (partition.name, partition.id) if partition else ("", None)
-    load = uuid.uuid4().hex
-    return LoadReceipt(table.name, name, number, receipt, load, int(rows), digest, None)
+    load, text = uuid.uuid4().hex, "" if digest is None else digest_text(digest)
+    return LoadReceipt(table.name, name, number, receipt, load, int(rows), text, None)
 
 
 def _write_receipts(db: Transaction, receipts: list[LoadReceipt], other_bytes: int | None) -> None:
