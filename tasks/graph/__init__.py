@@ -4,7 +4,7 @@ task               requires                                               makes
 CheckSources                                                              (before anything else)
 CsvToParquet (7)   CheckSources                                           staging/NAME.parquet, ...
 AllStaged          CsvToParquet                                           (before any load)
-LogInstanceChains  CsvToParquet                                           the chains, as Parquet
+LogInstanceChains  CsvToParquet                                           keys of each log instance
 EnrichedLogs       CsvToParquet LogInstanceChains                         staging/enriched_logs/
 LoadDimension (4)  AllStaged CsvToParquet LoadDimension LogInstanceChains dim_...
 LoadFactLogs       EnrichedLogs LoadDimension                             fact_logs

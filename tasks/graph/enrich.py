@@ -45,9 +45,9 @@ class LogInstanceChains(FreshTask):
         return [staging(name) for name in LOOKUPS]
 
     def reads(self) -> Mapping[str, Digested]:
-        """The staged log instances, and the key digests of the sources that they lead to.
+        """The staged log instances, and of each source that they lead to the digest of its keys.
 
-        A source of which more than keys is looked up is read whole.
+        Of a source of which other columns are looked up, the staged rows.
         """
         read = source_columns(LOG_INSTANCE_CHAINS)
         return {name: staged_columns(name, columns) for name, columns in read.items()}

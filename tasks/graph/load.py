@@ -45,7 +45,10 @@ from tasks.warehouse.open import Warehouse, open_warehouse
 logger = logging.getLogger("pipeline")
 
 _CHANGED_LOADS = "changed loads"
-"""What is recorded of the warehouse's file after each load, and when it was read as a whole."""
+"""Name of the record in the state file: which loads have rows that differ.
+
+Made after each load, and each time all rows are read.
+"""
 
 
 def warehouse() -> Warehouse:
@@ -144,7 +147,7 @@ class LoadTarget:
 
 
 class CatalogTarget:
-    """The database's catalog: tables, columns, indexes and triggers, also those of others."""
+    """The database's catalog: tables, columns, indexes and triggers, also users' own."""
 
     def digest(self, snapshot: Snapshot) -> str | None:
         """The digest of the catalog; None if there is none."""
@@ -192,6 +195,7 @@ class LoadTask(FreshTask):
         content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
         changed = changed_loads(Snapshot(state()))
         remove_changed(changed)
+        # Rows of other tables that differ still do after this load.
         others = sorted(one for one in changed or () if one[0] != self.table_name)
         result = self.load(dataclasses.replace(receipt, outputs={"rows": content}))
         backdate_mtime(warehouse().file)

@@ -27,7 +27,7 @@ logger = logging.getLogger("pipeline")
 
 
 class CsvToParquet(PartitionedTask):
-    """One source as Parquet: the same rows, under declared names and types.
+    """One source as Parquet: its valid rows, under declared names and types.
 
     Log records may come as a folder of files: each is a partition.
     """
@@ -83,7 +83,10 @@ class CsvToParquet(PartitionedTask):
         return [self.table] if SOURCES[self.table].in_partitions else []
 
     def partition_output(self, name: str) -> dict[str, FileTarget]:
-        """The staged rows, the audit of each row, and the rows that could not be read."""
+        """The staged rows, the audit, and the rows that could not be read.
+
+        Of a reference source also the emptied cells and the digest of its keys.
+        """
         files = {
             "rows": staging_file(f"{name}.parquet"),
             "audit": staging_file(f"audit/parts/{name}.json"),
@@ -140,6 +143,7 @@ def _content_digest(snapshot: Snapshot, path: Path) -> str:
         digest = snapshot.from_content(path, "content", files.content_digest)
     else:
         digest = snapshot.digest(path)
+    # Equal to no other file's digest. Staging reports the error.
     return digest or f"cannot be read: {path}"
 
 
@@ -149,7 +153,7 @@ class AllStaged(WrapperTask):
     No load starts before: otherwise a source that fails would leave a mix of new and old data.
     """
 
-    priority = 60  # Loads wait for it. Luigi gives all that it requires at least the same.
+    priority = 60  # Loads wait for it. Luigi raises all that it requires to at least this.
 
     def requires(self) -> list[CsvToParquet]:
         """The staging of each source."""

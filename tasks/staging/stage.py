@@ -1,7 +1,7 @@
 """Staging: each source file as Parquet, one staged row per valid source row, with declared types.
 
 No joins. A row that cannot be read is quarantined unchanged, with its file, line and reason. In a
-reference source, an invalid cell of a nullable column becomes null and is listed.
+reference source (any but the log records), an invalid cell of a nullable column becomes null.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ class _Staged:
         self._samples = Samples(file)
         self._sentinels: Counter[str] = Counter()
         self._numbers = 0
+        # Time formats that epoch numbers would fit too; None before the first such block.
         self._calendars: list[str] | None = None
         self._extreme_times: set[object] = set()
         self._last_staged = self._end_line = 0
@@ -147,7 +148,8 @@ class _Staged:
         left_out = list(batch.rejected)
         if self._duplicates is not None:
             left_out += self._duplicates.add(block, batch)
-        # Marks are per row: the sentinel, and the later of two possible times.
+        # Marks are per row: the sentinel in place of the value; for a time in the hour that clocks
+        # repeat, the later of the two instants.
         table, marks, lines = batch.table, batch.marks, block.lines
         if left_out:
             kept = np.ones(len(lines), dtype=bool)
@@ -267,7 +269,7 @@ class _Staged:
                 "of two is meant, the first was taken"
             )
         for kind, rows in audit.quarantined.items():
-            if "does not exist" in kind:
+            if "does not exist" in kind:  # A local time that the clocks skip.
                 yield f"{count_of(rows, 'row')} rejected: {kind}"
         header = audit.recognised.get("recorded_at", "recorded_at")
         is_guessed = header.lower() != "recorded_at" and not self._file.warnings
