@@ -50,9 +50,9 @@ def open_regular(path: str | Path, flags: int) -> int:
 
 
 def create_database(path: Path) -> None:
-    """Create the empty file of an SQLite database, if there is none, as the umask permits.
+    """Create the empty file of a database, if there is none, as the umask permits.
 
-    SQLite itself gives the group no right to write. Errors are left to whoever opens the file.
+    The database's library gives the group no right to write. Who opens the file reports errors.
     """
     with contextlib.suppress(OSError):
         path.touch(exist_ok=False)

@@ -190,17 +190,18 @@ class LoadTask(FreshTask):
         """Remove the receipts from the warehouse; the rows stay."""
         warehouse().forget(self.table_name)
 
+    def take_inputs(self, snapshot: Snapshot) -> dict[str, str]:
+        """First remove the receipts of rows that differ, also in other tables."""
+        remove_changed(changed_loads(snapshot))
+        return super().take_inputs(snapshot)
+
     def make(self, receipt: Receipt) -> None:
         """Load. The digest of code, declarations and inputs identifies the rows."""
         content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
-        changed = changed_loads(Snapshot(state()))
-        remove_changed(changed)
-        # Rows of other tables that differ still do after this load.
-        others = sorted(one for one in changed or () if one[0] != self.table_name)
         result = self.load(dataclasses.replace(receipt, outputs={"rows": content}))
         backdate_mtime(warehouse().file)
         snapshot = Snapshot(state())
-        snapshot.record(warehouse().file, _CHANGED_LOADS, json.dumps(others))
+        snapshot.record(warehouse().file, _CHANGED_LOADS, json.dumps([]))
         snapshot.keep()
         logger.info("Loaded %s: %s", self.table_name, result)
         self.progress.result = f"{result} loaded"

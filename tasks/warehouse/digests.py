@@ -7,6 +7,8 @@ are added. It finds damage and changes by mistake; it is no protection against a
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,15 @@ def rows_digest(batch: pa.RecordBatch) -> int:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         rows += _mixed(_bits(column) ^ np.uint64(_text_hash(name)))
     return int(_mixed(rows).sum(dtype=np.uint64))
+
+
+def digested(
+    batches: Iterable[pa.RecordBatch], digests: Counter[str], key: str
+) -> Iterator[pa.RecordBatch]:
+    """The same batches; their digest is added to `digests` while they pass."""
+    for batch in batches:
+        digests[key] += rows_digest(batch)
+        yield batch
 
 
 def digest_text(digest: int) -> str:

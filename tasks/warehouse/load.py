@@ -35,8 +35,8 @@ from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, Phases, no_progress
 from tasks.enrichment.star import arrow_schema, facts
-from tasks.warehouse.digests import digest_text
-from tasks.warehouse.passing import counted, digested
+from tasks.warehouse.digests import digest_text, digested
+from tasks.warehouse.log_instance_activity import counted
 from tasks.warehouse.tables import dictionary_rows
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def _append_facts(
     db: Transaction, enriched: Mapping[Partition, Path], digests: Counter[str], progress: Phases
 ) -> dict[str, set[int]]:
     """Append the facts of partitions, and their counts by log instance; returns as `_append`."""
-    activity: list[pa.Table] = []
+    activity: list[pa.RecordBatch] = []
     batches = (
         batch
         for partition, path in enriched.items()
@@ -326,7 +326,8 @@ def _append_facts(
     )
     if activity:
         keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
-        db.append(_ACTIVITY, pa.concat_tables(activity).sort_by(keys).to_batches(), no_progress)
+        rows = pa.Table.from_batches(activity).sort_by(keys)
+        db.append(_ACTIVITY, rows.to_batches(), no_progress)
     return referenced
 
 

@@ -1,4 +1,4 @@
-"""What is computed of rows while they pass to the database: digests, counts per log instance."""
+"""The rows of `log_instance_activity`: facts are counted by log instance while they are loaded."""
 
 from __future__ import annotations
 
@@ -10,23 +10,14 @@ import pyarrow as pa
 from config.warehouse import LOG_INSTANCE_ACTIVITY
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.digests import rows_digest
-
-
-def digested(
-    batches: Iterable[pa.RecordBatch], digests: Counter[str], key: str
-) -> Iterator[pa.RecordBatch]:
-    """The same batches; their digest is added to `digests` while they pass."""
-    for batch in batches:
-        digests[key] += rows_digest(batch)
-        yield batch
+from tasks.warehouse.digests import digested
 
 
 def counted(
     partition: Partition,
     batches: Iterable[pa.RecordBatch],
     digests: Counter[str],
-    activity: list[pa.Table],
+    activity: list[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     """The same facts, counted by log instance while they pass; the counts go to `activity`."""
     counts: list[pa.Table] = []
@@ -49,8 +40,5 @@ def counted(
         numbers = pa.repeat(pa.scalar(partition.id, pa.int64()), len(instances))
         kinds = pa.repeat(partition.kind, len(instances))
         columns = [instances, numbers, kinds, records, first, last]
-        counted = pa.table(columns, schema=arrow_schema(LOG_INSTANCE_ACTIVITY))
-        activity.extend(
-            pa.Table.from_batches([batch])
-            for batch in digested(counted.to_batches(), digests, partition.name)
-        )
+        rows = pa.table(columns, schema=arrow_schema(LOG_INSTANCE_ACTIVITY))
+        activity += digested(rows.to_batches(), digests, partition.name)

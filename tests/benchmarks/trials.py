@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from config.warehouse import FACT_LOGS
 from tasks.enrichment.star import facts
 from tasks.staging import stage as staging
+from tasks.warehouse.sqlite.transaction import _as_stored
 from tests.benchmarks.projects import LOGS, ROOT, Project, make_project
 
 TIMED = """
@@ -96,21 +97,11 @@ def load_facts(enriched: list[Path], journal: str, page: int, cache: int, thread
         run(f"PRAGMA threads = {threads}")
         connection.set_autocommit(False)
         batches = itertools.chain.from_iterable(facts(path) for path in enriched)
-        stored = [_as_text(batch) for batch in batches]
+        stored = [_as_stored(batch) for batch in batches]
         took = " | ".join(f"{timed(step):.2f}" for step in (insert, index, connection.commit))
         connection.close()
         database.close()
     return f"| {journal} | {page:,} | {cache:,} | {threads} | {took} |"
-
-
-def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [
-        column.cast(pa.timestamp("us")).cast(pa.string())
-        if pa.types.is_timestamp(column.type)
-        else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def time_loads(seed: Project) -> Iterator[str]:

@@ -51,9 +51,8 @@ def changed_loads(
         if found is None or digest_text(found) != receipt.rows_digest:
             changed.append((receipt.table_name, receipt.partition))
     if not _has_dictionary(connection):
-        changed.append(
-            (DIM_UNIT.name, "")
-        )  # Each load writes the dictionary; this is the smallest.
+        # Each load writes the dictionary; this one is the smallest.
+        changed.append((DIM_UNIT.name, ""))
     return changed
 
 

@@ -43,7 +43,8 @@ class SqliteWarehouse:
     """A warehouse in a file."""
 
     def __init__(self, path: Path):
-        self._path = path
+        self.file = path
+        """If it changes other than by a load, the rows are compared with what was loaded."""
 
     def connect(self) -> sa.Connection:
         """A connection that cannot write."""
@@ -77,11 +78,6 @@ class SqliteWarehouse:
             del found[FACT_LOGS.name, ""]  # Someone removed or changed a receipt.
         return found
 
-    @property
-    def file(self) -> Path:
-        """If it changes other than by a load, the rows may not be those that were loaded."""
-        return self._path
-
     def changed_loads(self) -> list[tuple[str, str]] | None:
         """(table, partition) of the loads whose rows are no longer as they were loaded.
 
@@ -96,16 +92,16 @@ class SqliteWarehouse:
 
     def set_aside(self) -> Path:
         """Rename the file, so that a new one is begun; the new name."""
-        aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        aside = self.file.with_name(f"{self.file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
         for ending in ("", "-wal", "-shm", "-journal"):
             with contextlib.suppress(FileNotFoundError):
-                Path(f"{self._path}{ending}").rename(f"{aside}{ending}")
+                Path(f"{self.file}{ending}").rename(f"{aside}{ending}")
         return aside
 
     def forget(self, table: str, partitions: Iterable[str] | None = None) -> None:
         """Remove receipts of partitions, or all of a table, if the file has any."""
-        if self._path.exists():
-            with writing(self._path) as connection:
+        if self.file.exists():
+            with writing(self.file) as connection:
                 if connection.execute(f"PRAGMA table_info({LOAD_RECEIPT.name})").fetchall():
                     own = f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = ?"
                     if partitions is None:
@@ -153,11 +149,11 @@ class SqliteWarehouse:
         """
         from tasks.warehouse.sqlite.transaction import transaction
 
-        return transaction(self._path, table)
+        return transaction(self.file, table)
 
     def _reading(self) -> sqlite3.Connection:
         # Not mode=ro: such a connection leaves its -wal and -shm files behind when it closes.
-        uri = self._path.absolute().as_uri()
+        uri = self.file.absolute().as_uri()
         connection = sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=SHORT_WAIT_S)
         try:
             connection.execute("PRAGMA query_only = ON")
@@ -179,7 +175,7 @@ class SqliteWarehouse:
 
     def _ask(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result | None:
         """What is read; None if a file or table does not exist, or the file is damaged."""
-        if not self._path.exists():
+        if not self.file.exists():
             return None
         try:
             with closing(self._reading()) as connection:
@@ -191,5 +187,5 @@ class SqliteWarehouse:
         except sqlite3.Error as error:
             if is_absent_or_damaged(error):
                 return None
-            what = f"The warehouse {self._path} cannot be read:"
-            raise explained(what, self._path, error) from error
+            what = f"The warehouse {self.file} cannot be read:"
+            raise explained(what, self.file, error) from error
