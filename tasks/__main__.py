@@ -154,7 +154,7 @@ def sources() -> int:
 
 def check(path: Path, name: str | None) -> int:
     """Print how a file would be read; 1 if it would not be staged. Writes nothing."""
-    from tasks.core.arrow import configure_arrow
+    from tasks.core.memory import configure_arrow
     from tasks.source_check import describe, source_of
 
     configure_arrow()

@@ -65,6 +65,7 @@ def write_sample(
     scale: float = 1.0,
     seed: int = 1,
     *,
+    irregular: bool = False,
     advance: Advance = no_progress,
 ) -> dict[Path, int]:
     """Write the files of the named sources and return how many rows each has.
@@ -74,13 +75,14 @@ def write_sample(
         names: Sources without a file.
         scale: 1 gives the row counts of ROWS.
         seed: Of the random numbers.
+        irregular: Log records that hardly compress: random times, values and log instances.
         advance: Called after each file with its rows, twice: the progress, and the rows.
 
     Raises:
         FileExistsError: A file appeared meanwhile. It is left as it is.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    sample = _Sample(data_dir, set(names), scale, seed)
+    sample = _Sample(data_dir, set(names), scale, seed, irregular)
     made = {}
     for name in ROWS:  # Parents first.
         if name in sample.names:
@@ -90,11 +92,14 @@ def write_sample(
 
 
 class _Sample:
-    def __init__(self, data_dir: Path, names: set[str], scale: float, seed: int):
+    def __init__(
+        self, data_dir: Path, names: set[str], scale: float, seed: int, irregular: bool = False
+    ):
         self.data_dir = data_dir
         self.names = names
         self.scale = scale
         self.seed = seed
+        self.irregular = irregular
         self.keys: dict[tuple[str, str], np.ndarray] = {}
         self.random = np.random.default_rng(seed)
 
@@ -217,6 +222,8 @@ class _Sample:
 
     def _log_rcd_b(self, rows: int) -> list[pa.Array]:
         instances, moments = self._schedule(rows, digital=True)
+        if self.irregular:
+            return self._records(instances, moments, _text(self.random.integers(0, 2, rows)))
         seconds = (moments - _START).astype(np.int64)
         # Each point switches with a rhythm of its own, of half an hour to some hours.
         rhythm = 1800 + (instances % 13) * 900
@@ -226,6 +233,8 @@ class _Sample:
 
     def _log_rcd_f(self, rows: int) -> list[pa.Array]:
         instances, moments = self._schedule(rows, digital=False)
+        if self.irregular:
+            return self._records(instances, moments, _text(self.random.normal(20, 10, rows)))
         seconds = (moments - _START).astype(np.int64)
         level = np.array([-22.0, -18.0, 2.0, 4.0, 21.0])[instances % 5]
         # Warmest in the afternoon.
@@ -242,6 +251,10 @@ class _Sample:
         logs = np.unique(self.known("LOG_INSTANCE", "point_log_inst_id"))
         recording = logs[(logs % 9 < 4) == digital]
         recording = recording if len(recording) else logs
+        if self.irregular:
+            last_ms = 180_000 * (1 + rows // len(recording))
+            after_ms = np.sort(self.random.integers(0, last_ms, rows))
+            return self.random.choice(recording, rows), _START + after_ms.astype("timedelta64[ms]")
         turns, which = np.divmod(np.arange(rows), len(recording))
         instances = recording[which]
         # One instance in twenty began a day before the others and was off for that day after its
@@ -286,7 +299,7 @@ def _pick(choice: np.ndarray, texts: Sequence[str]) -> pa.Array:
 
 
 def _moments(moments: np.ndarray) -> pa.Array:
-    return pa.array(moments.astype("datetime64[s]")).cast(pa.string())
+    return pa.array(moments).cast(pa.string())
 
 
 def _with_sentinels(values: pa.Array, random: np.random.Generator) -> pa.Array:

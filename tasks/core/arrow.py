@@ -1,4 +1,4 @@
-"""Arrow with little memory, and the one place where Parquet files are opened."""
+"""How Parquet files are written, and the one place where they are opened."""
 
 from __future__ import annotations
 
@@ -13,15 +13,6 @@ PARQUET = {"compression": "zstd", "compression_level": 1}
 
 BATCH_ROWS = 65_536
 _FEW_ROWS = 10_000
-
-
-def configure_arrow() -> None:
-    """Use the allocator that returns what is free; the default one keeps 100 MiB more.
-
-    To be called in each process before tables are made.
-    """
-    if "jemalloc" in pa.supported_memory_backends():
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 def open_parquet(path: Path, read_dictionary: Sequence[str] = ()) -> pq.ParquetFile:

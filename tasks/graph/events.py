@@ -23,6 +23,7 @@ from luigi.task_status import DISABLED, DONE, FAILED
 
 from tasks import enrichment, measures, reports, staging, warehouse
 from tasks.core.errors import PipelineError
+from tasks.core.memory import configure_arrow
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
 from tasks.run.recording import state
@@ -40,6 +41,7 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
 @functools.cache
 def _load_packages() -> None:
     """Import every module of the stages, and the libraries that they import in functions."""
+    configure_arrow()
     gc.disable()  # What is imported stays.
     try:
         for package in (staging, enrichment, measures, warehouse, reports):

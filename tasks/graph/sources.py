@@ -110,6 +110,9 @@ class SampleData(luigi.Task):
         default=1.0, description="1 gives the row counts of the assignment."
     )
     seed = luigi.IntParameter(default=1, description="The same seed gives the same files.")
+    irregular = luigi.BoolParameter(
+        description="Log records that hardly compress: random times, values, log instances."
+    )
 
     def _missing(self) -> list[str]:
         data_dir = settings().data_dir
@@ -131,7 +134,14 @@ class SampleData(luigi.Task):
             progress.start()
             names, folder = self._missing(), settings().data_dir
             progress.begin("writing", sum(row_count(name, self.scale) for name in names))
-            made = write_sample(folder, names, self.scale, self.seed, advance=progress.advance)
+            made = write_sample(
+                folder,
+                names,
+                self.scale,
+                self.seed,
+                irregular=self.irregular,
+                advance=progress.advance,
+            )
         for path, rows in made.items():
             logger.info("Wrote sample %s: %s rows", path, f"{rows:,}")
         progress.result = f"{sum(made.values()):,} rows written, {len(made)} files"

@@ -108,7 +108,7 @@ class RunningTask:
         self._label = str(process.task)
 
     def __enter__(self) -> None:
-        from tasks.core.arrow import configure_arrow
+        from tasks.core.memory import configure_arrow
 
         configure_arrow()
         if (screen := terminal()) is not None:

@@ -33,6 +33,7 @@ from tests.benchmarks.projects import (
     make_dvc,
     make_project,
     make_sample,
+    overlapping_logs,
     peer,
     split_logs,
     touch_all,
@@ -189,6 +190,27 @@ def bench_parts(seed: Project, work: Path, runs: int, records: int = PART_RECORD
     yield f"- the same, above a run with nothing to do: {spread(above)}"
 
 
+def scaled(seed: Project, work: Path, scale: float, *options: str) -> Project:
+    """A project with so many times the log records."""
+    project = make_project(work / "_".join(["scale", str(scale), *options]))
+    copy_reference(seed, project)
+    make_sample(project, scale, *options)
+    return project
+
+
+def bench_large(seed: Project, work: Path, _runs: int) -> Iterator[str]:
+    """A hundred million irregular log records in 1,000 partitions, once."""
+    project = make_project(work / "large")
+    overlapping_logs(scaled(seed, work, 10, "--irregular"), project, 100_000, 1_000)
+    cold, again = project.run_cold(), project.run()
+    measured = {"cold": [cold], "nothing to do": [again]}
+    yield from section("100,000,000 irregular log records in 1,000 partitions", measured)
+    with closing(sqlite3.connect(project.folder / "data_warehouse.db")) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM fact_logs").fetchone()
+    yield f"- facts: {count:,}"
+    shutil.rmtree(project.folder)
+
+
 def bench_scale(seed: Project, work: Path, runs: int) -> Iterator[str]:
     """More log records."""
     # What does not depend on the log records is what a run with hardly any takes.
@@ -197,12 +219,11 @@ def bench_scale(seed: Project, work: Path, runs: int) -> Iterator[str]:
     for log in LOGS:
         with (seed.data / f"{log}.csv").open("rb") as lines:
             (few.data / f"{log}.csv").write_bytes(b"".join(lines.readline() for _ in range(11)))
-    projects = {"20 log records": few}
-    for scale in (1, 3, 10):
-        project = seed if scale == 1 else make_project(work / f"scale_{scale}")
-        copy_reference(seed, project)
-        make_sample(project, scale)
-        projects[f"{scale} x the log records"] = project
+    projects = {"20 log records": few, "1 x the log records": seed}
+    for scale in (3, 10):
+        projects[f"{scale} x the log records"] = scaled(seed, work, scale)
+    for scale in (1, 10):
+        projects[f"{scale} x, irregular"] = scaled(seed, work, scale, "--irregular")
     measured = take_turns({name: project.run_cold for name, project in projects.items()}, runs)
     yield from section("More log records", measured)
     yield "Without what 20 records take, medians:"
@@ -226,12 +247,16 @@ SECTIONS: dict[str, Callable[[Project, Path, int], Iterator[str]]] = {
     "many": functools.partial(bench_parts, records=PART_RECORDS // 10),
     "scale": bench_scale,
 }
+LARGE = {"large": bench_large}
+"""Takes a quarter of an hour, and 20 GB of disk: only if it is asked for."""
 
 
 def main() -> None:
     """Measure what is asked for, and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", default=list(SECTIONS), help=", ".join(SECTIONS))
+    parser.add_argument(
+        "sections", nargs="*", default=list(SECTIONS), help=", ".join(SECTIONS | LARGE)
+    )
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each command")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="scratch folder")
     options = parser.parse_args()
@@ -248,7 +273,7 @@ def main() -> None:
         print(flush=True)
         # Ten times the log records or partitions take minutes a run.
         runs = min(options.runs, 2) if name in ("many", "scale") else options.runs
-        for line in SECTIONS[name](seed, work, runs):
+        for line in (SECTIONS | LARGE)[name](seed, work, runs):
             print(line, flush=True)
 
 

@@ -59,9 +59,10 @@ def make_project(folder: Path) -> Project:
     return Project(folder)
 
 
-def make_sample(project: Project, scale: float) -> None:
+def make_sample(project: Project, scale: float, *options: str) -> None:
     """Make the source files that are missing."""
-    command = [str(BIN / "luigi"), "--module", "tasks", "SampleData", "--scale", str(scale)]
+    scaled = ["--scale", str(scale), *options]
+    command = [str(BIN / "luigi"), "--module", "tasks", "SampleData", *scaled]
     subprocess.run([*command, "--local-scheduler"], cwd=project.folder, check=True)
 
 
@@ -146,6 +147,18 @@ def split_logs(source: Project, target: Project, records: int) -> tuple[Path, by
             path.write_bytes(header + b"".join(lines[at : at + records]))
     kept[0].unlink()
     return kept
+
+
+def overlapping_logs(source: Project, target: Project, records: int, partitions: int) -> None:
+    """Put log records into so many partitions, each of which begins a little later."""
+    copy_reference(source, target)
+    for name in LOGS:
+        (target.data / name).mkdir(exist_ok=True)
+        header, *lines = (source.data / f"{name}.csv").read_bytes().splitlines(keepends=True)
+        step = (len(lines) - records) // partitions * len(LOGS)
+        for number in range(partitions // len(LOGS)):
+            content = header + b"".join(lines[number * step : number * step + records])
+            (target.data / name / f"{number:04}.csv").write_bytes(content)
 
 
 def make_dvc(project: Project, folder: Path) -> list[str]:

@@ -24,14 +24,14 @@ try:
 except ImportError:  # Up to version 0.4.0.
     from tasks import staging
 try:
-    from tasks.core.arrow import configure_arrow
+    from tasks.core.memory import configure_arrow
     configure_arrow()
 except ImportError:  # Up to version 0.4.0, imports did that.
     pass
 import pyarrow
 pyarrow.array([0])  # Arrow looks for pandas, which a run loads once.
 try:
-    from tasks.core.arrow import configure_arrow
+    from tasks.core.memory import configure_arrow
     configure_arrow()
 except ImportError:  # Then, with the import.
     pass

@@ -125,7 +125,7 @@ STAGE = """
 import sys
 from pathlib import Path
 from config.sources import SOURCES
-from tasks.core.arrow import configure_arrow
+from tasks.core.memory import configure_arrow
 from tasks.sources import csv_blocks
 from tasks.staging.stage import Outputs, stage_file
 configure_arrow()

@@ -162,6 +162,15 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path: Pa
     assert digests(tmp_path / "one") != digests(tmp_path / "other")
 
 
+def test_irregular_log_records_hardly_repeat(tmp_path: Path) -> None:
+    write_sample(tmp_path, ROWS, scale=0.01, irregular=True)
+    records = pd.read_csv(tmp_path / "LOG_RCD_F.csv").sample(1000, random_state=1)
+    assert records["log_value"].nunique() >= 999
+    assert pd.to_datetime(records["log_time"], format="ISO8601", errors="coerce").nunique() >= 998
+    in_order = pd.read_csv(tmp_path / "LOG_RCD_F.csv")["point_log_inst_id"]
+    assert in_order.diff().value_counts(normalize=True).max() < 0.5
+
+
 def test_sample_data_never_overwrites_a_file_and_refers_to_its_keys(project: Project) -> None:
     for name in ("POINT", "LOG_RCD_B", "LOG_RCD_F"):
         (project.data / f"{name}.csv").unlink()
