@@ -22,6 +22,7 @@ from typing import NamedTuple, TypeVar
 
 from tasks.core.errors import PipelineError, advice
 from tasks.core.files import create_database, obstacle
+from tasks.core.waiting import STATE_FILE, Limit, wait_for
 
 _Result = TypeVar("_Result")
 
@@ -64,9 +65,6 @@ CREATE INDEX IF NOT EXISTS task_run_of_task ON task_run (task);
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
-
-_WAIT_S = 60
-"""How long a call waits for another process that writes; each writes for milliseconds."""
 
 _KEPT_TASK_RUNS = 10_000
 """A full run records about thirty."""
@@ -173,10 +171,12 @@ class State:
 
     Args:
         path: The file. It is created by the first call that writes.
+        wait: How long a call waits for another process that writes.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, wait: Limit = STATE_FILE):
         self.path = path
+        self._wait = wait
 
     # --- digests
 
@@ -266,22 +266,27 @@ class State:
             self._use(lambda connection: connection.executemany(sql, kept))
 
     def _use(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """Do something with the file, if need be with a new one."""
-        try:
+        """Do something with the file, if need be with a new one; again if it was locked."""
+
+        def attempt(wait_s: float) -> _Result:
             try:
-                return self._connected(work)
+                return self._connected(work, wait_s)
             except sqlite3.DatabaseError as error:
                 if _code(error) not in _UNUSABLE:
                     raise
                 self._remove(str(error))
-                return self._connected(work)
+                return self._connected(work, wait_s)
+
+        obstacle = f"another program has locked {self.path}"
+        try:
+            return wait_for(attempt, _is_locked, obstacle, self._wait)
         except (sqlite3.Error, OSError) as error:
             raise self._explained(error) from error
 
-    def _connected(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+    def _connected(self, work: Callable[[sqlite3.Connection], _Result], wait_s: float) -> _Result:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         create_database(self.path)
-        with closing(sqlite3.connect(self.path, timeout=_WAIT_S)) as connection, connection:
+        with closing(sqlite3.connect(self.path, timeout=wait_s)) as connection, connection:
             # Whole after a crash of the program; after one of the machine it need not be.
             connection.execute("PRAGMA synchronous = OFF")
             ((version,),) = connection.execute("PRAGMA user_version")
@@ -344,3 +349,7 @@ def _receipt_in(row: tuple) -> Receipt | None:
 def _code(error: Exception) -> int:
     """SQLite's primary result code; 0 if the error is none of SQLite's."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _is_locked(error: Exception) -> bool:
+    return _code(error) == sqlite3.SQLITE_BUSY

@@ -23,11 +23,12 @@ from filelock import FileLock, Timeout
 from luigi.task import flatten
 
 from tasks.core.errors import PipelineError, system_errors
+from tasks.core.waiting import wait_for
 from tasks.freshness.snapshot import Snapshot, declared_digest, differences
 from tasks.freshness.targets import Digested, FileTarget, replace_files, temporary_files
 from tasks.run.progress import Progress
 from tasks.run.recording import explain, record, record_failure, state
-from tasks.run.settings import settings
+from tasks.run.settings import max_wait, settings
 from tasks.state import FRESH, PENDING, UNSCHEDULED, Receipt
 
 logger = logging.getLogger("luigi-interface")
@@ -256,12 +257,12 @@ class FreshTask(luigi.Task):
         path = state().path.parent / ".locks" / f"{self.label.replace(':', '-')}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.warning("%s: another run is at this task; waiting for it", self.label)
-            self.progress.show("waiting for another run")
-            lock.acquire()
+        wait_for(
+            lock.acquire,
+            lambda error: isinstance(error, Timeout),
+            "another run is at this task",
+            max_wait(),
+        )
         try:
             yield
         finally:

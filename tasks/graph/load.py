@@ -38,7 +38,7 @@ from tasks.graph.files import (
 )
 from tasks.graph.stage import AllStaged, staging
 from tasks.run.recording import state
-from tasks.run.settings import settings
+from tasks.run.settings import max_wait, settings
 from tasks.state import Receipt
 from tasks.warehouse.open import Warehouse, open_warehouse
 
@@ -53,7 +53,7 @@ Made after each load, and each time all rows are read.
 
 def warehouse() -> Warehouse:
     """The warehouse that the settings name."""
-    return open_warehouse(settings().warehouse_url)
+    return open_warehouse(settings().warehouse_url, max_wait())
 
 
 def _loaded(snapshot: Snapshot, table: str, partition: str = "") -> LoadReceipt | None:

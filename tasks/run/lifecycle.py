@@ -16,7 +16,9 @@ import luigi.worker
 from luigi.setup_logging import DaemonLogging
 
 from tasks.core.errors import PipelineError, cleaned
+from tasks.core.waiting import no_task, report_waits_of
 from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
+from tasks.run.progress import Progress
 from tasks.run.recording import explain, state
 from tasks.run.settings import logs_dir, settings
 from tasks.run.signals import before_stop
@@ -98,7 +100,7 @@ def _finish_screen_and_report(
 
 
 class RunningTask:
-    """What Luigi puts around each run of a task, in its process: Arrow set up, a bar if it lasts.
+    """What Luigi puts around each run of a task, in its process: Arrow set up, a bar, its waits.
 
     Args:
         process: Luigi's, of the task.
@@ -106,6 +108,7 @@ class RunningTask:
 
     def __init__(self, process: luigi.worker.TaskProcess):
         self._label = str(process.task)
+        self._progress = Progress(process.task)
 
     def __enter__(self) -> None:
         from tasks.core.memory import configure_arrow
@@ -115,8 +118,10 @@ class RunningTask:
             if parent_process() is not None:
                 screen.enter_worker()
             screen.show_bar(self._label)
+        report_waits_of(self._label, self._progress.show)
 
     def __exit__(self, *_: object) -> None:
+        no_task()
         if (screen := terminal()) is not None:
             screen.end_bar(self._label)
 

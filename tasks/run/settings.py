@@ -5,13 +5,17 @@ The environment wins over the file: PIPELINE_DATA_DIR, PIPELINE_WAREHOUSE_URL an
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
+import math
 import multiprocessing
 import os
+from collections.abc import Callable
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from luigi.configuration import get_config
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
+from tasks.core.waiting import OTHERS, STATE_FILE, Limit
 
 DEFAULTS_SECTION = "source defaults"
 """Settings of all sources."""
@@ -70,6 +75,9 @@ class Settings:
         reports_url: Address of the reports, to which the scheduler's pages link; "" if none.
         csv_bom: Whether the reports' CSV files begin with a byte order mark; None: those that hold
             a character beyond ASCII.
+        max_wait_s: Seconds to wait for other programs that use the warehouse, and for another run
+            at the same task.
+        max_state_wait_s: Seconds to wait for programs that lock the state file.
     """
 
     data_dir: Path = Path("take_home_data")
@@ -81,6 +89,8 @@ class Settings:
     max_rejected: str = "0.01"
     reports_url: str = ""
     csv_bom: bool | None = None
+    max_wait_s: float = OTHERS.seconds
+    max_state_wait_s: float = STATE_FILE.seconds
 
 
 @functools.cache
@@ -95,7 +105,12 @@ def settings() -> Settings:
     given = section_of("pipeline")
     refuse_unknown("pipeline", given, names)
     given |= {name: value for name in names if (value := os.environ.get(_variable(name)))}
-    readers = {"reports_url": _web_address, "csv_bom": _byte_order_mark}
+    readers: dict[str, Callable[[str], object]] = {
+        "reports_url": _web_address,
+        "csv_bom": _byte_order_mark,
+        "max_wait_s": partial(_seconds, "max_wait_s"),
+        "max_state_wait_s": partial(_seconds, "max_state_wait_s"),
+    }
     values: dict[str, Any] = {
         name: readers.get(name, Path if name.endswith("_dir") else str)(text)
         for name, text in given.items()
@@ -117,9 +132,28 @@ def staging_dir() -> Path:
     return _folder("staging_dir", Settings.staging_dir)
 
 
+def max_wait() -> Limit:
+    """How long to wait for other programs that use the warehouse, and for other runs."""
+    return OTHERS._replace(seconds=settings().max_wait_s)
+
+
+def max_state_wait() -> Limit:
+    """How long to wait for the state file, also if the settings cannot be used."""
+    name = STATE_FILE.setting
+    try:
+        return STATE_FILE._replace(seconds=_seconds(name, _text(name)))
+    except PipelineError:  # Reported by `settings`; or it is not given.
+        return STATE_FILE
+
+
 def _folder(name: str, default: Path) -> Path:
+    return Path(_text(name) or default)
+
+
+def _text(name: str) -> str:
+    """A setting as it is written; "" if it is not."""
     configured = get_config().get("pipeline", name, "", raw=True)
-    return Path(os.environ.get(_variable(name)) or configured or default)
+    return os.environ.get(_variable(name)) or str(configured)
 
 
 def section_of(name: str) -> dict[str, str]:
@@ -182,3 +216,13 @@ def _byte_order_mark(text: str) -> bool | None:
             remedy=f"Give one of {', '.join(choices)}.",
         )
     return choices[text.lower()]
+
+
+def _seconds(name: str, text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) < math.inf:
+            return seconds
+    raise PipelineError(
+        f"luigi.cfg: section [pipeline]: {name} = {text} is not a number of seconds.",
+        remedy="Give one such as 60; 0 waits for nothing.",
+    )

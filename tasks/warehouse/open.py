@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tasks.core.errors import PipelineError
 from tasks.core.text import displayed_url
+from tasks.core.waiting import OTHERS, Limit
 from tasks.warehouse.sqlite.warehouse import SqliteWarehouse
 
 if TYPE_CHECKING:
@@ -26,8 +27,12 @@ _SQLITE = "sqlite:///"
 
 
 @functools.cache
-def open_warehouse(url: str) -> Warehouse:
+def open_warehouse(url: str, wait: Limit = OTHERS) -> Warehouse:
     """The warehouse behind a URL. Nothing is connected to before a method needs it.
+
+    Args:
+        url: As SQLAlchemy has it.
+        wait: How long to wait for other programs that use the database.
 
     Raises:
         PipelineError: The URL names no file database of SQLite, or has options after "?". The
@@ -39,4 +44,4 @@ def open_warehouse(url: str) -> Warehouse:
             f"warehouse_url: {what}, not {displayed_url(url)}.",
             remedy="Give it as sqlite:///data_warehouse.db, or sqlite:////folder/file.db.",
         )
-    return SqliteWarehouse(Path(url.removeprefix(_SQLITE)))
+    return SqliteWarehouse(Path(url.removeprefix(_SQLITE)), wait)

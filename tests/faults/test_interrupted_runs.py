@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,9 +13,7 @@ import pytest
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.enrichment import star
-from tasks.freshness.snapshot import Snapshot
-from tasks.graph import CsvToParquet, EnrichedLogs, LoadFactLogs
-from tasks.run.recording import state
+from tasks.graph import CsvToParquet, LoadFactLogs
 from tasks.state import State
 from tasks.warehouse import load
 from tests.conftest import ALL_REPORTS, Project, make_project
@@ -141,26 +138,6 @@ def test_two_runs_at_once_both_end_well_and_write_whole_lines(
     assert [line for line in reported if not LOGGED.match(line)] == [
         line for line in reported if line.startswith(("Scheduled ", "Did not run "))
     ]
-
-
-def test_a_run_waits_for_the_one_that_is_at_the_same_task(
-    ran: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ran.folder)
-    EnrichedLogs().forget()
-    with EnrichedLogs()._lock():
-        command = ("luigi", "--module", "tasks", "EnrichedLogs", "--local-scheduler")
-        run = ran.start(*command, stderr=subprocess.PIPE)
-        assert run.stderr is not None
-        for line in run.stderr:
-            if "waiting for it" in line:
-                break
-        assert "EnrichedLogs: another run is at this task; waiting for it" in line
-        time.sleep(1)
-        assert run.poll() is None
-        assert EnrichedLogs().receipt(Snapshot(state())) is None
-    run.communicate(timeout=60)
-    assert run.returncode == 0
 
 
 def test_a_change_right_after_a_run_is_seen_through_the_central_scheduler(ran: Project) -> None:

@@ -95,7 +95,8 @@ def test_a_full_disk_leaves_the_previous_warehouse_and_is_named_as_such(stored: 
 def test_a_first_load_on_a_full_disk_is_named_as_such(stored: Project) -> None:
     result = run_mounted(stored, f"mount -t tmpfs -o size=16k t store && {RUN}")
     assert (
-        "The warehouse store/data_warehouse.db cannot be opened:\n  database or disk is full\n"
+        "dim_application_type could not be loaded into store/data_warehouse.db; "
+        "the previous rows stay.\n  database or disk is full\n"
         f"  store: No space left on device\n{FULL}\n"
     ) in result.err
 
@@ -239,7 +240,7 @@ def test_other_errors_have_the_message_of_the_system_alone() -> None:
     [
         (
             "database is locked",
-            ["database is locked", "Another program writes to it: try again when it is done."],
+            ["database is locked", "Another program writes to it: run again when it is done."],
         ),
         (
             "database disk image is malformed",
@@ -251,7 +252,7 @@ def test_other_errors_have_the_message_of_the_system_alone() -> None:
         ),
         (
             "IO: failed to execute: NOT NULL constraint failed: a.b\nquery was: 'locked'",
-            ["IO: failed to execute: NOT NULL constraint failed: a.b"],
+            ["NOT NULL constraint failed: a.b"],
         ),
     ],
 )

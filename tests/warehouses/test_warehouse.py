@@ -286,24 +286,6 @@ def test_only_partitions_that_changed_are_loaded(url: str) -> None:
     assert again["fact_logs", ""].load_id != loads["fact_logs", ""].load_id
 
 
-def test_a_load_waits_for_another_writer_and_says_so(
-    url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    load(url, DIM_UNIT, [(-1, "Unknown")])
-    code = (
-        "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "c.execute('BEGIN IMMEDIATE'); print('locked', flush=True); time.sleep(1.5);"
-        "c.execute('COMMIT')"
-    )
-    command = [sys.executable, "-c", code, str(file_of(url))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "locked\n"
-        assert load(url, DIM_UNIT, [(-1, "Unknown"), (7, "Unit 7")]) == 2
-        assert writer.wait() == 0
-    assert "dim_unit: another program writes to the warehouse; waiting" in caplog.text
-
-
 def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "not.db"
     path.write_text("hello " * 1000)

@@ -5,26 +5,33 @@ SQLite's own messages often leave both open. Needs no library, so that receipts 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from config.declarations import Table
 from config.warehouse import FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
 from tasks.core.errors import PipelineError, advice
-from tasks.core.files import create_database, obstacle
+from tasks.core.files import obstacle
+from tasks.core.waiting import Limit, wait_for
 
-SHORT_WAIT_S = 5
+_Result = TypeVar("_Result")
 
 PAGE_BYTES = 16_384
 """Page size of a new file."""
 
+_QUERY = "\nquery was:"
+"""What follows in a message of ADBC may be long, and hold any word."""
+
+_DRIVER = re.compile(r"^[A-Z_]+: failed to [a-z ]+: ")
+"""What precedes SQLite's own words in a message of ADBC."""
+
 _REMEDIES = {
-    "locked": "Another program writes to it: try again when it is done.",
+    "locked": "Another program writes to it: run again when it is done.",
     "malformed": "The file is damaged: move it away and run again: all of it is made from the CSV "
     "files.",
     "not a database": "The file is damaged or no database: move it away and run again: all of it "
@@ -32,15 +39,21 @@ _REMEDIES = {
 }
 
 
-@contextlib.contextmanager
-def writing(path: Path, wait_s: float = SHORT_WAIT_S) -> Iterator[sqlite3.Connection]:
-    """A connection of Python's SQLite that writes a little, and commits."""
-    create_database(path)
-    try:
-        with closing(sqlite3.connect(path, timeout=wait_s)) as connection, connection:
-            yield connection
-    except sqlite3.Error as error:
-        raise explained(f"The warehouse {path} cannot be opened:", path, error) from error
+BEGIN = "BEGIN EXCLUSIVE"
+"""Takes all locks at the beginning of what writes, so that nothing waits after that.
+
+Without a write-ahead log, what writes has to wait for readers too.
+"""
+
+
+def wait_for_lock(path: Path, attempt: Callable[[float], _Result], wait: Limit) -> _Result:
+    """`wait_for` what another program, or another run, has locked of the warehouse."""
+    return wait_for(attempt, is_locked, f"another program is using the warehouse {path}", wait)
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether another connection has locked the file; an error of Python's SQLite or of ADBC's."""
+    return "database is locked" in str(error).partition(_QUERY)[0]
 
 
 def is_absent_or_damaged(error: sqlite3.Error) -> bool:
@@ -59,7 +72,7 @@ def explained(what: str, path: Path, error: Exception) -> PipelineError:
 
     To be called when all connections are closed: the file may be opened here, which drops locks.
     """
-    message = str(error).partition("\nquery was:")[0]  # Which may be long, and hold any word.
+    message = _DRIVER.sub("", str(error).partition(_QUERY)[0])
     for words, remedy in _REMEDIES.items():
         if words in message:
             return PipelineError(what, [message], remedy)

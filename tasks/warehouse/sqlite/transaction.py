@@ -20,8 +20,11 @@ from sqlalchemy.schema import CreateTable
 
 from config.declarations import Table
 from config.warehouse import BOOKKEEPING, FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, TABLES
+from tasks.core.files import create_database
 from tasks.core.progress import Advance
+from tasks.core.waiting import REPORTED_S, Limit
 from tasks.warehouse.sqlite.file import (
+    BEGIN,
     CACHE_KIB,
     PAGE_BYTES,
     Fetch,
@@ -29,14 +32,12 @@ from tasks.warehouse.sqlite.file import (
     guarded_tables,
     guards,
     index_names,
+    is_locked,
     shape,
     triggers,
-    writing,
+    wait_for_lock,
 )
 from tasks.warehouse.tables import metadata
-
-_WAIT_MS = 3_600_000
-"""How long a load waits for another program that writes."""
 
 _SORT_KIB = 4_096
 """Page cache where rows are appended; also how much is sorted at a time for an index, which is
@@ -52,75 +53,62 @@ logger = logging.getLogger("pipeline")
 
 
 @contextlib.contextmanager
-def transaction(path: Path, table: Table) -> Iterator[SqliteTransaction]:
+def transaction(path: Path, table: Table, wait: Limit) -> Iterator[SqliteTransaction]:
     """Begin a load of a table; commit it at the end, or roll it back."""
-    _prepare(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    create_database(path)
+    what = f"The warehouse {path} cannot be opened:"
     try:
         with (
             closing(adbc_driver_sqlite.connect(str(path))) as database,
             closing(adbc_driver_manager.AdbcConnection(database)) as connection,
         ):
+            load = SqliteTransaction(connection)
+            wait_for_lock(path, load.begin, wait)
+            what = f"{table.name} could not be loaded into {path}; the previous rows stay."
             try:
-                connection.set_autocommit(False)
-                load = SqliteTransaction(connection)
-                load.lock(table.name)
+                _prepare(path, load)
                 yield load
-                connection.commit()
+                load.run("COMMIT")
             except BaseException:
                 # On a full disk SQLite has rolled back by itself, and says so by an error.
                 with contextlib.suppress(adbc_driver_manager.Error):
-                    connection.rollback()
+                    load.run("ROLLBACK")
                 raise
+            if table.name == FACT_LOGS.name:
+                _use_write_ahead_log(load)
     except adbc_driver_manager.Error as error:
-        what = f"{table.name} could not be loaded into {path}; the previous rows stay."
         raise explained(what, path, error) from error
-    if table.name == FACT_LOGS.name:
-        _use_write_ahead_log(path)
 
 
-def _prepare(path: Path) -> None:
-    """Create the file and the bookkeeping tables, in place of those of an earlier version."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Another run may be loading for the first time: then even reading has to wait.
-    with writing(path, _WAIT_MS / 1000) as connection:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # Of a file that is new.
-
-        def fetch(sql: str) -> list[tuple]:
-            return connection.execute(sql).fetchall()
-
-        if not _unfit_bookkeeping(fetch):
-            return
-        fetch("BEGIN IMMEDIATE")
-        unfit = _unfit_bookkeeping(fetch)
-        if LOAD_RECEIPT in unfit and shape(fetch, LOAD_RECEIPT.name)[0]:
-            logger.info("%s is of an earlier version: every table is loaded again", path)
-            triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE"
-            for (name,) in fetch(f"{triggers} '%_voids_receipt'"):
-                fetch(f"DROP TRIGGER {name}")
-            for name in _EARLIER_TABLES:
-                fetch(f"DROP TABLE IF EXISTS {name}")
-        for table in unfit:
-            fetch(f"DROP TABLE IF EXISTS {table.name}")
-            fetch(create_sql(table))
+def _prepare(path: Path, load: SqliteTransaction) -> None:
+    """Create the bookkeeping tables, in place of those of an earlier version."""
+    unfit = [table for table in BOOKKEEPING.values() if not load.fits(table)]
+    if LOAD_RECEIPT in unfit and load.columns(LOAD_RECEIPT.name):
+        logger.info("%s is of an earlier version: every table is loaded again", path)
+        triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE"
+        for (name,) in load.query(f"{triggers} '%_voids_receipt'"):
+            load.run(f"DROP TRIGGER {name}")
+        for name in _EARLIER_TABLES:
+            load.run(f"DROP TABLE IF EXISTS {name}")
+    for table in unfit:
+        load.run(f"DROP TABLE IF EXISTS {table.name}")
+        load.run(create_sql(table))
 
 
-def _unfit_bookkeeping(fetch: Fetch) -> list[Table]:
-    return [table for table in BOOKKEEPING.values() if not fits(fetch, table)]
-
-
-def _use_write_ahead_log(path: Path) -> None:
+def _use_write_ahead_log(load: SqliteTransaction) -> None:
     """From now on readers see the previous rows during a load.
 
     Until facts have been loaded for the first time there is nothing to read beside a load, and
     without a write-ahead log every page is written once.
     """
-    with writing(path) as connection:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            # Someone else uses the database. The next load of facts tries again.
+    try:
+        load.query(f"PRAGMA busy_timeout = {int(REPORTED_S * 1000)}")
+        load.query("PRAGMA journal_mode = WAL")
+    except adbc_driver_manager.Error as error:
+        if not is_locked(error):
+            raise
+        # Someone else uses the database. The next load of facts tries again.
 
 
 def create_sql(table: Table) -> str:
@@ -165,24 +153,13 @@ class SqliteTransaction:
             statement.set_sql_query(sql)
             statement.execute_update()
 
-    def lock(self, table: str) -> None:
-        """Take the write lock, by a first statement that writes; wait if another run has it."""
-        # What reads the catalog, as this does, waits for another run's first load.
-        self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
+    def begin(self, wait_s: float) -> None:
+        """Begin the transaction; fail if another program uses the file for so many seconds."""
+        self.query(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
+        self.query(f"PRAGMA page_size = {PAGE_BYTES}")  # Of a file that is new.
+        self.run(BEGIN)
         self.query(f"PRAGMA cache_size = -{_SORT_KIB}")
         self.query("PRAGMA threads = 2")
-        first = f"UPDATE {LOAD_RECEIPT.name} SET receipt = '' WHERE table_name = ''"
-        try:
-            self.query("PRAGMA busy_timeout = 0")
-            self.run(first)
-        except adbc_driver_manager.Error as error:
-            if "locked" not in str(error):
-                raise
-            logger.warning("%s: another program writes to the warehouse; waiting", table)
-            self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
-            self.run(first)
-        # The commit waits for readers.
-        self.query(f"PRAGMA busy_timeout = {_WAIT_MS}")
 
     def append(self, table: str, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
         """Add rows by ADBC's bulk insert."""

@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from config.declarations import Table
 from config.warehouse import FACT_LOGS, LOAD_RECEIPT, TABLES, LoadReceipt
+from tasks.core.waiting import OTHERS, REPORTED_S, Limit
 from tasks.warehouse.sqlite.file import (
+    BEGIN,
     CACHE_KIB,
-    SHORT_WAIT_S,
     explained,
     guards,
     index_names,
     is_absent_or_damaged,
     triggers,
-    writing,
+    wait_for_lock,
 )
 
 if TYPE_CHECKING:
@@ -40,9 +41,15 @@ _Result = TypeVar("_Result")
 
 
 class SqliteWarehouse:
-    """A warehouse in a file."""
+    """A warehouse in a file.
 
-    def __init__(self, path: Path):
+    Args:
+        path: The file.
+        wait: How long to wait for other programs that use it.
+    """
+
+    def __init__(self, path: Path, wait: Limit = OTHERS):
+        self._wait = wait
         self.file = path
         """If it changes other than by a load, the rows are compared with what was loaded."""
 
@@ -100,15 +107,26 @@ class SqliteWarehouse:
 
     def forget(self, table: str, partitions: Iterable[str] | None = None) -> None:
         """Remove receipts of partitions, or all of a table, if the file has any."""
-        if self.file.exists():
-            with writing(self.file) as connection:
-                if connection.execute(f"PRAGMA table_info({LOAD_RECEIPT.name})").fetchall():
-                    own = f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = ?"
-                    if partitions is None:
-                        connection.execute(own, (table,))
-                    else:
-                        some = [(table, partition) for partition in partitions]
-                        connection.executemany(f"{own} AND partition = ?", some)
+        if not self.file.exists():
+            return
+        own = f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = ?"
+
+        def remove(wait_s: float) -> None:
+            with closing(sqlite3.connect(self.file, timeout=wait_s)) as connection, connection:
+                connection.execute(BEGIN)
+                if not connection.execute(f"PRAGMA table_info({LOAD_RECEIPT.name})").fetchall():
+                    return
+                if partitions is None:
+                    connection.execute(own, (table,))
+                else:
+                    some = [(table, partition) for partition in partitions]
+                    connection.executemany(f"{own} AND partition = ?", some)
+
+        try:
+            wait_for_lock(self.file, remove, self._wait)
+        except sqlite3.Error as error:
+            what = f"The warehouse {self.file} cannot be opened:"
+            raise explained(what, self.file, error) from error
 
     def catalog_digest(self) -> str | None:
         """The digest of `sqlite_schema`; None if there is no database."""
@@ -149,16 +167,23 @@ class SqliteWarehouse:
         """
         from tasks.warehouse.sqlite.transaction import transaction
 
-        return transaction(self.file, table)
+        return transaction(self.file, table, self._wait)
 
     def _reading(self) -> sqlite3.Connection:
+        """A connection that sees the rows of one moment, and waits for nobody from then on."""
+        return wait_for_lock(self.file, self._begin_reading, self._wait)
+
+    def _begin_reading(self, wait_s: float) -> sqlite3.Connection:
         # Not mode=ro: such a connection leaves its -wal and -shm files behind when it closes.
         uri = self.file.absolute().as_uri()
-        connection = sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=SHORT_WAIT_S)
+        connection = sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=wait_s)
         try:
             connection.execute("PRAGMA query_only = ON")
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            connection.execute("BEGIN")
             connection.execute("SELECT 1 FROM sqlite_schema")
+            # SQLAlchemy ends this transaction and begins others.
+            connection.execute(f"PRAGMA busy_timeout = {int(REPORTED_S * 1000)}")
         except sqlite3.OperationalError as error:
             connection.close()
             if "unable to open" not in str(error) and "readonly" not in str(error):

@@ -69,7 +69,7 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "[pipeline]\ndata_dri = x",
             "[pipeline] has lines that mean nothing:\n  data_dri = x\nKnown there: data_dir, "
             "staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, max_rejected, "
-            "reports_url, csv_bom.",
+            "reports_url, csv_bom, max_wait_s, max_state_wait_s.",
         ),
         (
             "[POINT]\npointid = x",
@@ -93,6 +93,11 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
         (
             "[pipeline]\ncsv_bom = yes",
             "[pipeline]: csv_bom = yes cannot be used.\nGive one of auto, true, false.",
+        ),
+        (
+            "[pipeline]\nmax_wait_s = -1",
+            "[pipeline]: max_wait_s = -1 is not a number of seconds.\n"
+            "Give one such as 60; 0 waits for nothing.",
         ),
         (
             "[LOG_RCD_F]\ndecimal = ;\nthousands = ;",
