@@ -8,7 +8,7 @@ from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import FileTarget
 from tasks.freshness.task import walk
 from tasks.graph import AllReports
-from tasks.graph.load import LoadTask, remove_changed, warehouse
+from tasks.graph.load import LoadTask, remove_changed, warehouse, was_loaded
 from tasks.graph.stage import CsvToParquet
 from tasks.run.console import print_lines
 from tasks.run.recording import state
@@ -43,15 +43,17 @@ def verify(*, deep: bool, repair: bool) -> int:
 
 def _check_files(snapshot: Snapshot, deep: bool) -> Iterator[tuple[str, str]]:
     """The files that are checked, and how each differs; "" if it does not."""
+    tasks = [task for task in walk(AllReports()) if not isinstance(task, LoadTask)]
+    built = {task: receipt for task in tasks if (receipt := task.receipt(snapshot))}
     file = snapshot.state.path
-    if file.exists():
+    if not built and any(one.exists() for task in tasks for one in task.output().values()):
+        yield str(file), "has no record of what was built"
+    elif file.exists():
         yield str(file), "" if snapshot.state.is_sound() else "is damaged"
-    for task in walk(AllReports()):
-        receipt = None if isinstance(task, LoadTask) else task.receipt(snapshot)
-        if receipt is not None:
-            yield from _differences(task.output(), receipt.outputs, snapshot, "built")
-            if deep and isinstance(task, CsvToParquet):
-                yield from _differences(task.reads(), receipt.inputs, snapshot, "staged")
+    for task, receipt in built.items():
+        yield from _differences(task.output(), receipt.outputs, snapshot, "built")
+        if deep and isinstance(task, CsvToParquet):
+            yield from _differences(task.reads(), receipt.inputs, snapshot, "staged")
 
 
 def _differences(
@@ -66,9 +68,14 @@ def _differences(
 
 def _check_warehouse(changed: list[tuple[str, str]] | None) -> Iterator[tuple[str, str]]:
     file = warehouse().file
+    missing: list[str] = []
     if changed is None and file.exists():
         yield str(file), "is damaged, or no database"
-    if changed == []:
+    elif was_loaded():
+        missing = warehouse().missing_tables() if file.exists() else [""]
+    if changed == [] and not missing:
         yield str(file), ""
+    for table in missing:
+        yield f"{file}: {table}".removesuffix(": "), "is missing"
     for table, partition in changed or ():
         yield f"{file}: {table} {partition}".rstrip(), "rows are not as they were loaded"

@@ -148,7 +148,7 @@ class FreshTask(luigi.Task):
         """Why the task is stale whatever is upstream; None if it is not."""
         receipt = self.receipt(snapshot)
         if receipt is None:
-            return "no receipt: never built, or forgotten"
+            return self.why_no_receipt(snapshot)
         if receipt.code != self.code_version:
             return f"code {receipt.code} -> {self.code_version}"
         for what in differences(receipt.declarations, self._declared()):
@@ -171,6 +171,10 @@ class FreshTask(luigi.Task):
     def receipt(self, snapshot: Snapshot) -> Receipt | None:
         """The receipt of the last build; None if there is none that is valid."""
         return snapshot.receipt(self.label)
+
+    def why_no_receipt(self, snapshot: Snapshot) -> str:
+        """Why there is no receipt that is valid."""
+        return "no receipt: never built, or forgotten"
 
     def forget(self) -> None:
         """Remove the receipt, so that the task runs again. No data is removed."""

@@ -81,13 +81,20 @@ def changed_loads(snapshot: Snapshot) -> set[tuple[str, str]] | None:
     return None if found is None else {(table, name) for table, name in json.loads(found)}
 
 
+def was_loaded() -> bool:
+    """Whether earlier runs loaded the warehouse."""
+    return Snapshot(state()).has_record(warehouse().file, _CHANGED_LOADS)
+
+
 def remove_changed(changed: set[tuple[str, str]] | None) -> None:
     """Remove the receipts of loads whose rows differ, as `changed_loads` returns them.
 
     A damaged file that earlier runs loaded is renamed, so that a new one is begun.
     """
     file = warehouse().file
-    if changed is None and file.exists() and Snapshot(state()).has_record(file, _CHANGED_LOADS):
+    if not file.exists() and was_loaded():
+        logger.warning("%s does not exist any more; all tables are loaded again", file)
+    elif changed is None and file.exists() and was_loaded():
         logger.warning(
             "%s is damaged and was renamed to %s; all tables are loaded again",
             file,
@@ -185,6 +192,17 @@ class LoadTask(FreshTask):
     def receipt(self, snapshot: Snapshot) -> Receipt | None:
         """The receipt that is stored in the warehouse."""
         return _receipt(snapshot, self.table_name)
+
+    def why_no_receipt(self, snapshot: Snapshot) -> str:
+        """Whether the file or the table is missing, or damaged."""
+        file = warehouse().file
+        if not file.exists():
+            return f"{file} does not exist"
+        if changed_loads(snapshot) is None:
+            return f"{file} is damaged, or no database"
+        if self.table_name in warehouse().missing_tables():
+            return f"the table does not exist in {file}"
+        return super().why_no_receipt(snapshot)
 
     def forget(self) -> None:
         """Remove the receipts from the warehouse; the rows stay."""

@@ -85,6 +85,14 @@ class SqliteWarehouse:
             del found[FACT_LOGS.name, ""]  # Someone removed or changed a receipt.
         return found
 
+    def missing_tables(self) -> list[str]:
+        """Tables that were loaded and do not exist any more."""
+        loaded = self._read(
+            f"SELECT DISTINCT table_name FROM {LOAD_RECEIPT.name}"
+            " WHERE table_name NOT IN (SELECT name FROM sqlite_schema)"
+        )
+        return [LOAD_RECEIPT.name] if loaded is None else [name for (name,) in loaded[0]]
+
     def changed_loads(self) -> list[tuple[str, str]] | None:
         """(table, partition) of the loads whose rows are no longer as they were loaded.
 

@@ -1,0 +1,200 @@
+"""A database that is locked, damaged or absent: each has its message, and what is lost is built.
+
+`test_obstacles.py` has those that are on a full or read-only disk, `test_waits.py` the waits.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ALL_REPORTS, Project
+from tests.locks import LOCKS, in_use
+
+STATUS = (sys.executable, "-m", "tasks", "status")
+VERIFY = (sys.executable, "-m", "tasks", "verify")
+FORGET = (sys.executable, "-m", "tasks", "forget", "LoadFactLogs")
+WAREHOUSE, STATE = "data_warehouse.db", "staging/state.db"
+
+IN_USE = (
+    "Another program is using the warehouse data_warehouse.db; waited for 0.2 s.\n"
+    "Run again when it is done. To wait longer, set max_wait_s in luigi.cfg, section [pipeline].\n"
+)
+LOCKED = (
+    "Another program has locked staging/state.db; waited for 0.1 s.\n"
+    "Run again when it is done. To wait longer, set max_state_wait_s in luigi.cfg, section "
+    "[pipeline].\n"
+)
+NO_DATABASE = (
+    "The warehouse data_warehouse.db cannot be opened:\n  file is not a database\n"
+    "The file is damaged or no database: move it away and run again: all of it is made from the "
+    "CSV files.\n"
+)
+MALFORMED = (
+    "The warehouse data_warehouse.db cannot be opened:\n  database disk image is malformed\n"
+    "The file is damaged: move it away and run again: all of it is made from the CSV files.\n"
+)
+REPAIR = " differ. To have it built again: python -m tasks verify --repair\n"
+RENAMED = "data_warehouse.db is damaged and was renamed to data_warehouse.db.damaged-"
+NO_RECORD = "staging/state.db: has no record of what was built\n"
+
+
+def begun_again(why: str) -> str:
+    return (
+        f"staging/state.db cannot be used and is begun again ({why}); what it recorded is built "
+        "again.\n"
+    )
+
+
+def stale(task: str, why: str) -> str:
+    return f"{task:<40}stale: {why}\n"
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    with in_use(file, *LOCKS):
+        yield
+
+
+def changes(change: Callable[[Path], object]) -> Callable[[Path], AbstractContextManager[None]]:
+    @contextmanager
+    def changed(file: Path) -> Iterator[None]:
+        for ending in ("-wal", "-shm"):
+            Path(f"{file}{ending}").unlink(missing_ok=True)
+        change(file)
+        yield
+
+    return changed
+
+
+@changes
+def text(file: Path) -> None:
+    file.write_text("garbage " * 3000)
+
+
+@changes
+def half(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+@changes
+def catalog(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:100] + b"\xff" * 100 + content[200:])
+
+
+@changes
+def absent(file: Path) -> None:
+    file.unlink()
+
+
+def without(table: str) -> Callable[[Path], AbstractContextManager[None]]:
+    @changes
+    def drop(file: Path) -> None:
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute(f"DROP TABLE {table}")
+
+    return drop
+
+
+DAMAGED = (0, stale("LoadFactLogs", "data_warehouse.db is damaged, or no database"))
+VERIFIED_DAMAGED = (1, f"data_warehouse.db: is damaged, or no database\n87 checked, 1{REPAIR}")
+NOT_BUILT = stale("ReportPage", "no receipt: never built, or forgotten")
+
+
+@pytest.mark.parametrize(
+    ("name", "obstacle", "status", "verify", "forget", "run"),
+    [
+        (WAREHOUSE, locked, (2, IN_USE), (2, IN_USE), (2, IN_USE), (35, IN_USE)),
+        (WAREHOUSE, text, DAMAGED, VERIFIED_DAMAGED, (2, NO_DATABASE), (0, RENAMED)),
+        (WAREHOUSE, half, DAMAGED, VERIFIED_DAMAGED, (2, MALFORMED), (0, RENAMED)),
+        (WAREHOUSE, catalog, DAMAGED, VERIFIED_DAMAGED, (2, MALFORMED), (0, RENAMED)),
+        (
+            WAREHOUSE,
+            absent,
+            (0, stale("LoadFactLogs", "data_warehouse.db does not exist")),
+            (1, f"data_warehouse.db: is missing\n87 checked, 1{REPAIR}"),
+            (0, "forgotten: LoadFactLogs\n"),
+            (0, "data_warehouse.db does not exist any more; all tables are loaded again\n"),
+        ),
+        (
+            WAREHOUSE,
+            without("dim_unit"),
+            (0, stale("LoadDimension:dim_unit", "the table does not exist in data_warehouse.db")),
+            (1, f"data_warehouse.db: dim_unit: is missing\n87 checked, 1{REPAIR}"),
+            (0, "forgotten: LoadFactLogs\n"),
+            (0, "Loaded dim_unit: 4 rows\n"),
+        ),
+        (STATE, locked, (2, LOCKED), (2, LOCKED), (0, "forgotten"), (35, LOCKED)),
+        (
+            STATE,
+            text,
+            (0, NOT_BUILT + begun_again("file is not a database")),
+            (1, NO_RECORD + begun_again("file is not a database")),
+            (0, "forgotten: LoadFactLogs\n"),
+            (0, begun_again("file is not a database")),
+        ),
+        (
+            STATE,
+            catalog,
+            (0, NOT_BUILT + begun_again("database disk image is malformed")),
+            (1, NO_RECORD + begun_again("database disk image is malformed")),
+            (0, "forgotten: LoadFactLogs\n"),
+            (0, begun_again("database disk image is malformed")),
+        ),
+        (
+            STATE,
+            absent,
+            (0, NOT_BUILT),
+            (1, NO_RECORD),
+            (0, "forgotten: LoadFactLogs\n"),
+            (0, " INFO 29 tasks: 25 built, 4 found nothing new.\n"),
+        ),
+        (
+            STATE,
+            without("receipt"),
+            (0, NOT_BUILT + begun_again("no such table: receipt")),
+            (1, NO_RECORD + begun_again("no such table: receipt")),
+            (0, "forgotten: LoadFactLogs\n"),
+            (0, begun_again("no such table: receipt")),
+        ),
+    ],
+    ids=[
+        f"warehouse {kind}"
+        for kind in ("locked", "text", "cut in half", "bad catalog", "absent", "without a table")
+    ]
+    + [f"state {kind}" for kind in ("locked", "text", "bad catalog", "absent", "without a table")],
+)
+def test_each_kind_has_its_message_and_nothing_is_lost(
+    ran: Project,
+    name: str,
+    obstacle: Callable[[Path], AbstractContextManager[None]],
+    status: tuple[int, str],
+    verify: tuple[int, str],
+    forget: tuple[int, str],
+    run: tuple[int, str],
+) -> None:
+    before = ran.outputs()
+    file, kept = ran.folder / name, ran.folder.parent / "kept.db"
+    shutil.copy(file, kept)
+    limits = {"PIPELINE_MAX_WAIT_S": "0.2", "PIPELINE_MAX_STATE_WAIT_S": "0.1"}
+    commands = {STATUS: status, VERIFY: verify, FORGET: forget, ALL_REPORTS: run}
+    for command, (expected, message) in commands.items():
+        shutil.copy(kept, file)
+        with obstacle(file):
+            result = ran.run(*command, env=limits)
+        assert result.status == expected, result.log
+        assert "Traceback" not in result.err
+        for line in message.splitlines(keepends=True):
+            assert line.removesuffix("\n") in result.out + result.err
+        if expected in (2, 35):
+            assert result.err.endswith(message)
+    ran.passes("AllReports")
+    assert ran.outputs() == before
