@@ -75,6 +75,7 @@ def transaction(path: Path, table: Table, wait: Limit) -> Iterator[SqliteTransac
                 with contextlib.suppress(adbc_driver_manager.Error):
                     load.run("ROLLBACK")
                 raise
+            what = f"The warehouse {path} cannot be changed to a write-ahead log:"
             if table.name == FACT_LOGS.name:
                 _use_write_ahead_log(load)
     except adbc_driver_manager.Error as error:
