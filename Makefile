@@ -29,9 +29,10 @@ test: setup-dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2 --dist worksteal
 
-soak: setup-dev # what takes longer than the tests may
+soak: setup-dev # what takes longer than the tests may; the figures come at the end of each part
 	$(BIN)/pytest -n 2 --dist worksteal -m soak
-	DIALECTS=1500 $(BIN)/pytest tests/unit/staging/test_dialects.py
+	DIALECTS=1500 MUTATIONS=100000 $(BIN)/pytest -n 2 --dist worksteal -m '' \
+	    tests/unit/staging/test_dialects.py tests/unit/staging/test_mutations.py
 
 setup: $(READY)
 

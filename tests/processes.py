@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
+import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tests.conftest import Project
+from tests.runs import paths
+from tests.terminal import RUN
 from tests.ui import LONGEST_WAIT_S, MARK, marked, wait_for
 
 
@@ -20,10 +27,11 @@ class Started:
 
     project: Project
     process: subprocess.Popen[bytes]
+    shown: Path
 
     @property
     def err(self) -> str:
-        return (self.project.folder.parent / "err").read_text(encoding="utf-8")
+        return self.shown.read_text(encoding="utf-8")
 
     @property
     def log(self) -> str:
@@ -82,7 +90,7 @@ def start(
 ) -> Started:
     """Start a command."""
     ignore = None if ignored is None else partial(signal.signal, ignored, signal.SIG_IGN)
-    with (project.folder.parent / "err").open("wb") as stream:
+    with tempfile.NamedTemporaryFile(dir=project.folder.parent, delete=False) as stream:
         process = subprocess.Popen(
             command,
             cwd=project.folder,
@@ -93,7 +101,7 @@ def start(
             start_new_session=True,
             preexec_fn=ignore,
         )
-    return Started(project, process)
+    return Started(project, process, Path(stream.name))
 
 
 def line_of(number: int) -> str:
@@ -127,3 +135,71 @@ def session(leader: int) -> list[int]:
     """The processes of a session, dead ones too that nobody has waited for."""
     every = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
     return [one for one in every if fields(one)[3:4] == [str(leader)]]
+
+
+# --- random moments --------------------------------------------------------------------------
+
+PIPELINE = ["luigi", *RUN]
+
+
+@dataclass
+class Whole:
+    """A run that nobody disturbed.
+
+    Attributes:
+        seconds: How long it took from the import of `tasks` on.
+        lines: How many its log has.
+        outputs: What it made.
+        paths: The files and folders then.
+    """
+
+    seconds: float
+    lines: int
+    outputs: dict[str, object]
+    paths: set[Path]
+
+
+def run_whole(project: Project) -> Whole:
+    started = start(project, PIPELINE)
+    wait_for(started.handles_signals)
+    begun = time.monotonic()
+    assert started.process.wait(LONGEST_WAIT_S) == 0, started.err
+    seconds = time.monotonic() - begun
+    return Whole(seconds, len(started.log.splitlines()), project.outputs(), paths(project))
+
+
+def remove_results(project: Project) -> None:
+    shutil.rmtree(project.staging, ignore_errors=True)
+    project.database.unlink(missing_ok=True)
+
+
+def await_moment(started: Started, chance: random.Random, whole: Whole) -> str:
+    """Wait for a moment of the run: by the clock, or by the log, however fast it is; its name."""
+    wait_for(started.handles_signals)
+    kind, share = chance.choice(["clock", "clock", "line", "exit"]), chance.random()
+    if kind == "clock":
+        time.sleep(share * whole.seconds)
+    else:
+        lines = int(share * whole.lines) if kind == "line" else sys.maxsize
+        wait_for(lambda: started.process.poll() is not None or started.has_logged(lines))
+        time.sleep(chance.random() * 0.03)
+    return kind if kind == "exit" else f"{kind}:{share:.2f}"
+
+
+def assert_next_run_is_right(project: Project, whole: Whole, went_back: bool = False) -> None:
+    """The next run ends as one from nothing.
+
+    If inputs went back to what they were before a build that was killed, nothing is built again,
+    and its temporary files stay.
+    """
+    project.passes("AllReports")
+    outputs = project.outputs()
+    names = outputs.keys() | whole.outputs.keys()
+    differing = {name for name in names if outputs.get(name) != whole.outputs.get(name)}
+    assert not differing, differing
+    more = paths(project) - whole.paths
+    if went_back:
+        for path in [path for path in more if path.suffix == ".tmp"]:
+            (project.folder / path).unlink()
+            more.remove(path)
+    assert not more, more

@@ -6,17 +6,18 @@ import contextlib
 import functools
 import gzip
 import os
-import signal
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from config.warehouse import TABLES
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports
 from tasks.run.recording import state
-from tests.conftest import ALL_REPORTS, WRAPPERS, Project, make_project, read_settings_again
-from tests.ui import wait_for
+from tests.conftest import WRAPPERS, Project, make_project, read_settings_again
 
 ALL = {task.label for task in walk(AllReports())} - WRAPPERS
 REPORTS = {label for label in ALL if label.endswith("Report") or "Report:" in label} | {
@@ -48,19 +49,31 @@ def fresh_project(like: Project) -> Project:
     return other
 
 
-def run_and_kill(project: Project, begun: int) -> None:
-    """Kill a run when it has begun so many tasks, with the processes that it forked."""
-    run = project.start(*ALL_REPORTS, start_new_session=True)
+def new_random(variable: str) -> random.Random:
+    """Random numbers of a seed that is printed, or of the one in the environment."""
+    seed = os.environ.get(variable) or str(random.SystemRandom().randrange(10**6))
+    print(f"{variable}={seed}", flush=True)
+    return random.Random(seed)
 
-    def has_begun() -> bool:
-        logs = project.log_file.parent.glob(f"pipeline-*-{run.pid}.log")
-        tasks = sum(path.read_text(encoding="utf-8").count(" running   ") for path in logs)
-        return tasks >= begun or run.poll() is not None
 
-    wait_for(has_begun)
-    with contextlib.suppress(ProcessLookupError):  # It had less to do.
-        os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+def paths(project: Project) -> set[Path]:
+    """All that runs have made, but for the logs and the scheduler's state."""
+    found = {path.relative_to(project.folder) for path in project.folder.rglob("*")}
+    return {path for path in found if path.parts[0] != "logs" and "luigid." not in path.name}
+
+
+def assert_tables_are_whole(project: Project, known: Sequence[Mapping[str, object]]) -> int:
+    """Each table has its rows of one of the known states; how many rows."""
+    if not project.database.exists():
+        return 0
+    assert project.query("PRAGMA integrity_check") == [("ok",)]
+    assert project.query("PRAGMA foreign_key_check") == []
+    tables = project.tables()
+    for name, rows in tables.items():
+        # Bookkeeping is created empty, before the first load.
+        empty = name not in TABLES and not rows
+        assert empty or rows in [state[name] for state in known], name
+    return sum(map(len, tables.values()))
 
 
 def add_partition(project: Project, name: str, text: str, source: str = "LOG_RCD_F") -> Path:

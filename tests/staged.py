@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 from collections import Counter
 from collections.abc import Callable
@@ -51,7 +52,7 @@ class Staged:
     quarantine: bytes | None
     cells_file: bytes | None
 
-    @property
+    @functools.cached_property
     def table(self) -> pa.Table:
         return pq.read_table(io.BytesIO(self.parquet))
 
@@ -137,7 +138,8 @@ def stage(
         if isinstance(staged, PipelineError) or isinstance(other, PipelineError):
             assert str(other) == str(staged)
             continue
-        if block_bytes is not None or not path.read_bytes().endswith(b"\n"):
+        written = path.read_bytes()
+        if block_bytes is not None or not written.endswith(b"\n") or b'"' in written:
             # Types are observed in the first block, which is not the same.
             other.audit.observed_types = staged.audit.observed_types
         assert other.audit == staged.audit

@@ -143,8 +143,8 @@ def _cut(chunks: Iterator[bytes], dialect: Dialect, file: str) -> Iterator[_Text
                 yield line, after, whole
             line = after
             text = text[end:]
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    lines = split_lines(decoder.decode(one) for one in itertools.chain([text], chunks))
+    rest = itertools.chain([text], chunks)
+    lines = split_lines(codecs.iterdecode(rest, "utf-8", "surrogateescape"))
     records: list[Record] = []
     length = 0
     for record in read_records(lines, dialect, file, line):
@@ -345,7 +345,9 @@ def mark_undecodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
     raw = error.object[error.start : error.end]
-    return "".join(chr(0xDC00 + max(byte, 0x80)) for byte in raw), error.end
+    # Without the bytes that begin a character of UTF-8, which such bytes might make together.
+    marks = (0xFF if 0xC2 <= byte <= 0xF4 else max(byte, 0x80) for byte in raw)
+    return "".join(chr(0xDC00 + mark) for mark in marks), error.end
 
 
 codecs.register_error("mark_undecodable", mark_undecodable)

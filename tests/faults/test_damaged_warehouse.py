@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import pytest
 from config.warehouse import BOOKKEEPING, LOAD_RECEIPT, TABLES
 from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project
-from tests.runs import soak
+from tests.runs import new_random, soak
 
 OWN = [name for name in (*TABLES, *BOOKKEEPING) if name != LOAD_RECEIPT.name]
 
@@ -43,10 +42,10 @@ def flip(path: Path, position: int, bit: int) -> None:
 
 
 @pytest.mark.parametrize("flipped", [400, soak(5000)])
-def test_no_flipped_bit_changes_rows_unnoticed(ran: Project, tmp_path: Path, flipped: int) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    chosen = random.Random(seed)
+def test_no_flipped_bit_changes_rows_unnoticed(
+    ran: Project, tmp_path: Path, flipped: int, figures: Callable[[str], None]
+) -> None:
+    chosen = new_random("FLIPS_SEED")
     damaged = tmp_path / "damaged.db"
     good = content(ran.database)
     # Most of so small a file is empty.
@@ -61,7 +60,7 @@ def test_no_flipped_bit_changes_rows_unnoticed(ran: Project, tmp_path: Path, fli
             found = open_warehouse(f"sqlite:///{damaged}")
             assert found.changed_loads() != [] or not found.receipts(), (position, bit)
     assert changed > flipped / 4
-    print(f"{changed} of {flipped} changed what the file holds")
+    figures(f"{changed:,} of {flipped:,} flipped bits changed what the file has, all were found")
 
 
 def flip_text(text: bytes) -> Callable[[Path], None]:

@@ -7,24 +7,34 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tasks.run.signals import NUMBERS, STOPS_WITH_STDIN
 from tests.conftest import Project, make_project
-from tests.processes import Started, is_caught, line_of, start
-from tests.terminal import RUN, slowly
+from tests.processes import (
+    PIPELINE,
+    Started,
+    Whole,
+    assert_next_run_is_right,
+    await_moment,
+    is_caught,
+    line_of,
+    remove_results,
+    run_whole,
+    start,
+)
+from tests.runs import new_random
+from tests.terminal import slowly
 from tests.ui import LONGEST_WAIT_S, find_unused_port, wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
-PIPELINE = ["luigi", *RUN]
 ENDLESS = (  # In C, without a return to the interpreter.
     "print('in C', file=sys.stderr, flush=True); import sqlite3; "
     "sqlite3.connect(':memory:').execute('WITH RECURSIVE n(x) AS "
@@ -142,54 +152,10 @@ def test_the_exit_status_of_a_program_is_its_own(project: Project, error: str, s
 # --- random moments --------------------------------------------------------------------------
 
 
-@dataclass
-class Whole:
-    """A run that nobody disturbed.
-
-    Attributes:
-        seconds: How long it took from the import of `tasks` on.
-        lines: How many its log has.
-        outputs: What it made.
-    """
-
-    seconds: float
-    lines: int
-    outputs: dict[str, object]
-
-
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     project = make_project(tmp_path_factory.mktemp("whole") / "project")
-    started = start(project, PIPELINE)
-    wait_for(started.handles_signals)
-    begun = time.monotonic()
-    assert started.process.wait(LONGEST_WAIT_S) == 0, started.err
-    seconds = time.monotonic() - begun
-    return Whole(seconds, len(started.log.splitlines()), project.outputs())
-
-
-def new_random() -> random.Random:
-    seed = os.environ.get("SIGNALS_SEED") or str(random.SystemRandom().randrange(10**6))
-    print(f"SIGNALS_SEED={seed}")
-    return random.Random(seed)
-
-
-def remove_results(project: Project) -> None:
-    shutil.rmtree(project.staging, ignore_errors=True)
-    project.database.unlink(missing_ok=True)
-
-
-def await_moment(started: Started, chance: random.Random, whole: Whole) -> str:
-    """Wait for a moment of the run: by the clock, or by the log, however fast it is; its name."""
-    wait_for(started.handles_signals)
-    kind, share = chance.choice(["clock", "clock", "line", "exit"]), chance.random()
-    if kind == "clock":
-        time.sleep(share * whole.seconds)
-    else:
-        lines = int(share * whole.lines) if kind == "line" else sys.maxsize
-        wait_for(lambda: started.process.poll() is not None or started.has_logged(lines))
-        time.sleep(chance.random() * 0.03)
-    return kind if kind == "exit" else f"{kind}:{share:.2f}"
+    return run_whole(project)
 
 
 def stop_once(project: Project, chance: random.Random, whole: Whole) -> bool:
@@ -209,15 +175,8 @@ def stop_once(project: Project, chance: random.Random, whole: Whole) -> bool:
     return True
 
 
-def assert_next_run_is_right(project: Project, whole: Whole) -> None:
-    result = project.luigi("AllReports")
-    assert result.status == 0, result.log
-    assert project.outputs() == whole.outputs
-    assert [path for path in project.folder.rglob("*.tmp") if path.is_file()] == []
-
-
 def stop_often(project: Project, whole: Whole, count: int) -> None:
-    chance, stopped = new_random(), 0
+    chance, stopped = new_random("SIGNALS_SEED"), 0
     for _ in range(5 * count):
         if stop_once(project, chance, whole):
             stopped += 1
@@ -237,8 +196,11 @@ def test_a_signal_at_any_moment_stops_a_run(project: Project, whole: Whole) -> N
 
 @pytest.mark.soak
 @pytest.mark.parametrize("batch", range(10))
-def test_two_hundred_signals_stop_runs(project: Project, whole: Whole, batch: int) -> None:
+def test_two_hundred_signals_stop_runs(
+    project: Project, whole: Whole, batch: int, figures: Callable[[str], None]
+) -> None:
     stop_often(project, whole, 20)
+    figures("20 signals")
 
 
 # --- with the scheduler's pages --------------------------------------------------------------
@@ -274,7 +236,7 @@ def test_the_pages_are_stopped_while_they_start(project: Project, number: int) -
 @pytest.mark.soak
 @pytest.mark.parametrize("batch", range(3))
 def test_the_pages_are_stopped_at_any_moment(project: Project, whole: Whole, batch: int) -> None:
-    chance = new_random()
+    chance = new_random("SIGNALS_SEED")
     for _ in range(10):
         number, seconds = chance.choice(NUMBERS), chance.random() * 2 * whole.seconds
         status = stop_ui(project, number, seconds)

@@ -1,11 +1,11 @@
-"""Log records in many files: the result is that of one file, also after runs that were killed."""
+"""Log records in many files: the result is that of one file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.conftest import Project, make_project
-from tests.runs import add_partition, fresh_project, run_and_kill
+from tests.runs import add_partition
 
 
 def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
@@ -39,16 +39,3 @@ def profile_of(project: Project) -> list[dict]:
         if not column["frequent_is_exact"]:
             del column["frequent"], column["frequent_error"]
     return columns
-
-
-def test_a_run_that_is_killed_among_parts_goes_on_where_it_was(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "killed", data=None)
-    assert project.luigi("SampleData", "--scale", "0.02", "--seed", "7").status == 0
-    header, *lines = (project.data / "LOG_RCD_F.csv").read_text().splitlines(keepends=True)
-    for at in range(0, len(lines), 1000):
-        add_partition(project, f"{at:06}.csv", header + "".join(lines[at : at + 1000]))
-    for begun in (1, 3, 5, 8, 12):
-        run_and_kill(project, begun)
-    project.passes("AllReports")
-    assert project.outputs() == fresh_project(project).outputs()
-    assert [path for path in project.folder.rglob("*.tmp") if path.is_file()] == []

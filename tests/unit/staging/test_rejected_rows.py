@@ -122,6 +122,27 @@ def test_bytes_that_are_no_utf_8_are_quarantined_byte_for_byte(
     assert quarantined.row.encode(errors="surrogateescape") == row
 
 
+@pytest.mark.parametrize(
+    ("content", "encoding", "row"),
+    [
+        (b"app_type_id,name\n1,a\n2,Caf\xc3", None, b"2,Caf\xc3"),
+        (b"app_type_id,name\n1,a\n\xe6\xb8", None, b"\xe6\xb8"),
+        (b"app_type_id,name\n1,a\n2,\xd9\x81", "cp1255", b"2,\xff\x81"),
+        ("\ufeffapp_type_id,name\n1,a\n2,".encode("utf-16-be") + b"\xd8=", None, b"2,\xff\x80"),
+        ("\ufeffapp_type_id,name\n1,a\n2,".encode("utf-16-be") + b"\xc3", None, b"2,\xff"),
+    ],
+)
+def test_no_part_of_a_character_is_lost_or_read_as_another_one(
+    tmp_path: Path, content: bytes, encoding: str | None, row: bytes
+) -> None:
+    staged = stage(tmp_path, content, encoding=encoding)
+
+    assert staged.columns == {"app_type_id": [1], "name": ["a"]}
+    (quarantined,) = staged.quarantined
+    assert (quarantined.line, quarantined.kind[:4]) == (3, "not ")
+    assert quarantined.row.encode(errors="surrogateescape") == row
+
+
 def test_the_refusal_shows_bytes_that_are_no_utf_8_and_an_encoding_that_reads_them(
     tmp_path: Path,
 ) -> None:
