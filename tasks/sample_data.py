@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.sources import SOURCES
+from tasks.core.files import temporary_path
 from tasks.core.progress import Advance, no_progress
 from tasks.sources.files import source_path
 from tasks.sources.inspection import inspect_file
@@ -112,7 +113,7 @@ class _Sample:
         if name in ("APP_INSTANCE", "POINT", "LOG_RCD_B", "LOG_RCD_F"):
             self._spoil(name, lines, columns)
         target = self.data_dir / f"{name}.csv"
-        temporary = target.with_name(f".{target.name}.tmp")
+        temporary = temporary_path(target)
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
             stream.writelines(f"{line}\n" for line in [HEADERS[name], *lines])
         if target.exists():

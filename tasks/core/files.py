@@ -1,4 +1,4 @@
-"""Files: opened without waiting, whether a later change would show in their stat, JSON, CSV.
+"""Files: opened without waiting, temporary ones, whether a change would show in their stat, CSV.
 
 CSV files are for people, who open them in a spreadsheet: no text of theirs is run as a formula.
 """
@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -47,6 +49,34 @@ def open_regular(path: str | Path, flags: int) -> int:
         os.close(handle)
         raise
     return handle
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before it is moved to its place, the same each time."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def remove_leftovers(folders: Iterable[Path], locks: Path) -> None:
+    """Remove the temporary files that killed runs left, unless a run is writing.
+
+    Args:
+        folders: Where files are written, also in folders in them.
+        locks: The folder of the lock files; a run holds one while it writes.
+    """
+    found = [
+        Path(folder, name)
+        for start in folders
+        for folder, _, names in os.walk(start)
+        for name in names
+        if name.startswith(".") and name.endswith(".tmp")
+    ]
+    if not found:
+        return
+    with contextlib.ExitStack() as held, contextlib.suppress(Timeout):
+        for lock in locks.glob("*.lock"):
+            held.enter_context(FileLock(lock, timeout=0))
+        for path in found:
+            path.unlink(missing_ok=True)
 
 
 def create_database(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 import luigi
 
 from tasks.core.errors import PipelineError
-from tasks.core.files import RACY_NS
+from tasks.core.files import RACY_NS, temporary_path
 from tasks.freshness.snapshot import Snapshot
 
 
@@ -66,7 +66,7 @@ def temporary_files(label: str, targets: Mapping[str, FileTarget]) -> Iterator[d
             )
         target.file.parent.mkdir(parents=True, exist_ok=True)
         # A fixed name: the task is locked, and what a killed run has left is overwritten.
-        temporary[name] = target.file.with_name(f".{target.file.name}.tmp")
+        temporary[name] = temporary_path(target.file)
         temporary[name].unlink(missing_ok=True)
     try:
         yield temporary

@@ -28,7 +28,7 @@ from tasks.freshness.snapshot import Snapshot, declared_digest, differences
 from tasks.freshness.targets import Digested, FileTarget, replace_files, temporary_files
 from tasks.run.progress import Progress
 from tasks.run.recording import explain, record, record_failure, state
-from tasks.run.settings import max_wait, settings
+from tasks.run.settings import lock_dir, max_wait, settings
 from tasks.state import FRESH, PENDING, UNSCHEDULED, Receipt
 
 logger = logging.getLogger("luigi-interface")
@@ -258,7 +258,7 @@ class FreshTask(luigi.Task):
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Wait until no other run builds this task."""
-        path = state().path.parent / ".locks" / f"{self.label.replace(':', '-')}.lock"
+        path = lock_dir() / f"{self.label.replace(':', '-')}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         wait_for(

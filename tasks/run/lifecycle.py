@@ -16,11 +16,12 @@ import luigi.worker
 from luigi.setup_logging import DaemonLogging
 
 from tasks.core.errors import PipelineError, cleaned
+from tasks.core.files import remove_leftovers
 from tasks.core.waiting import no_task, report_waits_of
 from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
 from tasks.run.progress import Progress
 from tasks.run.recording import explain, state
-from tasks.run.settings import logs_dir, settings
+from tasks.run.settings import lock_dir, logs_dir, settings, staging_dir
 from tasks.run.signals import before_stop
 from tasks.run.terminal import open_terminal, terminal
 from tasks.state import (
@@ -130,7 +131,7 @@ class RunningTask:
 
 
 def end_run(uncaught: Sequence[str], log: LogFile) -> None:
-    """Remove the bars and report on the run; failures in full, and last.
+    """Remove bars and leftover files, and report on the run; failures in full, and last.
 
     Args:
         uncaught: Errors that no task raised.
@@ -139,8 +140,9 @@ def end_run(uncaught: Sequence[str], log: LogFile) -> None:
     if (screen := terminal()) is not None:
         screen.finish()
     try:
+        remove_leftovers([staging_dir(), settings().reports_dir], lock_dir())
         runs = state().task_runs(current_run())
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
         logger.error("%s", error)
         runs = []
     statuses = [run.status for run in runs]

@@ -132,6 +132,11 @@ def staging_dir() -> Path:
     return _folder("staging_dir", Settings.staging_dir)
 
 
+def lock_dir() -> Path:
+    """Folder of the lock files of tasks."""
+    return staging_dir() / ".locks"
+
+
 def max_wait() -> Limit:
     """How long to wait for other programs that use the warehouse, and for other runs."""
     return OTHERS._replace(seconds=settings().max_wait_s)
