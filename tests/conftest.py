@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,11 @@ from tasks.run.settings import settings
 from tasks.run.source_settings import source
 from tests.chromium import chromium as chromium
 from tests.chromium import page as page
+
+for number in (signal.SIGINT, signal.SIGHUP):
+    # A shell starts what runs in the background, and nohup what it runs, with these ignored.
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 ROOT = Path(__file__).parent.parent
 MINIATURE = Path(__file__).parent / "miniature"
