@@ -225,3 +225,14 @@ def test_verify_finds_a_damaged_database(ran: Project) -> None:
 
 def test_verify_of_a_project_that_never_ran(project: Project) -> None:
     assert project.tasks("verify", "--deep").status == 0
+
+
+def test_a_journal_that_was_not_begun_is_removed(ran: Project) -> None:
+    journal = ran.folder / "data_warehouse.db-journal"
+    before = ran.facts()
+    for mode in ("delete", "wal"):
+        assert ran.query(f"PRAGMA journal_mode = {mode}") == [(mode,)]
+        journal.write_bytes(bytes(512))
+        ran.passes("AllReports")
+        assert not journal.exists()
+        assert ran.facts() == before

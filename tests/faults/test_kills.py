@@ -288,7 +288,8 @@ def run_at_once(project: Project, version: Version, other: Version, chance: rand
         assert "Traceback" not in run.err, run.err
         if run is not stopped:
             assert status in ((0, 30) if changed else (0,)), run.err
-        if run is not stopped or number == signal.SIGTERM:
+        # Luigi's log has a traceback for each task whose inputs changed while it ran.
+        if not changed and (run is not stopped or number == signal.SIGTERM):
             assert_lines_are_whole(run.log)
     return f"{statuses} {'changed' if changed else 'same'} inputs"
 

@@ -72,6 +72,7 @@ class SqliteWarehouse:
         )
         if results is None:
             return {}
+        self._remove_unused_journal()
         receipts, catalog = [LoadReceipt(*row) for row in results[0]], set(results[1])
         whole = {
             name
@@ -176,6 +177,19 @@ class SqliteWarehouse:
         from tasks.warehouse.sqlite.transaction import transaction
 
         return transaction(self.file, table, self._wait)
+
+    def _remove_unused_journal(self) -> None:
+        """Remove a journal that a killed load made and did not begin to write."""
+        journal = Path(f"{self.file}-journal")
+        if journal.exists():
+            with (
+                contextlib.suppress(sqlite3.Error, OSError),
+                closing(sqlite3.connect(self.file, timeout=0)) as connection,
+            ):
+                # SQLite rolls back what a journal holds before it gives this lock; nobody else
+                # has the file open for writing then.
+                connection.execute(BEGIN)
+                journal.unlink(missing_ok=True)
 
     def _reading(self) -> sqlite3.Connection:
         """A connection that sees the rows of one moment, and waits for nobody from then on."""
