@@ -59,7 +59,7 @@ def new_random(variable: str) -> random.Random:
 def paths(project: Project) -> set[Path]:
     """All that runs have made, but for the logs and the scheduler's state."""
     found = {path.relative_to(project.folder) for path in project.folder.rglob("*")}
-    return {path for path in found if path.parts[0] != "logs" and "luigid." not in path.name}
+    return {path for path in found if path.parts[0] != "logs" and "luigid" not in path.name}
 
 
 def assert_tables_are_whole(project: Project, known: Sequence[Mapping[str, object]]) -> int:

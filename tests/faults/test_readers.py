@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -38,7 +39,9 @@ def write_partitions(project: Project, number: int) -> None:
 
 
 @pytest.mark.parametrize(("readers", "loads"), [(3, 4), soak(10, 200)])
-def test_readers_see_whole_states_alone(project: Project, readers: int, loads: int) -> None:
+def test_readers_see_whole_states_alone(
+    project: Project, readers: int, loads: int, figures: Callable[[str], None]
+) -> None:
     (project.data / "LOG_RCD_F.csv").unlink()
     write_partitions(project, 0)
     run_here(project)
@@ -60,4 +63,5 @@ def test_readers_see_whole_states_alone(project: Project, readers: int, loads: i
     for states in seen:
         found = states.splitlines()
         assert found == [state for state in whole if state in found]
-    print(f"{readers} readers, {loads} loads: {sum(map(len, map(str.splitlines, seen))):,} states")
+    number = sum(len(states.splitlines()) for states in seen)
+    figures(f"{readers} readers, {loads} loads, {number:,} states seen")
