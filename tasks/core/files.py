@@ -29,6 +29,10 @@ _KINDS = {
 }
 
 
+_UNFINISHED = ".pipeline.tmp"
+"""How the names of temporary files end; nobody else's do, as they are removed."""
+
+
 class NotAFileError(OSError):
     """What is to be read is no regular file."""
 
@@ -53,22 +57,24 @@ def open_regular(path: str | Path, flags: int) -> int:
 
 def temporary_path(path: Path) -> Path:
     """Where a file is written before it is moved to its place, the same each time."""
-    return path.with_name(f".{path.name}.tmp")
+    return path.with_name(f".{path.name}{_UNFINISHED}")
 
 
-def remove_leftovers(folders: Iterable[Path], locks: Path) -> None:
+def remove_leftovers(staging: Path, reports: Path, locks: Path) -> None:
     """Remove the temporary files that killed runs left, unless a run is writing.
 
     Args:
-        folders: Where files are written, also in folders in them.
+        staging: A folder of files that runs wrote, also in folders in it.
+        reports: Another one; folders in it are others'.
         locks: The folder of the lock files; a run holds one while it writes.
     """
+    folders = [(folder, names) for folder, _, names in os.walk(staging)]
+    folders += [(folder, names) for folder, _, names in itertools.islice(os.walk(reports), 1)]
     found = [
         Path(folder, name)
-        for start in folders
-        for folder, _, names in os.walk(start)
+        for folder, names in folders
         for name in names
-        if name.startswith(".") and name.endswith(".tmp")
+        if name.startswith(".") and name.endswith(_UNFINISHED)
     ]
     if not found:
         return

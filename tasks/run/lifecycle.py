@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import sys
 from collections import Counter
@@ -139,10 +140,11 @@ def end_run(uncaught: Sequence[str], log: LogFile) -> None:
     """
     if (screen := terminal()) is not None:
         screen.finish()
+    with contextlib.suppress(PipelineError, OSError):  # The next run tries again.
+        remove_leftovers(staging_dir(), settings().reports_dir, lock_dir())
     try:
-        remove_leftovers([staging_dir(), settings().reports_dir], lock_dir())
         runs = state().task_runs(current_run())
-    except (PipelineError, OSError) as error:
+    except PipelineError as error:
         logger.error("%s", error)
         runs = []
     statuses = [run.status for run in runs]

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tasks.core.errors import PipelineError
+from tasks.core.files import temporary_path
 from tasks.core.partition import Partition
 from tasks.enrichment import star
 from tasks.graph import CsvToParquet, LoadFactLogs
@@ -66,6 +68,20 @@ def test_a_damaged_state_file_costs_a_rebuild_and_is_reported(ran: Project) -> N
     loads = {label for label in ALL if label.startswith("Load")}
     assert (set(result.built), set(result.unchanged)) == (ALL - loads, loads)
     assert ran.outputs() == before
+
+
+def test_what_killed_runs_left_is_removed_and_nothing_else(ran: Project) -> None:
+    ours = [temporary_path(ran.staging / "keys" / "gone.parquet")]
+    ours.append(temporary_path(ran.reports / "index.html"))
+    others = [ran.reports / ".index.html.tmp", ran.reports / "mine" / ours[1].name]
+    others[1].parent.mkdir()
+    for path in (*ours, *others):
+        path.write_text("unfinished")
+    with FileLock(ran.staging / ".locks" / "EnrichedLogs.lock"):
+        ran.passes("AllReports")
+    assert [path.exists() for path in (*ours, *others)] == [True] * 4
+    ran.passes("AllReports")
+    assert [path.exists() for path in (*ours, *others)] == [False, False, True, True]
 
 
 def test_a_change_right_after_a_run_is_seen_through_the_central_scheduler(ran: Project) -> None:

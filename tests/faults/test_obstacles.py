@@ -270,7 +270,7 @@ def test_a_name_that_is_too_long_is_named(ran: Project) -> None:
     (folder / f"{name}.csv").write_text(f"{header}\n9,1,2024-06-03 00:00:00,4,OK\n")
     result = ran.fails("AllReports")
     assert (
-        f"File name too long: 'staging/LOG_RCD_F/.{name}.parquet.tmp'.\n"
+        f"File name too long: 'staging/LOG_RCD_F/.{name}.parquet.pipeline.tmp'.\n"
         "That name is too long: if it is made from the name of a source file, give that file a "
         "shorter one.\n"
     ) in result.err
