@@ -16,6 +16,11 @@ import pytest
 
 from tests.conftest import ALL_REPORTS, Project
 from tests.locks import LOCKS, in_use
+from tests.runs import soak
+
+Command = tuple[str, ...]
+Outcome = tuple[int, str]
+"""Exit status and message."""
 
 STATUS = (sys.executable, "-m", "tasks", "status")
 VERIFY = (sys.executable, "-m", "tasks", "verify")
@@ -104,89 +109,123 @@ def without(table: str) -> Callable[[Path], AbstractContextManager[None]]:
     return drop
 
 
-DAMAGED = (0, stale("LoadFactLogs", "data_warehouse.db is damaged, or no database"))
-VERIFIED_DAMAGED = (1, f"data_warehouse.db: is damaged, or no database\n87 checked, 1{REPAIR}")
 NOT_BUILT = stale("ReportPage", "no receipt: never built, or forgotten")
+FORGOTTEN = (0, "forgotten: LoadFactLogs\n")
+
+
+def damaged(message: str) -> dict[Command, Outcome]:
+    return {
+        STATUS: (0, stale("LoadFactLogs", "data_warehouse.db is damaged, or no database")),
+        VERIFY: (1, f"data_warehouse.db: is damaged, or no database\n87 checked, 1{REPAIR}"),
+        FORGET: (2, message),
+        ALL_REPORTS: (0, RENAMED),
+    }
+
+
+def without_record(why: str) -> dict[Command, Outcome]:
+    return {
+        STATUS: (0, NOT_BUILT + begun_again(why)),
+        VERIFY: (1, NO_RECORD + begun_again(why)),
+        FORGET: FORGOTTEN,
+        ALL_REPORTS: (0, begun_again(why)),
+    }
 
 
 @pytest.mark.parametrize(
-    ("name", "obstacle", "status", "verify", "forget", "run"),
+    ("name", "obstacle", "outcomes"),
     [
-        (WAREHOUSE, locked, (2, IN_USE), (2, IN_USE), (2, IN_USE), (35, IN_USE)),
-        (WAREHOUSE, text, DAMAGED, VERIFIED_DAMAGED, (2, NO_DATABASE), (0, RENAMED)),
-        (WAREHOUSE, half, DAMAGED, VERIFIED_DAMAGED, (2, MALFORMED), (0, RENAMED)),
-        (WAREHOUSE, catalog, DAMAGED, VERIFIED_DAMAGED, (2, MALFORMED), (0, RENAMED)),
-        (
+        pytest.param(
+            WAREHOUSE,
+            locked,
+            {
+                STATUS: (2, IN_USE),
+                VERIFY: (2, IN_USE),
+                FORGET: (2, IN_USE),
+                ALL_REPORTS: (35, IN_USE),
+            },
+            id="warehouse locked",
+        ),
+        pytest.param(WAREHOUSE, text, damaged(NO_DATABASE), id="warehouse text"),
+        soak(WAREHOUSE, half, damaged(MALFORMED), id="warehouse cut in half"),
+        pytest.param(WAREHOUSE, catalog, damaged(MALFORMED), id="warehouse bad catalog"),
+        pytest.param(
             WAREHOUSE,
             absent,
-            (0, stale("LoadFactLogs", "data_warehouse.db does not exist")),
-            (1, f"data_warehouse.db: is missing\n87 checked, 1{REPAIR}"),
-            (0, "forgotten: LoadFactLogs\n"),
-            (0, "data_warehouse.db does not exist any more; all tables are loaded again\n"),
+            {
+                STATUS: (0, stale("LoadFactLogs", "data_warehouse.db does not exist")),
+                VERIFY: (1, f"data_warehouse.db: is missing\n87 checked, 1{REPAIR}"),
+                FORGET: FORGOTTEN,
+                ALL_REPORTS: (
+                    0,
+                    "data_warehouse.db does not exist any more; all tables are loaded again\n",
+                ),
+            },
+            id="warehouse absent",
         ),
-        (
+        pytest.param(
             WAREHOUSE,
             without("dim_unit"),
-            (0, stale("LoadDimension:dim_unit", "the table does not exist in data_warehouse.db")),
-            (1, f"data_warehouse.db: dim_unit: is missing\n87 checked, 1{REPAIR}"),
-            (0, "forgotten: LoadFactLogs\n"),
-            (0, "Loaded dim_unit: 4 rows\n"),
+            {
+                STATUS: (
+                    0,
+                    stale(
+                        "LoadDimension:dim_unit", "the table does not exist in data_warehouse.db"
+                    ),
+                ),
+                VERIFY: (1, f"data_warehouse.db: dim_unit: is missing\n87 checked, 1{REPAIR}"),
+                FORGET: FORGOTTEN,
+                ALL_REPORTS: (0, "Loaded dim_unit: 4 rows\n"),
+            },
+            id="warehouse without a table",
         ),
-        (STATE, locked, (2, LOCKED), (2, LOCKED), (0, "forgotten"), (35, LOCKED)),
-        (
+        pytest.param(
             STATE,
-            text,
-            (0, NOT_BUILT + begun_again("file is not a database")),
-            (1, NO_RECORD + begun_again("file is not a database")),
-            (0, "forgotten: LoadFactLogs\n"),
-            (0, begun_again("file is not a database")),
+            locked,
+            {
+                STATUS: (2, LOCKED),
+                VERIFY: (2, LOCKED),
+                FORGET: (0, "forgotten"),
+                ALL_REPORTS: (35, LOCKED),
+            },
+            id="state locked",
         ),
-        (
+        pytest.param(STATE, text, without_record("file is not a database"), id="state text"),
+        soak(
             STATE,
             catalog,
-            (0, NOT_BUILT + begun_again("database disk image is malformed")),
-            (1, NO_RECORD + begun_again("database disk image is malformed")),
-            (0, "forgotten: LoadFactLogs\n"),
-            (0, begun_again("database disk image is malformed")),
+            without_record("database disk image is malformed"),
+            id="state bad catalog",
         ),
-        (
+        pytest.param(
             STATE,
             absent,
-            (0, NOT_BUILT),
-            (1, NO_RECORD),
-            (0, "forgotten: LoadFactLogs\n"),
-            (0, " INFO 29 tasks: 25 built, 4 found nothing new.\n"),
+            {
+                STATUS: (0, NOT_BUILT),
+                VERIFY: (1, NO_RECORD),
+                FORGET: FORGOTTEN,
+                ALL_REPORTS: (0, " INFO 29 tasks: 25 built, 4 found nothing new.\n"),
+            },
+            id="state absent",
         ),
-        (
+        soak(
             STATE,
             without("receipt"),
-            (0, NOT_BUILT + begun_again("no such table: receipt")),
-            (1, NO_RECORD + begun_again("no such table: receipt")),
-            (0, "forgotten: LoadFactLogs\n"),
-            (0, begun_again("no such table: receipt")),
+            without_record("no such table: receipt"),
+            id="state without a table",
         ),
     ],
-    ids=[
-        f"warehouse {kind}"
-        for kind in ("locked", "text", "cut in half", "bad catalog", "absent", "without a table")
-    ]
-    + [f"state {kind}" for kind in ("locked", "text", "bad catalog", "absent", "without a table")],
 )
 def test_each_kind_has_its_message_and_nothing_is_lost(
     ran: Project,
     name: str,
     obstacle: Callable[[Path], AbstractContextManager[None]],
-    status: tuple[int, str],
-    verify: tuple[int, str],
-    forget: tuple[int, str],
-    run: tuple[int, str],
+    outcomes: dict[Command, Outcome],
 ) -> None:
     before = ran.outputs()
     file, kept = ran.folder / name, ran.folder.parent / "kept.db"
     shutil.copy(file, kept)
     limits = {"PIPELINE_MAX_WAIT_S": "0.2", "PIPELINE_MAX_STATE_WAIT_S": "0.1"}
-    commands = {STATUS: status, VERIFY: verify, FORGET: forget, ALL_REPORTS: run}
-    for command, (expected, message) in commands.items():
+    for command, (expected, message) in outcomes.items():
         shutil.copy(kept, file)
         with obstacle(file):
             result = ran.run(*command, env=limits)
