@@ -147,7 +147,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
         ),
         pytest.param(WAREHOUSE, text, damaged(NO_DATABASE), id="warehouse text"),
         soak(WAREHOUSE, half, damaged(MALFORMED), id="warehouse cut in half"),
-        pytest.param(WAREHOUSE, catalog, damaged(MALFORMED), id="warehouse bad catalog"),
+        soak(WAREHOUSE, catalog, damaged(MALFORMED), id="warehouse bad catalog"),
         pytest.param(
             WAREHOUSE,
             absent,

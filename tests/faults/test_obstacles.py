@@ -131,7 +131,6 @@ FREE_KIB = {  # Up to what a run needs.
     [
         ("store", 64),
         ("staging", 4),
-        ("reports", 16),
         *(soak(place, free_kib) for place, sizes in FREE_KIB.items() for free_kib in sizes),
     ],
 )

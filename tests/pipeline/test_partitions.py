@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tasks.enrichment import star
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.graph import CheckWarehouse, CsvToParquet, EnrichedLogs, LogActivity, SourceProfiles
 from tasks.warehouse import load
-from tests.conftest import Project
+from tests.conftest import Project, make_project
 from tests.runs import add_partition, fresh_project, run_here, soak
 
 HEADER = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
@@ -23,13 +24,20 @@ MARCH = HEADER + "1,1,2024-03-01 00:00:00,1.5,OK\n2,2,2024-03-01 00:03:00,2.5,OK
 APRIL = HEADER + "1,1,2024-04-01 00:00:00,3.5,OK\n2,77,2024-04-01 00:03:00,ERROR,\n"
 
 
+@pytest.fixture(scope="session")
+def _parted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = make_project(tmp_path_factory.mktemp("parted") / "project")
+    project.passes("AllReports")
+    add_partition(project, "2024-03.csv", MARCH)
+    add_partition(project, "2024-04.csv.gz", APRIL)
+    project.passes("AllReports")
+    return project.folder
+
+
 @pytest.fixture
-def parted(ran: Project) -> Project:
+def parted(_parted_once: Path, tmp_path: Path) -> Project:
     """A project with a file of float records and two parts beside it, run once."""
-    add_partition(ran, "2024-03.csv", MARCH)
-    add_partition(ran, "2024-04.csv.gz", APRIL)
-    ran.passes("AllReports")
-    return ran
+    return Project(Path(shutil.copytree(_parted_once, tmp_path / "ran", symlinks=True)))
 
 
 @pytest.fixture

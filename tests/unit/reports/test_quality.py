@@ -8,8 +8,8 @@ from tasks.reports.templates import markdown_text
 from tests.conftest import Project
 
 
-def figures(project: Project) -> Any:
-    project.passes("AllReports")
+def figures(project: Project, task: str = "DataQualityReport") -> Any:
+    project.passes(task)
     return project.report("data_quality.json")
 
 
@@ -86,7 +86,7 @@ def test_clean_data_is_called_clean(project: Project) -> None:
 def test_emptied_cells_count_like_rejected_rows(project: Project) -> None:
     project.edit("LOG_INSTANCE.csv", "3,1002,74,60", "3,1002,many,6O")
     project.configure("[LOG_INSTANCE]\nmax_rejected = 0.25")
-    found = figures(project)
+    found = figures(project, "AllReports")
     source = found["sources"]["LOG_INSTANCE"]
     assert (source["staged"], source["rejected"], source["cells_emptied"]) == (8, 0, 2)
     kinds = ("eng_unit_id is not an integer", "log_interval is not an integer")
@@ -123,7 +123,7 @@ def test_how_each_file_was_read_is_in_the_report(project: Project) -> None:
         "\n".join(["sep=;", "point_log_inst_id;Date;Time;value", *rows, "1;2055-01-01;00:00;on"])
     )
     project.configure("[LOG_RCD_B]\nrecorded_at = Date, Time")
-    found = figures(project)["sources"]["LOG_RCD_B"]
+    found = figures(project, "AllReports")["sources"]["LOG_RCD_B"]
     assert found["taken"]["recorded_at"] == ["Date", "Time"]
     assert found["carried"] == []
     text = project.report("data_quality.md")
