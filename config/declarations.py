@@ -64,18 +64,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its grain, its columns and the columns that identify a row.
-
-    Attributes:
-        check: A condition in SQL that each row meets.
-    """
+    """A table: its grain, its columns and the columns that identify a row."""
 
     name: str
     grain: str
     columns: tuple[Column, ...]
     primary_key: str | tuple[str, ...] | None = None
-    indexes: tuple[str, ...] = ()
-    check: str = ""
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError if the table has none."""

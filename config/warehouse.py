@@ -12,6 +12,9 @@ from config.sources import LOG_RCD_B, LOOKUPS, SOURCES
 PARTITION_ROWS = 10_000_000_000
 """`log_id` is `partition_id` times this, plus 1, 2, ... in the partition."""
 
+NO_TIME = ""
+"""Stored in `fact_logs.recorded_at` where the export has no time: a key takes no NULL."""
+
 _UNIT = Column(
     "unit_id",
     Type.INTEGER,
@@ -172,7 +175,7 @@ FACT_LOGS = Table(
         Column(
             "recorded_at",
             Type.TIMESTAMP,
-            "When the value was recorded, UTC; NULL if the export has no time.",
+            "When the value was recorded, UTC; empty if the export has no time.",
             nullable=True,
             origin="LOG_RCD.recorded_at",
         ),
@@ -205,11 +208,8 @@ FACT_LOGS = Table(
             origin="LOG_RCD (the file)",
         ),
     ),
-    primary_key="log_id",
-    indexes=("unit_id", "app_instance_id", "app_type_id"),
-    # So that the facts of a partition are found by the primary key.
-    check=f"log_id > partition_id * {PARTITION_ROWS}"
-    f" AND log_id <= (partition_id + 1) * {PARTITION_ROWS}",
+    # In this order the rows are stored: a log instance's day is a few pages.
+    primary_key=("point_log_inst_id", "recorded_at", "log_id"),
 )
 
 ENRICHED_LOGS = Table(
@@ -338,7 +338,7 @@ def source_columns(table: Table) -> dict[str, tuple[str, ...]]:
     >>> source_columns(DIM_UNIT)
     {'APP_TYPE_REF': ('app_type_ref_id', 'app_type_id', 'unit_id')}
     """
-    own = table.column(table.key_columns[0]).source
+    own = table.columns[0].source
     chain = list(LOOKUPS) if own in LOOKUPS else [own]
     origins = [column for column in table.columns if column.source in chain]
     first = chain.index(own)
@@ -365,7 +365,7 @@ def origin_path(table: Table, column: Column) -> list[str]:
     chain = ["LOG_RCD", *LOOKUPS]
     if column.source not in LOOKUPS:
         return [column.origin] if column.origin else []
-    own = table.column(table.key_columns[0]).source
+    own = table.columns[0].source
     steps = chain[chain.index(own) if own in chain else 0 : chain.index(column.source)]
     references = {name: next(iter(SOURCES.get(name, LOG_RCD_B).references)) for name in steps}
     return [*(f"{name}.{reference}" for name, reference in references.items()), column.origin]

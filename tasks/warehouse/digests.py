@@ -23,18 +23,24 @@ _NULL = 0x9E3779B97F4A7C15
 def rows_digest(batch: pa.RecordBatch) -> int:
     """The digest of the rows of a batch, 0 if there are none.
 
-    Each value becomes 64 bits (an integer, a float's bits, microseconds of a time, the hash of a
-    text); columns count by their names, so their order does not matter.
-
     >>> one = pa.record_batch({"a": [1, 2], "b": ["x", None]})
     >>> two = pa.record_batch({"b": [None, "x"], "a": [2, 1]})
     >>> rows_digest(one) == rows_digest(two) != rows_digest(one.slice(1))
     True
     """
+    return int(row_digests(batch).sum(dtype=np.uint64))
+
+
+def row_digests(batch: pa.RecordBatch) -> Hashes:
+    """The digest of each row of a batch.
+
+    Each value becomes 64 bits (an integer, a float's bits, microseconds of a time, the hash of a
+    text); columns count by their names, so their order does not matter.
+    """
     rows = np.zeros(len(batch), dtype=np.uint64)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         rows += _mixed(_bits(column) ^ np.uint64(_text_hash(name)))
-    return int(_mixed(rows).sum(dtype=np.uint64))
+    return _mixed(rows)
 
 
 def digested(

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +27,6 @@ from config.warehouse import (
     FACT_LOGS,
     LOAD_RECEIPT,
     LOG_INSTANCE_ACTIVITY,
-    PARTITION_ROWS,
     TABLES,
     LoadReceipt,
 )
@@ -36,21 +35,14 @@ from tasks.core.partition import Partition
 from tasks.core.progress import Advance, Phases, no_progress
 from tasks.enrichment.star import arrow_schema, facts
 from tasks.warehouse.digests import digest_text, digested
-from tasks.warehouse.log_instance_activity import counted
+from tasks.warehouse.log_instance_activity import counted, facts_of
 from tasks.warehouse.tables import dictionary_rows
 
 if TYPE_CHECKING:
     from tasks.warehouse.open import Transaction, Warehouse
 
-_REINDEXED_SHARE = 4
-"""Indexes are created again if more rows change than a quarter of those that stay."""
-
-_ROW_COST = 3
-"""Adding a row takes about three times as long as adding it to one index."""
-
 _FACTS = FACT_LOGS.name
 _ACTIVITY = LOG_INSTANCE_ACTIVITY.name
-_EXAMPLES = 5
 
 
 def replace_dimension(
@@ -82,23 +74,20 @@ def replace_dimension(
         PipelineError: The rows do not fit the table. The previous ones then stay.
     """
     with warehouse.transaction(table) as db:
-        other_bytes = _begin(db, table)
+        before = _begin(db, table)
         _create_if_missing(db, table)
         previous = _keep_previous(db, table)
-        db.drop_indexes(table)
         _empty(db, table)
         digests: Counter[str] = Counter()
         referenced = _append(db, table, digested(batches, digests, ""), progress.advance)
         if previous:
             _retain(db, table, previous)
         _remove_unreferenced(db)
-        progress.begin("indexing" if table.indexes else "checking")
-        for index in db.missing_indexes(table):
-            db.create_index(table, index)
+        progress.begin("checking")
         _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
         before_commit()
-        _write_receipts(db, [_receipt_of(table, receipt, rows, digests[""])], other_bytes)
+        _write_receipts(db, [_receipt_of(table, receipt, rows, digests[""])], before)
     return int(rows)
 
 
@@ -128,39 +117,43 @@ def replace_partitions(
         PipelineError: The rows do not fit the table. The previous ones then stay.
     """
     with warehouse.transaction(FACT_LOGS) as db:
-        other_bytes = _begin(db, FACT_LOGS)
+        before = _begin(db, FACT_LOGS)
         _create_if_missing(db, FACT_LOGS)
         kept = _unchanged(db, partitions)
         stale = sorted((p for p in partitions if p.id not in kept), key=lambda p: p.id)
         rows = {p: pq.read_metadata(enriched(p)).num_rows for p in stale}
         new = sum(rows.values())
-        _remove_others(db, kept, new)
-        missing = db.missing_indexes(FACT_LOGS)
-        progress.begin("loading", new * (_ROW_COST + len(missing)))
+        _remove_others(db, kept, before.is_whole)
+        progress.begin("loading", new)
         digests: Counter[str] = Counter()
         referenced = _append_facts(db, {p: enriched(p) for p in stale}, digests, progress)
         _remove_unreferenced(db)
-        progress.begin("indexing")
-        for index in missing:
-            db.create_index(FACT_LOGS, index)
-            progress.advance(new, 0)
+        progress.begin("checking")
         _check_references(db, FACT_LOGS, referenced)
         before_commit()
         loaded = [
             _receipt_of(FACT_LOGS, partitions[p], n, digests[p.name], p) for p, n in rows.items()
         ]
         total = sum(kept.values()) + new
-        _write_receipts(db, [_receipt_of(FACT_LOGS, receipt, total, None), *loaded], other_bytes)
+        _write_receipts(db, [_receipt_of(FACT_LOGS, receipt, total, None), *loaded], before)
     return [p.name for p in stale], total
 
 
-def _begin(db: Transaction, table: Table) -> int | None:
-    """Remove the receipt of a table, and those of tables whose triggers are missing.
+class _Before(NamedTuple):
+    """What a load found.
 
-    Returns:
-        Bytes that the rest of the database uses, from which the table's size follows; None if that
-        is unknown.
+    Attributes:
+        is_whole: Whether the table was as its receipts say.
+        other_bytes: Bytes that the rest of the database uses, from which the table's size follows;
+            None if that is unknown.
     """
+
+    is_whole: bool
+    other_bytes: int | None
+
+
+def _begin(db: Transaction, table: Table) -> _Before:
+    """Remove the receipt of a table, and those of tables whose triggers are missing."""
     others = db.used_bytes()
     exists = bool(db.columns(table.name))
     receipts = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{table.name}'"
@@ -168,15 +161,16 @@ def _begin(db: Transaction, table: Table) -> int | None:
     # If the counts of the partitions do not add up, somebody changed the receipts.
     added_up = f"(SELECT sum(row_count) {receipts} AND partition <> '')"
     db.run(f"DELETE {receipts} AND {added_up} <> (SELECT row_count {own})")
-    sizes = db.query(f"SELECT size_bytes {own} AND size_bytes IS NOT NULL")
+    found = [size for (size,) in db.query(f"SELECT size_bytes {own}")]
+    is_whole = bool(found) and db.is_guarded(table.name)
     db.run(f"DELETE {own}")
     for name in TABLES:
         if not db.is_guarded(name):
             db.run(f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = '{name}'")
     db.drop_triggers()
-    if exists and not sizes:
-        return None
-    return others - sum(size for (size,) in sizes)
+    if exists and found in ([], [None]):
+        return _Before(is_whole, None)
+    return _Before(is_whole, others - sum(found))
 
 
 def _create_if_missing(db: Transaction, table: Table) -> None:
@@ -273,40 +267,30 @@ def _unchanged(db: Transaction, partitions: Mapping[Partition, str]) -> dict[int
     return {number: count for number, digest, count in rows if present.get(number) == digest}
 
 
-def _remove_others(db: Transaction, kept: Mapping[int, int], new: int) -> None:
-    """Remove the facts of all partitions but those kept, and prepare for new rows."""
+def _remove_others(db: Transaction, kept: Mapping[int, int], is_whole: bool) -> None:
+    """Remove the facts of all partitions but those kept.
+
+    Args:
+        db: The load.
+        kept: The partition_ids.
+        is_whole: Whether the counts by log instance say where the facts are; else all are read.
+    """
     of_facts = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{_FACTS}'"
     if not kept:
-        db.drop_indexes(FACT_LOGS)
         _empty(db, FACT_LOGS)
         db.run(f"DELETE {of_facts}")
         db.run(f"DELETE FROM {_ACTIVITY}")
         return
-    removed = _stored_partitions(db) - kept.keys()
-    counts = dict(db.query(f"SELECT partition_id, row_count {of_facts}"))
-    changed = new + sum(counts.get(number, 0) for number in removed)
-    if changed * _REINDEXED_SHARE > sum(kept.values()):
-        db.drop_indexes(FACT_LOGS)
-    else:
-        db.prepare_index_updates()
-    for number in removed:
-        first, last = number * PARTITION_ROWS + 1, (number + 1) * PARTITION_ROWS
-        db.run(f"DELETE FROM {_FACTS} WHERE log_id BETWEEN {first} AND {last}")
+    db.prepare_updates()
     others = f"partition_id NOT IN ({', '.join(map(str, kept))})"
+    removed = f"DELETE FROM {_FACTS} WHERE"
+    if is_whole:
+        keys = ", ".join(FACT_LOGS.key_columns)
+        db.run(f"{removed} ({keys}) IN ({facts_of(others, keys)})")
+    else:
+        db.run(f"{removed} {others}")
     db.run(f"DELETE {of_facts} AND {others}")
     db.run(f"DELETE FROM {_ACTIVITY} WHERE {others}")
-
-
-def _stored_partitions(db: Transaction) -> set[int]:
-    """All stored partition_ids, from one to the next by the primary key: no facts are scanned."""
-    found: set[int] = set()
-    following = f"SELECT min(log_id) FROM {_FACTS}"
-    ((log_id,),) = db.query(following)
-    while log_id is not None:
-        number = (log_id - 1) // PARTITION_ROWS
-        found.add(number)
-        ((log_id,),) = db.query(f"{following} WHERE log_id > {(number + 1) * PARTITION_ROWS}")
-    return found
 
 
 def _append_facts(
@@ -321,9 +305,7 @@ def _append_facts(
             partition, digested(facts(path), digests, partition.name), digests, activity
         )
     )
-    referenced = _append(
-        db, FACT_LOGS, batches, lambda amount, added: progress.advance(_ROW_COST * amount, added)
-    )
+    referenced = _append(db, FACT_LOGS, batches, progress.advance)
     if activity:
         keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
         rows = pa.Table.from_batches(activity).sort_by(keys)
@@ -359,11 +341,11 @@ def _check_references(db: Transaction, table: Table, referenced: Mapping[str, se
         db.any_missing(*table.references[column], sorted(keys))
         for column, keys in referenced.items()
     ):
-        violations = db.violations(table.name)
+        violations = Counter(db.violations(table.name))
         raise PipelineError(
-            f"{table.name}: {len(violations):,} rows refer to rows that do not exist; "
+            f"{table.name}: {violations.total():,} rows refer to rows that do not exist; "
             "the previous rows are unchanged.",
-            [f"row {row} refers to {parent}" for row, parent in violations[:_EXAMPLES]],
+            [f"{rows:,} refer to {parent}" for parent, rows in sorted(violations.items())],
         )
 
 
@@ -375,10 +357,10 @@ def _receipt_of(
     return LoadReceipt(table.name, name, number, receipt, load, int(rows), text, None)
 
 
-def _write_receipts(db: Transaction, receipts: list[LoadReceipt], other_bytes: int | None) -> None:
+def _write_receipts(db: Transaction, receipts: list[LoadReceipt], before: _Before) -> None:
     """Write receipts (the table's own first) and the data dictionary; create the triggers."""
-    if other_bytes is not None:
-        receipts[0] = receipts[0]._replace(size_bytes=db.used_bytes() - other_bytes)
+    if before.other_bytes is not None:
+        receipts[0] = receipts[0]._replace(size_bytes=db.used_bytes() - before.other_bytes)
     now = datetime.now(UTC)
     _insert(db, LOAD_RECEIPT, [{**receipt._asdict(), "loaded_at": now} for receipt in receipts])
     described = ", ".join(f"'{name}'" for name in (*TABLES, *BOOKKEEPING))

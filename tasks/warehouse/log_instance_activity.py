@@ -1,4 +1,7 @@
-"""The rows of `log_instance_activity`: facts are counted by log instance while they are loaded."""
+"""The rows of `log_instance_activity`: facts are counted by log instance while they are loaded.
+
+They also say where the facts of a partition are: which log instances, from when to when.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from config.warehouse import LOG_INSTANCE_ACTIVITY
+from config.warehouse import FACT_LOGS, LOG_INSTANCE_ACTIVITY, NO_TIME
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.digests import digested
@@ -42,3 +45,22 @@ def counted(
         columns = [instances, numbers, kinds, records, first, last]
         rows = pa.table(columns, schema=arrow_schema(LOG_INSTANCE_ACTIVITY))
         activity += digested(rows.to_batches(), digests, partition.name)
+
+
+def facts_of(partitions: str, columns: str) -> str:
+    """A query for facts of some partitions that reads no others, but for those between them.
+
+    Args:
+        partitions: A condition on the partition_id of `log_instance_activity`.
+        columns: Of `fact_logs`.
+    """
+    selected = ", ".join(f"fact.{column.strip()}" for column in columns.split(","))
+    # The order of a cross join is kept: each log instance's times are a range of the key.
+    found = (
+        f"SELECT {selected} FROM (SELECT * FROM {LOG_INSTANCE_ACTIVITY.name} WHERE {partitions})"
+        f" AS own CROSS JOIN {FACT_LOGS.name} AS fact"
+        " WHERE fact.point_log_inst_id = own.point_log_inst_id"
+        " AND fact.partition_id = own.partition_id AND fact.recorded_at"
+    )
+    timed = f"{found} BETWEEN own.first_recorded_at AND own.last_recorded_at"
+    return f"{timed} UNION ALL {found} = '{NO_TIME}'"

@@ -14,17 +14,17 @@ import sqlalchemy as sa
 
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, SOURCES
-from config.warehouse import DIMENSIONS, FACT_LOGS, LOAD_RECEIPT, PARTITION_ROWS
+from config.warehouse import DIMENSIONS, FACT_LOGS
 from tasks.core.arrow import open_parquet, read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.files import write_csv
 from tasks.core.partition import Partition
 from tasks.staging.audit import read_audit
+from tasks.warehouse.log_instance_activity import facts_of
 from tasks.warehouse.open import Warehouse
 from tasks.warehouse.tables import metadata
 
 _LISTED = 10
-_SCANNED_SHARE = 4
 
 
 class Count(NamedTuple):
@@ -45,22 +45,14 @@ def count_partition(
     Returns:
         kind; staged: rows; loaded: facts of that kind; units: [unit, enriched, loaded] of each.
     """
-    facts, receipts = (metadata().tables[one.name] for one in (FACT_LOGS, LOAD_RECEIPT))
-    staged_rows = pq.read_metadata(staged).num_rows
-    first = partition.id * PARTITION_ROWS
-    own = facts.c.log_id.between(first + 1, first + PARTITION_ROWS)
-    of_kind = sa.select(sa.func.count()).where(own, facts.c.log_kind == partition.kind)
-    of_all = sa.select(receipts.c.row_count).where(
-        receipts.c.table_name == facts.name, receipts.c.partition == ""
-    )
+    own = facts_of(f"partition_id = {partition.id}", "log_kind, unit_id")
+    counted = f"SELECT log_kind, unit_id, count(*) FROM ({own}) AS own GROUP BY log_kind, unit_id"
+    found: Counter[int] = Counter()
+    loaded = 0
     with warehouse.connect() as connection:
-        loaded = connection.scalar(of_kind)
-        if staged_rows * _SCANNED_SHARE > (connection.scalar(of_all) or 0):
-            # To run over the index of units is faster than to sort many rows; the sum keeps the
-            # primary key from being used.
-            own = (facts.c.log_id + 0).between(first + 1, first + PARTITION_ROWS)
-        per_unit = sa.select(facts.c.unit_id, sa.func.count()).where(own).group_by(facts.c.unit_id)
-        found = {unit: count for unit, count in connection.execute(per_unit)}
+        for kind, unit, count in connection.execute(sa.text(counted)):
+            found[unit] += count
+            loaded += count if kind == partition.kind else 0
     expected: Counter[int] = Counter()
     with open_parquet(enriched) as file:
         for batch in file.iter_batches(columns=["unit_id"]):
@@ -68,9 +60,9 @@ def count_partition(
             expected.update(dict(zip(units.to_pylist(), counts.to_pylist(), strict=True)))
     return {
         "kind": partition.kind,
-        "staged": staged_rows,
+        "staged": pq.read_metadata(staged).num_rows,
         "loaded": loaded,
-        "units": [(unit, expected[unit], found.get(unit, 0)) for unit in {*expected, *found}],
+        "units": [(unit, expected[unit], found[unit]) for unit in {*expected, *found}],
     }
 
 

@@ -23,7 +23,7 @@ _SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
 
 
 def metadata() -> sa.MetaData:
-    """All warehouse tables, with keys, foreign keys, indexes and comments."""
+    """All warehouse tables, with keys, foreign keys and comments."""
     return _metadata((*TABLES.values(), *BOOKKEEPING.values()))
 
 
@@ -31,8 +31,6 @@ def metadata() -> sa.MetaData:
 def _metadata(tables: tuple[Table, ...]) -> sa.MetaData:
     schema = sa.MetaData(
         naming_convention={
-            "ck": "ck_%(table_name)s",
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s",
             "pk": "pk_%(table_name)s",
         }
@@ -48,16 +46,15 @@ def _add(table: Table, schema: sa.MetaData) -> None:
             column.name,
             _SQL_TYPES[column.type],
             *([sa.ForeignKey(column.references)] if column.references else []),
-            primary_key=column.name in table.key_columns,
             autoincrement=False,
-            nullable=column.nullable,
-            index=column.name in table.indexes,
+            nullable=column.nullable and column.name not in table.key_columns,
             comment=column.description,
         )
         for column in table.columns
     ]
-    checks = [sa.CheckConstraint(table.check)] if table.check else []
-    sa.Table(table.name, schema, *columns, *checks, comment=table.grain)
+    # The order of the key need not be that of the columns.
+    key = sa.PrimaryKeyConstraint(*table.key_columns)
+    sa.Table(table.name, schema, *columns, key, comment=table.grain)
 
 
 def dictionary_rows() -> list[dict[str, str]]:
@@ -99,11 +96,6 @@ class LiveTable:
     indexes: dict[str, list[str]] = field(default_factory=dict)
     create_sql: str = ""
     triggers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """The primary key's column; the declared tables have one each."""
-        return self.primary_key[0]
 
 
 def describe_tables(warehouse: Warehouse) -> list[LiveTable]:

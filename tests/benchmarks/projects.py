@@ -95,8 +95,6 @@ def compare(pipeline: Path, reports: Path, out: Path) -> None:
             for level in LEVELS:
                 counted = "log_kind, count(*), count(value) FROM fact_logs"
                 asked[level] = f"SELECT {level}, {counted} GROUP BY 1, 2 ORDER BY 1, 2"
-            indexes = "sqlite_schema WHERE type = 'index' AND tbl_name = 'fact_logs'"
-            asked["indexes"] = f"SELECT count(*) FROM {indexes}"
             return {name: connection.execute(sql).fetchall() for name, sql in asked.items()}
 
     ours, theirs = counts(pipeline), counts(out / "warehouse.db")

@@ -1,30 +1,24 @@
 """Single choices of the pipeline, measured: `make trials`, after `make bench`.
 
-The time of each task in a cold run, the settings under which SQLite inserts and indexes facts, the
+The time of each task in a cold run, the order in which SQLite stores the facts, the
 size of the blocks in which a CSV file is read, and how Parquet is compressed.
 """
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import adbc_driver_manager
-import adbc_driver_sqlite
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from config.warehouse import FACT_LOGS
-from tasks.enrichment.star import facts
 from tasks.staging import stage as staging
-from tasks.warehouse.sqlite.transaction import _as_stored
-from tests.benchmarks.projects import LOGS, ROOT, Project, make_project
+from tests.benchmarks.layouts import time_layouts
+from tests.benchmarks.projects import ROOT, Project, make_project
 
 TIMED = """
 import luigi, luigi.cmdline
@@ -37,13 +31,6 @@ def note(task, seconds):
 
 luigi.cmdline.luigi_run("--module tasks AllReports --local-scheduler".split())
 """
-
-DDL = (
-    f"CREATE TABLE {FACT_LOGS.name} (log_id INTEGER NOT NULL PRIMARY KEY, unit_id INTEGER NOT NULL,"
-    " app_instance_id INTEGER NOT NULL, app_type_id INTEGER NOT NULL, point_id INTEGER NOT NULL,"
-    " point_log_inst_id INTEGER NOT NULL, recorded_at DATETIME, value DOUBLE, status TEXT,"
-    " log_kind TEXT NOT NULL, partition_id INTEGER NOT NULL)"
-)
 
 
 def time_tasks(seed: Project) -> Iterator[str]:
@@ -60,65 +47,6 @@ def time_tasks(seed: Project) -> Iterator[str]:
         label, seconds = line.rsplit(" ", 1)
         if float(seconds) >= 0.05:
             yield f"| {label} | {seconds} |"
-
-
-def load_facts(enriched: list[Path], journal: str, page: int, cache: int, threads: int) -> str:
-    """Insert and index all facts in a new database: seconds of each step."""
-    with tempfile.TemporaryDirectory(dir=enriched[0].parent) as folder:
-        database = adbc_driver_sqlite.connect(str(Path(folder, "trial.db")))
-        connection = adbc_driver_manager.AdbcConnection(database)
-
-        def timed(what: Callable[[], object]) -> float:
-            start = time.perf_counter()
-            what()
-            return time.perf_counter() - start
-
-        def run(sql: str) -> None:
-            statement = adbc_driver_manager.AdbcStatement(connection)
-            statement.set_sql_query(sql)
-            statement.execute_update()
-            statement.close()
-
-        def insert() -> None:
-            statement = adbc_driver_manager.AdbcStatement(connection)
-            table = {"adbc.ingest.target_table": FACT_LOGS.name}
-            statement.set_options(**table, **{"adbc.ingest.mode": "adbc.ingest.mode.append"})
-            statement.bind_stream(pa.RecordBatchReader.from_batches(stored[0].schema, stored))
-            statement.execute_update()
-            statement.close()
-
-        def index() -> None:
-            for column in FACT_LOGS.indexes:
-                run(f"CREATE INDEX ix_{column} ON {FACT_LOGS.name} ({column})")
-
-        for sql in (f"PRAGMA page_size = {page}", f"PRAGMA journal_mode = {journal}", DDL):
-            run(sql)
-        run(f"PRAGMA cache_size = -{cache}")
-        run(f"PRAGMA threads = {threads}")
-        connection.set_autocommit(False)
-        batches = itertools.chain.from_iterable(facts(path) for path in enriched)
-        stored = [_as_stored(batch) for batch in batches]
-        took = " | ".join(f"{timed(step):.2f}" for step in (insert, index, connection.commit))
-        connection.close()
-        database.close()
-    return f"| {journal} | {page:,} | {cache:,} | {threads} | {took} |"
-
-
-def time_loads(seed: Project) -> Iterator[str]:
-    """Inserting and indexing the facts, setting by setting."""
-    folder = seed.folder / "staging" / "enriched_logs"
-    enriched = [folder / f"{name}.parquet" for name in LOGS]
-    yield "| journal | page, bytes | cache, KiB | threads | insert, s | 3 indexes, s | commit, s |"
-    yield "|---|---|---|---|---|---|---|"
-    for settings in (
-        ("delete", 16_384, 4_096, 2),
-        ("wal", 16_384, 4_096, 2),
-        ("wal", 4_096, 4_096, 2),
-        ("delete", 16_384, 4_096, 0),
-        ("delete", 16_384, 65_536, 2),
-        ("delete", 16_384, 65_536, 0),
-    ):
-        yield load_facts(enriched, *settings)
 
 
 STAGE = """
@@ -173,7 +101,7 @@ def time_compression(seed: Project) -> Iterator[str]:
 def main() -> None:
     """Run all trials and print them."""
     seed = make_project(ROOT / ".bench" / "seed")
-    for trial in (time_tasks, time_loads, time_blocks, time_compression):
+    for trial in (time_tasks, time_layouts, time_blocks, time_compression):
         print(f"\n### {trial.__doc__}\n")
         for line in trial(seed):
             print(line, flush=True)

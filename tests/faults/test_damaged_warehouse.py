@@ -20,15 +20,10 @@ OWN = [name for name in (*TABLES, *BOOKKEEPING) if name != LOAD_RECEIPT.name]
 
 
 def content(path: Path) -> list[list[tuple]] | None:
-    """The rows of the pipeline's tables, by table and by each index; None if SQLite fails."""
+    """The rows of the pipeline's tables; None if SQLite fails."""
     try:
         with closing(sqlite3.connect(path)) as connection:
-            rows = [sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in OWN]
-            for name, table in TABLES.items():
-                for column in table.indexes:
-                    sql = f"SELECT {column}, rowid FROM {name} INDEXED BY ix_{name}_{column}"
-                    rows.append(connection.execute(f"{sql} ORDER BY {column}").fetchall())
-            return rows
+            return [sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in OWN]
     except (sqlite3.Error, UnicodeDecodeError):
         return None
 

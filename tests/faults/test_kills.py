@@ -187,7 +187,6 @@ ROWS, COMMIT = (
     "tasks.warehouse.load:_write_receipts",
     "tasks.warehouse.sqlite.transaction:SqliteTransaction.commit",
 )
-INDEX = "tasks.warehouse.sqlite.transaction:SqliteTransaction.create_index"
 STEPS = {
     "between rename and receipt": Step(RECEIPT, "before", 1),
     "between rows and receipt of facts": Step(ROWS, "before", 3),

@@ -183,8 +183,8 @@ def test_facts_that_belong_to_no_part_are_removed(parted: Project) -> None:
     before = parted.facts()
     parted.change(
         "INSERT INTO fact_logs (log_id, unit_id, app_instance_id, app_type_id, point_id,"
-        " point_log_inst_id, log_kind, partition_id)"
-        " VALUES (990000000001, -1, -1, -1, -1, -1, 'F', 99)"
+        " point_log_inst_id, recorded_at, log_kind, partition_id)"
+        " VALUES (990000000001, -1, -1, -1, -1, -1, '', 'F', 99)"
     )
     run_here(parted)
     assert parted.facts() == before

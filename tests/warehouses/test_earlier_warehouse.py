@@ -47,6 +47,8 @@ def test_it_is_rebuilt_once_and_what_others_made_stays(earlier: Project) -> None
     assert earlier.query(CATALOG) == made_by_others
     assert earlier.query("SELECT * FROM my_view") == counts
     assert earlier.query("SELECT * FROM mine") == [(7,)]
+    indexes = earlier.query("SELECT name FROM pragma_index_list('fact_logs') WHERE origin = 'c'")
+    assert indexes == [("my_index",)]
     left = earlier.query("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")
     assert [name for (name,) in left] == [
         "data_dictionary",

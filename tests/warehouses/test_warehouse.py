@@ -30,6 +30,7 @@ from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.load import replace_dimension, replace_partitions
+from tasks.warehouse.log_instance_activity import facts_of
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import metadata
 from tests.conftest import Project
@@ -118,7 +119,7 @@ def test_a_refused_load_leaves_the_previous_rows_and_receipt(url: str) -> None:
         "fact_logs: 3 rows refer to rows that do not exist; the previous rows are unchanged."
     )
     dimensions = ("dim_application_instance", "dim_log_instance", "dim_unit")
-    assert sorted(others) == [f"  row 10000000002 refers to {name}" for name in dimensions]
+    assert others == [f"  1 refer to {name}" for name in dimensions]
     assert rows_of(url, "SELECT log_id FROM fact_logs") == [(10_000_000_001,)]
     assert receipts(url) == before
     assert before["fact_logs", "LOG_RCD_F"] == "1"
@@ -262,11 +263,14 @@ def test_what_others_put_on_a_table_stays_when_it_is_rebuilt(
     assert rows_of(url, "SELECT * FROM my_view") == [("Unit 7",)]
 
 
-def test_facts_outside_the_range_of_their_partition_are_rejected(url: str) -> None:
+def test_the_facts_of_a_partition_are_ranges_of_the_key(url: str) -> None:
     load_dimensions(url)
     load_facts(url, fact(1, 7))
-    with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed"):
-        change(url, "UPDATE fact_logs SET partition_id = 0")
+    plan = rows_of(url, f"EXPLAIN QUERY PLAN {facts_of('partition_id = 1', 'log_id')}")
+    assert [step for *_, step in plan if "fact" in step] == [
+        f"SEARCH fact USING PRIMARY KEY (point_log_inst_id=? AND {times})"
+        for times in ("recorded_at>? AND recorded_at<?", "recorded_at=?")
+    ]
 
 
 def test_a_receipt_of_a_partition_that_is_removed_takes_the_table_along(url: str) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from config.declarations import Table
 from config.warehouse import FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
 from tasks.core.errors import PipelineError, advice
 from tasks.core.files import obstacle
@@ -94,11 +93,6 @@ CACHE_KIB = 65_536
 
 Fetch = Callable[[str], list[tuple]]
 """Runs a statement and returns its rows."""
-
-
-def index_names(table: Table) -> list[str]:
-    """The declared indexes."""
-    return [f"ix_{table.name}_{column}" for column in sorted(table.indexes)]
 
 
 def shape(fetch: Fetch, table: str) -> tuple[dict[str, tuple], set[tuple]]:

@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,11 +15,19 @@ from pathlib import Path
 import adbc_driver_manager
 import adbc_driver_sqlite
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from config.declarations import Table
-from config.warehouse import BOOKKEEPING, FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, TABLES
+from config.warehouse import (
+    BOOKKEEPING,
+    FACT_LOGS,
+    LOAD_RECEIPT,
+    LOG_INSTANCE_ACTIVITY,
+    NO_TIME,
+    TABLES,
+)
 from tasks.core.files import create_database
 from tasks.core.progress import Advance
 from tasks.core.waiting import REPORTED_S, Limit
@@ -31,7 +39,6 @@ from tasks.warehouse.sqlite.file import (
     explained,
     guarded_tables,
     guards,
-    index_names,
     is_locked,
     shape,
     triggers,
@@ -39,9 +46,8 @@ from tasks.warehouse.sqlite.file import (
 )
 from tasks.warehouse.tables import metadata
 
-_SORT_KIB = 4_096
-"""Page cache where rows are appended; also how much is sorted at a time for an index, which is
-the faster the better it fits the processor's own cache."""
+_APPEND_KIB = 4_096
+"""Page cache where rows are added in the order of their key."""
 
 _EARLIER_TABLES = ("log_tally", "loaded_part", "retained_member", LOAD_RECEIPT.name)
 """Bookkeeping of earlier versions, the receipts last: while they exist, the version is known."""
@@ -159,7 +165,7 @@ class SqliteTransaction:
         self.query(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
         self.query(f"PRAGMA page_size = {PAGE_BYTES}")  # Of a file that is new.
         self.run(BEGIN)
-        self.query(f"PRAGMA cache_size = -{_SORT_KIB}")
+        self.query(f"PRAGMA cache_size = -{_APPEND_KIB}")
         self.query("PRAGMA threads = 2")
 
     def commit(self) -> None:
@@ -168,7 +174,8 @@ class SqliteTransaction:
 
     def append(self, table: str, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
         """Add rows by ADBC's bulk insert."""
-        stored = _ahead((_as_stored(batch) for batch in batches), advance)
+        keys = (TABLES | BOOKKEEPING)[table].key_columns
+        stored = _ahead((_as_stored(batch, keys) for batch in batches), advance)
         first = next(stored, None)
         if first is None:
             return
@@ -192,7 +199,8 @@ class SqliteTransaction:
 
     def create(self, table: Table) -> None:
         """Create a table; the indexes and triggers of others are created again."""
-        own = [*index_names(table), *triggers(table.name)]
+        own = triggers(table.name)
+        of_earlier_versions = f"ix_{table.name}_"
         others = self.query(
             f"SELECT name, sql FROM sqlite_schema WHERE tbl_name = '{table.name}'"
             " AND type IN ('index', 'trigger') AND sql IS NOT NULL"
@@ -200,26 +208,11 @@ class SqliteTransaction:
         self.run(f"DROP TABLE IF EXISTS {table.name}")
         self.run(create_sql(table))
         for name, sql in others:
-            if name not in own:
+            if name not in own and not name.startswith(of_earlier_versions):
                 self.run(sql)
 
-    def missing_indexes(self, table: Table) -> list[str]:
-        """The declared indexes that do not exist."""
-        existing = {name for (name,) in self.query("SELECT name FROM sqlite_schema")}
-        return [name for name in index_names(table) if name not in existing]
-
-    def create_index(self, table: Table, name: str) -> None:
-        """Create a declared index."""
-        column = name.removeprefix(f"ix_{table.name}_")
-        self.run(f"CREATE INDEX {name} ON {table.name} ({column})")
-
-    def drop_indexes(self, table: Table) -> None:
-        """Drop the declared indexes."""
-        for name in index_names(table):
-            self.run(f"DROP INDEX IF EXISTS {name}")
-
-    def prepare_index_updates(self) -> None:
-        """Use a larger page cache: the pages of indexes are changed in no order."""
+    def prepare_updates(self) -> None:
+        """Use a larger page cache: pages all over the table are changed."""
         self.query(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def any_missing(self, parent: str, key: str, values: Iterable[int]) -> bool:
@@ -228,10 +221,9 @@ class SqliteTransaction:
         listed = json.dumps(list(values))
         return bool(self.query(f"SELECT 1 FROM json_each('{listed}') WHERE {missing} LIMIT 1"))
 
-    def violations(self, table: str) -> list[tuple[int, str]]:
-        """By SQLite's own check, which looks at every row."""
-        rows = self.query(f"PRAGMA foreign_key_check({table})")
-        return [(row, parent) for _, row, parent, _ in rows]
+    def violations(self, table: str) -> list[str]:
+        """The parent of each row that has none, by SQLite's own check, which reads every row."""
+        return [parent for _, _, parent, _ in self.query(f"PRAGMA foreign_key_check({table})")]
 
     def is_guarded(self, table: str) -> bool:
         """Whether all triggers exist, and what is counted of the table."""
@@ -275,12 +267,12 @@ def _ahead(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.R
             advance(len(batch), len(batch))
 
 
-def _as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _as_stored(batch: pa.RecordBatch, keys: Sequence[str]) -> pa.RecordBatch:
     """Times as SQLAlchemy and SQLite's own functions write them, so that they compare as text."""
-    columns = [
-        column.cast(pa.timestamp("us")).cast(pa.string())
-        if pa.types.is_timestamp(column.type)
-        else column
-        for column in batch.columns
-    ]
+    columns = []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if pa.types.is_timestamp(field.type):
+            text = column.cast(pa.timestamp("us")).cast(pa.string())
+            column = pc.fill_null(text, NO_TIME) if field.name in keys else text
+        columns.append(column)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

@@ -6,8 +6,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from config.declarations import Table
 from config.warehouse import (
@@ -16,10 +16,11 @@ from config.warehouse import (
     DIMENSIONS,
     FACT_LOGS,
     LOG_INSTANCE_ACTIVITY,
+    NO_TIME,
     LoadReceipt,
 )
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.digests import digest_text, rows_digest
+from tasks.warehouse.digests import digest_text, row_digests
 from tasks.warehouse.tables import dictionary_rows
 
 _BLOCK_ROWS = 65_536
@@ -62,17 +63,22 @@ def _digests(connection: sqlite3.Connection, table: Table) -> Counter[int] | Non
     loaded = " WHERE is_retained = 0" if "is_retained" in schema.names else ""
     found: Counter[int] = Counter()
     try:
-        cursor = connection.execute(f"SELECT {', '.join(schema.names)} FROM {table.name}{loaded}")
+        columns = [
+            f"nullif({name}, '{NO_TIME}')" if name in table.key_columns and field.nullable else name
+            for name, field in zip(schema.names, schema, strict=True)
+        ]
+        cursor = connection.execute(f"SELECT {', '.join(columns)} FROM {table.name}{loaded}")
         while rows := cursor.fetchmany(_BLOCK_ROWS):
-            columns = zip(schema.types, zip(*rows, strict=True), strict=True)
-            arrays = [_as_declared(values, kind) for kind, values in columns]
+            arrays = [*map(_as_declared, zip(*rows, strict=True), schema.types)]
             batch = pa.RecordBatch.from_arrays(arrays, names=schema.names)
+            digests = row_digests(batch)
             if "partition_id" not in schema.names:
-                found[0] += rows_digest(batch)
+                found[0] += int(digests.sum(dtype=np.uint64))
                 continue
-            for number in pc.unique(batch["partition_id"]).to_pylist():
-                own = batch.filter(pc.equal(batch["partition_id"], number))
-                found[number] += rows_digest(own)
+            numbers, which = np.unique(batch["partition_id"].to_numpy(), return_inverse=True)
+            sums = np.zeros(len(numbers), np.uint64)
+            np.add.at(sums, which, digests)
+            found.update(dict(zip(numbers.tolist(), sums.tolist(), strict=True)))
     except (pa.ArrowException, TypeError, ValueError, sqlite3.OperationalError):
         return None  # Values of other types, or bytes that are no text.
     return found

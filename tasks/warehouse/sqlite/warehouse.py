@@ -25,7 +25,6 @@ from tasks.warehouse.sqlite.file import (
     CACHE_KIB,
     explained,
     guards,
-    index_names,
     is_absent_or_damaged,
     triggers,
     wait_for_lock,
@@ -65,7 +64,7 @@ class SqliteWarehouse:
         return sa.create_engine("sqlite://", creator=self._reading, poolclass=sa.pool.NullPool)
 
     def receipts(self) -> dict[tuple[str, str], LoadReceipt]:
-        """Those of tables that have their triggers and indexes. Needs no SQLAlchemy."""
+        """Those of tables that have their triggers. Needs no SQLAlchemy."""
         results = self._read(
             f"SELECT {', '.join(LoadReceipt._fields)} FROM {LOAD_RECEIPT.name}",
             "SELECT tbl_name, name FROM sqlite_schema",
@@ -74,11 +73,7 @@ class SqliteWarehouse:
             return {}
         self._remove_unused_journal()
         receipts, catalog = [LoadReceipt(*row) for row in results[0]], set(results[1])
-        whole = {
-            name
-            for name, table in TABLES.items()
-            if guards(name) | {(name, index) for index in index_names(table)} <= catalog
-        }
+        whole = {name for name in TABLES if guards(name) <= catalog}
         found = {(r.table_name, r.partition): r for r in receipts if r.table_name in whole}
         facts = found.get((FACT_LOGS.name, ""))
         in_partitions = sum(r.row_count for r in found.values() if r.partition)
