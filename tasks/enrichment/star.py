@@ -5,7 +5,6 @@ Pure functions. Every dimension has the unknown member -1.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,9 +16,6 @@ from config.warehouse import DIM_APPLICATION_TYPE, DIM_UNIT, FACT_LOGS, LOG_INST
 from tasks.core.arrow import BATCH_ROWS, open_parquet
 from tasks.enrichment.lookup import resolve
 from tasks.parsing.numbers import ARROW_TYPES
-
-_SORTED_BATCHES = 4
-"""So many are sorted at a time: 256 K rows, 60 MB."""
 
 NO_NAME = "(no name)"
 _UNKNOWN_NAME = "Unknown"
@@ -86,13 +82,10 @@ _BUILD: dict[str, Callable[[Mapping[str, pa.Table]], pa.Table]] = {
 def facts(enriched: Path) -> Iterator[pa.RecordBatch]:
     """The rows of `fact_logs` in a file of enriched log records, streamed.
 
-    Each piece of the file is in the order of the key, in which the warehouse stores them.
+    Each batch is in the order of the key, in which the warehouse stores them.
     """
     schema = arrow_schema(FACT_LOGS)
     order = [(name, "ascending") for name in FACT_LOGS.key_columns]
     with open_parquet(enriched) as file:
-        batches = file.iter_batches(BATCH_ROWS, columns=schema.names)
-        while piece := list(itertools.islice(batches, _SORTED_BATCHES)):
-            rows = pa.Table.from_batches(piece).select(schema.names).cast(schema).sort_by(order)
-            del piece
-            yield from rows.to_batches(BATCH_ROWS)
+        for batch in file.iter_batches(BATCH_ROWS, columns=schema.names):
+            yield batch.select(schema.names).cast(schema).sort_by(order)

@@ -77,19 +77,6 @@ def replace_pages(path: Path) -> None:
     path.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
 
 
-def damage_index(path: Path) -> None:
-    """Have an index find other rows than the table has."""
-    with closing(sqlite3.connect(path)) as connection:
-        page, size = (
-            connection.execute(sql).fetchone()[0]
-            for sql in (
-                "SELECT rootpage FROM sqlite_schema WHERE name = 'ix_fact_logs_unit_id'",
-                "PRAGMA page_size",
-            )
-        )
-    flip(path, page * size - 3, 2)
-
-
 @pytest.mark.parametrize(
     ("damage", "named", "built"),
     [
@@ -106,7 +93,6 @@ def damage_index(path: Path) -> None:
         ),
         (damage_header, "is damaged and was renamed to data_warehouse.db.damaged-", None),
         (replace_pages, "is damaged and was renamed to data_warehouse.db.damaged-", None),
-        (damage_index, "is damaged and was renamed to data_warehouse.db.damaged-", None),
     ],
 )
 def test_what_is_damaged_is_loaded_again(

@@ -217,7 +217,6 @@ def test_a_quarantine_file_that_is_deleted_is_made_again(
         ("INSERT INTO dim_unit VALUES (5, 'Mine', 0)", "dim_unit"),
         ("UPDATE dim_application_type SET app_type_description = ''", "dim_application_type"),
         ("DROP TABLE fact_logs", "fact_logs"),
-        ("DROP INDEX ix_fact_logs_unit_id", "fact_logs"),
         ("DROP TRIGGER fact_logs_update_invalidates_receipt", "fact_logs"),
     ],
 )
