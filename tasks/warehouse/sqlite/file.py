@@ -88,8 +88,11 @@ def explained(what: str, path: Path, error: Exception) -> PipelineError:
 _EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
 """Event -> the rows that a trigger sees."""
 
-CACHE_KIB = 65_536
-"""Page cache where pages are asked for in no order: reading, and keeping indexes up to date."""
+CACHE_KIB = 4_096
+"""Page cache where pages are read or written in the order of the key."""
+
+UPDATE_CACHE_KIB = 65_536
+"""Page cache where pages all over a table are changed."""
 
 Fetch = Callable[[str], list[tuple]]
 """Runs a statement and returns its rows."""

@@ -35,6 +35,7 @@ from tasks.warehouse.sqlite.file import (
     BEGIN,
     CACHE_KIB,
     PAGE_BYTES,
+    UPDATE_CACHE_KIB,
     Fetch,
     explained,
     guarded_tables,
@@ -45,9 +46,6 @@ from tasks.warehouse.sqlite.file import (
     wait_for_lock,
 )
 from tasks.warehouse.tables import metadata
-
-_APPEND_KIB = 4_096
-"""Page cache where rows are added in the order of their key."""
 
 _EARLIER_TABLES = ("log_tally", "loaded_part", "retained_member", LOAD_RECEIPT.name)
 """Bookkeeping of earlier versions, the receipts last: while they exist, the version is known."""
@@ -165,7 +163,7 @@ class SqliteTransaction:
         self.query(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
         self.query(f"PRAGMA page_size = {PAGE_BYTES}")  # Of a file that is new.
         self.run(BEGIN)
-        self.query(f"PRAGMA cache_size = -{_APPEND_KIB}")
+        self.query(f"PRAGMA cache_size = -{CACHE_KIB}")
         self.query("PRAGMA threads = 2")
 
     def commit(self) -> None:
@@ -213,7 +211,7 @@ class SqliteTransaction:
 
     def prepare_updates(self) -> None:
         """Use a larger page cache: pages all over the table are changed."""
-        self.query(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self.query(f"PRAGMA cache_size = -{UPDATE_CACHE_KIB}")
 
     def any_missing(self, parent: str, key: str, values: Iterable[int]) -> bool:
         """Whether a table lacks a row for one of some keys."""
