@@ -33,6 +33,7 @@ class Column:
         references: `table.column` of the row it points to.
         aliases: Other headers under which source files are likely to bring it, likeliest first.
         header: The one header that will do, where the configuration names it.
+        derived: Whether staging fills it; a file need not have it.
         origin: In the warehouse, `SOURCE.column` from which the value is taken. Lookups lead from
             the row's own source to SOURCE; -1 or NULL where one finds no row. LOG_RCD is either
             source of log records.
@@ -45,6 +46,7 @@ class Column:
     references: str | None = None
     aliases: tuple[str, ...] = ()
     header: str | None = None
+    derived: bool = False
     origin: str = ""
 
     @property

@@ -10,9 +10,16 @@ from config.declarations import Column, Source, Type
 _RECORD_STATUS = Column(
     "status",
     Type.TEXT,
-    "The record's status as exported; a word that was in place of the value is added to it.",
+    "The record's status as exported.",
     nullable=True,
     aliases=("log_status", "record_status", "status_code", "point_status", "quality"),
+)
+_VALUE_TEXT = Column(
+    "value_text",
+    Type.TEXT,
+    "The word that was in place of the value, such as POINT FAIL.",
+    nullable=True,
+    derived=True,
 )
 _RECORD_TIME = Column(
     "recorded_at",
@@ -145,6 +152,7 @@ LOG_RCD_B = Source(
             nullable=True,
             aliases=(*_VALUE_ALIASES, "state", "log_state"),
         ),
+        _VALUE_TEXT,
         _RECORD_STATUS,
     ),
     in_partitions=True,
@@ -163,6 +171,7 @@ LOG_RCD_F = Source(
             nullable=True,
             aliases=_VALUE_ALIASES,
         ),
+        _VALUE_TEXT,
         _RECORD_STATUS,
     ),
     in_partitions=True,

@@ -188,9 +188,16 @@ FACT_LOGS = Table(
             origin="LOG_RCD.value",
         ),
         Column(
+            "value_text",
+            Type.TEXT,
+            "The word that the export has in place of a value, such as POINT FAIL.",
+            nullable=True,
+            origin="LOG_RCD.value_text",
+        ),
+        Column(
             "status",
             Type.TEXT,
-            "The record's status as exported, and the word that was in place of a value.",
+            "The record's status as exported.",
             nullable=True,
             origin="LOG_RCD.status",
         ),

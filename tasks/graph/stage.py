@@ -32,7 +32,7 @@ class CsvToParquet(PartitionedTask):
     Log records may come as a folder of files: each is a partition.
     """
 
-    code_version = 5
+    code_version = 6
     phase = "staging"
 
     table = luigi.ChoiceParameter(choices=tuple(SOURCES))

@@ -70,7 +70,7 @@ def source_figures(profile: SourceProfile, source: Source, audit: Audit) -> dict
     file. Of a column:
 
     - name; header: its name in the file, None if the file does not have it; origin: "recognised",
-      "carried" (passed through as text) or "absent";
+      "carried" (passed through as text), "derived" (filled by staging) or "absent";
     - type: as declared, or text; looks_like: what the first rows look like, None of several
       columns that are joined;
     - rows, nulls, not_finite (numbers), empty (texts);
@@ -90,7 +90,8 @@ def source_figures(profile: SourceProfile, source: Source, audit: Audit) -> dict
         looks_like = audit.observed_types.get(name)
         if name in declared:
             header, kind = audit.recognised.get(name), declared[name].type
-            origin = "absent" if header is None else "recognised"
+            unread = "derived" if declared[name].derived else "absent"
+            origin = unread if header is None else "recognised"
             taken = [] if header is None else audit.headers_of(name)
             looks_like = audit.observed_types.get(taken[0]) if len(taken) == 1 else None
         columns.append(

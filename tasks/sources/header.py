@@ -22,7 +22,7 @@ class Layout:
         header: The column names of the file, without blanks and invisible characters around them.
         recognised: Declared column -> its position in the file; several if they are joined.
         passed_through: Name of each other column -> its position, in the file's order.
-        absent: Declared columns that the file does not have.
+        absent: Declared columns that the file should have, and does not.
     """
 
     header: tuple[str, ...]
@@ -74,7 +74,8 @@ def match_columns(source: Source, header: Sequence[str]) -> Layout:
     if problems:
         remedy = "\n".join([f"[{source.name}]", *lines]) if lines else ""
         raise PipelineError(f"{source.name} was rejected:", problems, remedy)
-    return Layout(tuple(names), found, passed_through, tuple(column.name for column in missing))
+    absent = tuple(column.name for column in missing if not column.derived)
+    return Layout(tuple(names), found, passed_through, absent)
 
 
 def _duplicates(names: Sequence[str]) -> Iterator[str]:

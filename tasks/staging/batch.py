@@ -79,9 +79,8 @@ def read_batch(block: Block, source: Source, layout: Layout) -> Batch:
             marks["later"] = parsed.later
             _add_digits(batch, parsed, text, source)
         _add_invalid(batch, block, parsed, text, column, source)
-    sentinels = marks["sentinel"]
-    if "status" in arrays and sentinels.null_count < rows:
-        arrays["status"] = _with_sentinels(arrays["status"], sentinels)
+    if "value_text" in arrays:
+        arrays["value_text"] = pc.coalesce(marks["sentinel"], arrays["value_text"])
     for name, position in layout.passed_through.items():
         arrays[name] = block.columns[position]
     batch.table = pa.table(arrays, schema=arrow_schema(source, layout))
@@ -169,20 +168,6 @@ def _hint(text: str, column: Column, source: Source) -> str:
         return f"no epoch time inside time_window{read}"
     what = "" if column.type is Type.INTEGER else why_not_a_number(text)
     return f"it has {what}" if what else ""
-
-
-def _with_sentinels(status: pa.StringArray, sentinels: pa.StringArray) -> pa.StringArray:
-    """The status, and the sentinel that was in place of the value.
-
-    >>> _with_sentinels(pa.array(["", "2", "OK"]), pa.array(["ERR", "ERR", None])).to_pylist()
-    ['ERR', '2; ERR', 'OK']
-    """
-    replaced = sentinels.is_valid()  # Few rows.
-    added = sentinels.filter(replaced)
-    own = pc.fill_null(status.filter(replaced), "")
-    blank = pc.equal(pc.utf8_trim_whitespace(own), "")
-    both = pc.if_else(blank, added, pc.binary_join_element_wise(own, added, "; "))
-    return pc.replace_with_mask(status, replaced, both)
 
 
 def count_values(words: pa.Array | pa.ChunkedArray) -> Counter[Any]:

@@ -13,17 +13,18 @@ from tests.conftest import Project
 from tests.terminal import spawning
 
 FACTS = [
-    # log_id, unit, instance, type, point, log instance, recorded_at, value, status, kind, partition
-    (1, 8, 102, 4, 1002, 3, "2024-06-01 00:00:00.000000", 1.0, "OK", "B", 0),
-    (2, 8, 102, 4, 1002, 3, "2024-06-01 00:01:00.000000", 0.0, "OK", "B", 0),
-    (3, 8, 102, 4, 1002, 3, "2024-06-01 00:02:00.000000", None, "NO DATA", "B", 0),
-    (4, 7, 100, 1, 1006, 7, "2024-06-01 01:30:00.000000", 1.0, "OK", "B", 0),
-    (5, -1, -1, -1, -1, -1, "2024-06-01 02:00:00.000000", 0.0, "OK", "B", 0),
-    (10000000001, 7, 100, 1, 1000, 1, "2024-06-01 00:00:00.000000", 4.5, "OK", "F", 1),
-    (10000000002, 7, 100, 1, 1000, 1, "2024-05-31 22:03:00.000000", 4.75, "OK", "F", 1),
-    (10000000003, 7, 101, 3, 1001, 2, "2024-06-01 00:00:00.000000", -21.0, "ALARM", "F", 1),
-    (10000000004, 7, 101, 3, 1001, 2, "", -20.5, None, "F", 1),
-    (10000000005, 9, 103, -1, 1003, 4, "2024-06-01 00:00:00.250000", 100.0, "OK", "F", 1),
+    # log_id, unit, instance, type, point, log instance, recorded_at, value, word, status, kind,
+    # partition
+    (1, 8, 102, 4, 1002, 3, "2024-06-01 00:00:00.000000", 1.0, None, "OK", "B", 0),
+    (2, 8, 102, 4, 1002, 3, "2024-06-01 00:01:00.000000", 0.0, None, "OK", "B", 0),
+    (3, 8, 102, 4, 1002, 3, "2024-06-01 00:02:00.000000", None, "NO DATA", None, "B", 0),
+    (4, 7, 100, 1, 1006, 7, "2024-06-01 01:30:00.000000", 1.0, None, "OK", "B", 0),
+    (5, -1, -1, -1, -1, -1, "2024-06-01 02:00:00.000000", 0.0, None, "OK", "B", 0),
+    (10000000001, 7, 100, 1, 1000, 1, "2024-06-01 00:00:00.000000", 4.5, None, "OK", "F", 1),
+    (10000000002, 7, 100, 1, 1000, 1, "2024-05-31 22:03:00.000000", 4.75, None, "OK", "F", 1),
+    (10000000003, 7, 101, 3, 1001, 2, "2024-06-01 00:00:00.000000", -21.0, None, "ALARM", "F", 1),
+    (10000000004, 7, 101, 3, 1001, 2, "", -20.5, None, None, "F", 1),
+    (10000000005, 9, 103, -1, 1003, 4, "2024-06-01 00:00:00.250000", 100.0, None, "OK", "F", 1),
     (
         10000000006,
         -1,
@@ -33,12 +34,13 @@ FACTS = [
         5,
         "2024-06-02 00:00:00.000000",
         None,
-        "2; POINT FAIL",
+        "POINT FAIL",
+        "2",
         "F",
         1,
     ),
-    (10000000007, -1, -1, -1, 1005, 6, "2024-06-02 00:03:00.000000", 3.0, "OK", "F", 1),
-    (10000000008, -1, -1, -1, 8888, 8, "2024-06-02 00:06:00.000000", 4.0, "OK", "F", 1),
+    (10000000007, -1, -1, -1, 1005, 6, "2024-06-02 00:03:00.000000", 3.0, None, "OK", "F", 1),
+    (10000000008, -1, -1, -1, 8888, 8, "2024-06-02 00:06:00.000000", 4.0, None, "OK", "F", 1),
 ]
 
 DIMENSIONS: dict[str, list[tuple]] = {
@@ -155,14 +157,21 @@ def test_the_profile_tells_of_every_column(ran: Project) -> None:
     sources = ran.report("profile.json")
     assert {name: source["rows"] for name, source in sources.items()} == ROWS
     columns = {column["name"]: column for column in sources["LOG_RCD_F"]["columns"]}
-    assert list(columns) == ["point_log_inst_id", "recorded_at", "value", "status", "log_rcd_id"]
+    assert list(columns) == [
+        "point_log_inst_id",
+        "recorded_at",
+        "value",
+        "value_text",
+        "status",
+        "log_rcd_id",
+    ]
     assert columns["recorded_at"]["header"] == "log_time"
     assert columns["recorded_at"]["minimum"] == "2024-05-31 22:03:00"
     assert (columns["value"]["nulls"], columns["value"]["maximum"]) == (1, 100.0)
     assert columns["log_rcd_id"]["origin"] == "carried"
     assert columns["status"]["frequent"] == [
         {"value": "OK", "count": 5},
-        {"value": "2; POINT FAIL", "count": 1},
+        {"value": "2", "count": 1},
         {"value": "ALARM", "count": 1},
     ]
     assert (columns["status"]["nulls"], columns["status"]["empty"]) == (1, 0)
@@ -188,7 +197,7 @@ def test_the_warehouse_has_the_declared_keys(ran: Project) -> None:
     key = ran.query("SELECT name FROM pragma_table_info('fact_logs') WHERE pk > 0 ORDER BY pk")
     assert key == [("point_log_inst_id",), ("recorded_at",), ("log_id",)]
     required = ran.query("SELECT name FROM pragma_table_info('fact_logs') WHERE \"notnull\"")
-    nullable = {"value", "status"}
+    nullable = {"value", "value_text", "status"}
     assert {name for (name,) in required} == {c.name for c in FACT_LOGS.columns} - nullable
 
 

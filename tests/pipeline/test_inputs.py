@@ -81,7 +81,7 @@ def every(minutes: int, count: int, form: str, start: datetime = START) -> list[
 
 def facts(project: Project, kind: str = "F") -> list[tuple[str, float | None, str | None]]:
     rows = project.query(
-        "SELECT recorded_at, value, status FROM fact_logs "
+        "SELECT recorded_at, value, coalesce(value_text, status) FROM fact_logs "
         f"WHERE log_kind = '{kind}' ORDER BY log_id"
     )
     return [(str(time).removesuffix(".000000"), value, status) for time, value, status in rows]

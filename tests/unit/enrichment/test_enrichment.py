@@ -80,6 +80,7 @@ def records(*instances: int, status: list[str | None] | None = None) -> pa.Table
             "point_log_inst_id": pa.array(instances, pa.int64()),
             "recorded_at": pa.nulls(count, INSTANT),
             "value": pa.array([float(at) for at in range(count)]),
+            "value_text": pa.nulls(count, pa.string()),
             "status": pa.array(status or [None] * count, pa.string()),
         }
     )

@@ -142,6 +142,7 @@ def test_how_each_file_was_read_is_in_the_report(project: Project) -> None:
         ("point_log_inst_id", "point_log_inst_id", "recognised", "integer"),
         ("recorded_at", "Date, Time", "recognised", None),
         ("value", "value", "recognised", "switch"),
+        ("value_text", None, "derived", None),
         ("status", None, "absent", None),
     ]
 

@@ -148,7 +148,9 @@ def test_what_is_written_in_a_dialect_is_read_back_or_rejected_on_its_line(
     elif not how.quote_all:
         rows = [(*row[:3], re.sub("[\n\r]", "", row[3]), row[4]) for row in rows]
     texts = [*(line + how.line_end for line in how.preamble), how.record(HEADER)]
-    expected: dict[str, list[Any]] = {name: [] for name in (*HEADER[:3], "status", "note")}
+    expected: dict[str, list[Any]] = {
+        name: [] for name in (*HEADER[:3], "value_text", "status", "note")
+    }
     rejected = []
     for key, time, value, note, invalid in rows:
         number = how.number(f"{value / 1000:,.3f}") if isinstance(value, int) else value or ""
@@ -167,7 +169,8 @@ def test_what_is_written_in_a_dialect_is_read_back_or_rejected_on_its_line(
             expected["recorded_at"].append(time and time.replace(tzinfo=UTC))
             is_number = isinstance(value, int)
             expected["value"].append(float(f"{value / 1000:.3f}") if is_number else None)
-            expected["status"].append(None if is_number else value)
+            expected["value_text"].append(None if is_number else value)
+            expected["status"].append(None)
             expected["note"].append(note)
         texts.append(text)
     texts += [line + how.line_end for line in how.footer]

@@ -55,7 +55,8 @@ def test_a_file_of_a_header_alone_is_staged_as_no_rows(
 
     assert staged.audit.rows == 0
     assert staged.columns == {
-        name: [] for name in ("point_log_inst_id", "recorded_at", "value", "status", "x")
+        name: []
+        for name in ("point_log_inst_id", "recorded_at", "value", "value_text", "status", "x")
     }
     assert staged.audit.absent == ["value", "status"]
 
@@ -99,6 +100,7 @@ def test_declared_columns_come_first_typed_as_declared_then_the_others(tmp_path:
             "point_log_inst_id": pa.int64(),
             "recorded_at": pa.timestamp("us", tz="UTC"),
             "value": pa.float64(),
+            "value_text": pa.string(),
             "status": pa.string(),
             "Zone": pa.string(),
             "unit": pa.string(),
@@ -108,6 +110,7 @@ def test_declared_columns_come_first_typed_as_declared_then_the_others(tmp_path:
         "point_log_inst_id": [4, 5],
         "recorded_at": [datetime(2024, 6, 1, 12, tzinfo=UTC), None],
         "value": [21.5, None],
+        "value_text": [None, None],
         "status": ["ok", None],
         "Zone": ["n", ""],
         "unit": ["C", ""],
@@ -150,7 +153,13 @@ def test_the_audit_tells_what_the_file_was(tmp_path: Path) -> None:
             "[LOG_RCD_B]\nrecorded_at = log_time",
         ],
         quarantined={"point_log_inst_id is not an integer": 1},
-        nulls={"point_log_inst_id": 0, "recorded_at": 1, "value": 1, "status": 1},
+        nulls={
+            "point_log_inst_id": 0,
+            "recorded_at": 1,
+            "value": 1,
+            "value_text": 1,
+            "status": 2,
+        },
         values=3,
         words={"NO DATA": 1},
         word_rows=1,
@@ -178,7 +187,7 @@ def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_a_word_in_place_of_a_value_becomes_the_status(tmp_path: Path) -> None:
+def test_a_word_in_place_of_a_value_is_kept(tmp_path: Path) -> None:
     staged = stage(
         tmp_path,
         "point_log_inst_id,value,status\n"
@@ -192,9 +201,16 @@ def test_a_word_in_place_of_a_value_becomes_the_status(tmp_path: Path) -> None:
     )
 
     assert staged.columns["value"] == [None, None, 21.5, None, None]
-    assert staged.columns["status"] == ["NO DATA", "7; POINT FAIL", "OK", "NO DATA", "OK"]
+    assert staged.columns["value_text"] == ["NO DATA", "POINT FAIL", None, "NO DATA", None]
+    assert staged.columns["status"] == [None, "7", "OK", None, "OK"]
     assert staged.audit.words == {"NO DATA": 2, "POINT FAIL": 1}
     assert staged.audit.word_rows == 3
+
+
+def test_a_column_named_as_the_word_is_kept_where_there_is_no_word(tmp_path: Path) -> None:
+    content = "point_log_inst_id,value,Value_Text\n1,ERR,a\n2,1,b\n3,2,\n"
+    staged = stage(tmp_path, content, LOG_RCD_F, max_rejected=0)
+    assert staged.columns["value_text"] == ["ERR", "b", None]
 
 
 def test_the_most_frequent_words_are_listed_and_all_are_counted(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def record_rows(cells: list[str]) -> str:
 def check_values(
     folder: Path, cells: dict[str, float | str | None], source: Source = LOG_RCD_F, **how: Any
 ) -> None:
-    """Each cell is read as the number, kept as the status, or rejected for the reason ("!...").
+    """Each cell is a number, a word in place of one, or rejected for the reason ("!...").
 
     In a small file, and at every border of blocks of a larger one.
     """
@@ -29,9 +29,9 @@ def check_values(
     expected: dict[str, list[Any]] = {
         "point_log_inst_id": [n for n, v in enumerate(wanted) if not str(v).startswith("!")],
         "value": [v if isinstance(v, float) else None for v in wanted if str(v)[:1] != "!"],
-        "status": [v if isinstance(v, str) else None for v in wanted if str(v)[:1] != "!"],
+        "value_text": [v if isinstance(v, str) else None for v in wanted if str(v)[:1] != "!"],
     }
-    expected["recorded_at"] = [None] * len(expected["value"])
+    expected["recorded_at"] = expected["status"] = [None] * len(expected["value"])
     declared = source.column("value").type
     reasons = [
         (n + 2, f"value is not a {declared}: {cell!r}" + f" (it has {v[1:]})" * (v != "!"))
