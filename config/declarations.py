@@ -66,12 +66,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its grain, its columns and the columns that identify a row."""
+    """A table: its grain, its columns and the columns that identify a row.
+
+    Attributes:
+        further_from: In the warehouse, the source whose further columns the table has too, as text.
+    """
 
     name: str
     grain: str
     columns: tuple[Column, ...]
     primary_key: str | tuple[str, ...] | None = None
+    further_from: str = ""
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError if the table has none."""

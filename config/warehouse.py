@@ -100,12 +100,50 @@ DIM_APPLICATION_INSTANCE = Table(
             "Natural key, from APP_INSTANCE.",
             origin="APP_INSTANCE.app_instance_id",
         ),
+        Column(
+            "app_instance_name",
+            Type.TEXT,
+            "APP_INSTANCE's name; a label made from the number where it is blank.",
+            origin="APP_INSTANCE.app_instance_name",
+        ),
         _APP_TYPE_REF,
         _APP_TYPE,
         _UNIT,
         _RETAINED,
     ),
     primary_key="app_instance_id",
+)
+
+DIM_POINT = Table(
+    name="dim_point",
+    grain="one row per point that is logged, and -1 for the unknown one",
+    columns=(
+        Column(
+            "point_id",
+            Type.INTEGER,
+            "Natural key, from LOG_INSTANCE.",
+            origin="LOG_INSTANCE.point_id",
+        ),
+        Column(
+            "point_name",
+            Type.TEXT,
+            "POINT's name; a label made from the number where it is blank; '(not in POINT)' where "
+            "POINT has no such row.",
+            origin="POINT.point_name",
+        ),
+        Column(
+            "point_type",
+            Type.TEXT,
+            "What kind of point it is, as exported.",
+            nullable=True,
+            origin="POINT.point_type",
+        ),
+        _APP_INSTANCE,
+        _UNIT,
+        _RETAINED,
+    ),
+    primary_key="point_id",
+    further_from="POINT",
 )
 
 DIM_LOG_INSTANCE = Table(
@@ -122,7 +160,13 @@ DIM_LOG_INSTANCE = Table(
             "point_id",
             Type.INTEGER,
             "The point that is logged; -1 for the unknown member.",
+            references="dim_point.point_id",
             origin="LOG_INSTANCE.point_id",
+        ),
+        Column(
+            "log_instance_label",
+            Type.TEXT,
+            "A label: the point's name, and the unit.",
         ),
         _APP_INSTANCE,
         _APP_TYPE,
@@ -163,6 +207,7 @@ FACT_LOGS = Table(
             "point_id",
             Type.INTEGER,
             "The point that was logged, as LOG_INSTANCE names it; -1 if unknown.",
+            references="dim_point.point_id",
             origin="LOG_INSTANCE.point_id",
         ),
         Column(
@@ -244,7 +289,13 @@ LOG_INSTANCE_CHAINS = Table(
 
 DIMENSIONS: dict[str, Table] = {
     table.name: table
-    for table in (DIM_APPLICATION_TYPE, DIM_UNIT, DIM_APPLICATION_INSTANCE, DIM_LOG_INSTANCE)
+    for table in (
+        DIM_APPLICATION_TYPE,
+        DIM_UNIT,
+        DIM_APPLICATION_INSTANCE,
+        DIM_POINT,
+        DIM_LOG_INSTANCE,
+    )
 }
 """Parents come before the tables that refer to them."""
 

@@ -70,9 +70,10 @@ def _match(sources: Mapping[str, pa.Table]) -> dict[str, _Match]:
 
 
 def take(table: pa.Table, name: str, rows: pa.Array, nullable: bool = False) -> pa.Array:
-    """A column's values at some rows; the unknown key where there is none, unless nullable."""
+    """A column's values at some rows; the unknown key where a key has none, unless nullable."""
     values = table[name].combine_chunks().take(rows)
-    return values if nullable else pc.fill_null(values, UNKNOWN)
+    keeps_null = nullable or not pa.types.is_integer(values.type)
+    return values if keeps_null else pc.fill_null(values, UNKNOWN)
 
 
 def _columns(found: Mapping[str, _Match], table: Table) -> dict[str, pa.Array]:

@@ -6,7 +6,7 @@ CsvToParquet (7)   CheckSources                                           stagin
 AllStaged          CsvToParquet                                           (before any load)
 LogInstanceChains  CsvToParquet                                           keys of each log instance
 EnrichedLogs       CsvToParquet LogInstanceChains                         staging/enriched_logs/
-LoadDimension (4)  AllStaged CsvToParquet LoadDimension LogInstanceChains dim_...
+LoadDimension (5)  AllStaged CsvToParquet LoadDimension LogInstanceChains dim_...
 LoadFactLogs       EnrichedLogs LoadDimension                             fact_logs
 CheckWarehouse     LoadFactLogs                                           reconciliation.csv
 LogActivity        CsvToParquet                                           staging/activity/

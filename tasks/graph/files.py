@@ -68,11 +68,11 @@ def audits() -> dict[str, FileTarget]:
     return {name: staging_file(f"audit/{name}.json") for name in SOURCES}
 
 
-def read_staged(name: str, *columns: str) -> pa.Table:
-    """Some columns of a staged source."""
+def read_staged(name: str, *columns: str, only: tuple[str, pa.Array] | None = None) -> pa.Table:
+    """Some columns of a staged source; as `read_parquet`."""
     from tasks.core.arrow import read_parquet
 
-    return read_parquet(staged(name).file, *columns)
+    return read_parquet(staged(name).file, *columns, only=only)
 
 
 def staged_rows(partition: str) -> int:

@@ -7,11 +7,15 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import luigi
 
-from config.sources import LOOKUPS, SOURCES
+from config.declarations import Table
+from config.sources import POINT, SOURCES
 from config.warehouse import (
+    DIM_LOG_INSTANCE,
+    DIM_POINT,
     DIMENSIONS,
     FACT_LOGS,
     LOG_INSTANCE_CHAINS,
@@ -41,6 +45,9 @@ from tasks.run.recording import state
 from tasks.run.settings import max_wait, settings
 from tasks.state import Receipt
 from tasks.warehouse.open import Warehouse, open_warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 logger = logging.getLogger("pipeline")
 
@@ -232,7 +239,7 @@ class LoadTask(FreshTask):
 class LoadDimension(LoadTask):
     """One dimension, from staged sources, with its unknown member."""
 
-    code_version = 2
+    code_version = 3
     table = luigi.ChoiceParameter(choices=tuple(DIMENSIONS))
 
     @property
@@ -241,9 +248,21 @@ class LoadDimension(LoadTask):
         return str(self.table)
 
     def _columns_read(self) -> dict[str, tuple[str, ...]]:
-        """Staged table -> its columns that are needed. Log instances come with their chains."""
-        read = source_columns(DIMENSIONS[self.table])
-        return {LOG_INSTANCE_CHAINS.name: ()} if read.keys() == LOOKUPS.keys() else read
+        """Staged table -> its columns that are needed; of POINT the further ones come on top.
+
+        Log instances come with their chains.
+        """
+        if self.table == DIM_LOG_INSTANCE.name:
+            return {LOG_INSTANCE_CHAINS.name: (), POINT.name: ("point_id", "point_name")}
+        return source_columns(DIMENSIONS[self.table])
+
+    def declarations(self) -> Mapping[str, object]:
+        """Which points and which of their columns are loaded, too."""
+        declared = super().declarations()
+        if self.table != DIM_POINT.name:
+            return declared
+        chosen = {"columns": settings().dim_point_columns, "all": settings().all_points}
+        return {**declared, **chosen}
 
     def requires(self) -> list[FreshTask]:
         """All sources, staged; its own sources, and the dimensions that it refers to."""
@@ -267,9 +286,11 @@ class LoadDimension(LoadTask):
         from tasks.enrichment.star import members
         from tasks.warehouse.load import replace_dimension
 
-        table = DIMENSIONS[self.table]
-        read = self._columns_read()
-        found = members(table, {name: read_staged(name, *read[name]) for name in read})
+        table, read = DIMENSIONS[self.table], self._columns_read()
+        if self.table == DIM_POINT.name:
+            table = _with_columns_of_points(table)
+            read = source_columns(table)
+        found = members(table, _read(read, self.table == DIM_POINT.name and settings().all_points))
         self.progress.begin("loading", len(found))
         rows = replace_dimension(
             warehouse(),
@@ -280,6 +301,29 @@ class LoadDimension(LoadTask):
             progress=self.progress,
         )
         return f"{rows:,} rows"
+
+
+def _with_columns_of_points(table: Table) -> Table:
+    import pyarrow.parquet as pq
+
+    from tasks.enrichment.further import with_further
+
+    declared = {column.name for column in POINT.columns}
+    names = pq.read_schema(staged(POINT.name).file).names
+    further = [name for name in names if name not in declared]
+    return with_further(table, further, settings().dim_point_columns)
+
+
+def _read(columns: Mapping[str, Sequence[str]], all_points: bool) -> dict[str, pa.Table]:
+    """Staged tables; of POINT only the points that are logged, unless all are wanted."""
+    found: dict[str, pa.Table] = {}
+    for name, needed in columns.items():
+        only = None
+        if name == POINT.name and not all_points:
+            (logged,) = found.values()  # What refers to POINT comes before it.
+            only = "point_id", logged["point_id"]
+        found[name] = read_staged(name, *needed, only=only)
+    return found
 
 
 class LoadFactLogs(LoadTask):
@@ -363,8 +407,8 @@ class CheckWarehouse(PartitionedTask):
         }
 
     def declarations(self) -> Mapping[str, object]:
-        """Whether CSV files have a byte order mark."""
-        return {"csv_bom": settings().csv_bom}
+        """Whether CSV files have a byte order mark; which points are loaded."""
+        return {"csv_bom": settings().csv_bom, "all_points": settings().all_points}
 
     def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
         """Count the records of a partition."""
@@ -377,15 +421,16 @@ class CheckWarehouse(PartitionedTask):
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Compare, and fail on any difference."""
-        from tasks.warehouse.reconciliation import reconcile
+        from tasks.warehouse.reconciliation import reconcile, refuse_differences, write_counts
 
-        compared = reconcile(
+        counts = reconcile(
             {name: target.file for name, target in audits().items()},
             {n: staged(n).file for n, source in SOURCES.items() if not source.in_partitions},
             [read_json(self.partition_output(one.name)["counts"].file) for one in log_partitions()],
             warehouse(),
-            out["counts"],
-            settings().csv_bom,
+            settings().all_points,
         )
-        logger.info("Reconciled %d counts of files and warehouse", compared)
-        self.progress.result = f"{compared:,} counts compared"
+        write_counts(counts, out["counts"], settings().csv_bom)
+        refuse_differences(counts)
+        logger.info("Reconciled %d counts of files and warehouse", len(counts))
+        self.progress.result = f"{len(counts):,} counts compared"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from config.sources import LOG_KINDS
-from config.warehouse import TABLES, origin_path
+from config.warehouse import origin_path
 from tasks.core.files import read_json
 from tasks.core.text import count_of
 from tasks.reports.registry import Json, Results, reports
@@ -179,10 +179,10 @@ def _tables(warehouse: Warehouse) -> list[Json]:
     """The warehouse's tables as they are, with what is declared of their columns."""
     tables = []
     for live in describe_tables(warehouse):
-        table = TABLES[live.name]
+        table = live.declared
         declared = {column.name: column for column in table.columns}
         content = asdict(live)
-        del content["create_sql"], content["triggers"]
+        del content["create_sql"], content["triggers"], content["declared"]
         content["columns"] = [
             {
                 "name": column.name,

@@ -12,7 +12,7 @@ import functools
 import math
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass
 from functools import partial
@@ -75,6 +75,8 @@ class Settings:
         reports_url: Address of the reports, to which the scheduler's pages link; "" if none.
         csv_bom: Whether the reports' CSV files begin with a byte order mark; None: those that hold
             a character beyond ASCII.
+        dim_point_columns: Further columns of POINT in `dim_point`, with commas between; or `all`.
+        all_points: Whether `dim_point` has the points that nobody logs, too.
         max_wait_s: Seconds to wait for other programs that use the warehouse, and for another run
             at the same task.
         max_state_wait_s: Seconds to wait for programs that lock the state file.
@@ -89,6 +91,8 @@ class Settings:
     max_rejected: str = "0.01"
     reports_url: str = ""
     csv_bom: bool | None = None
+    dim_point_columns: str = "all"
+    all_points: bool = False
     max_wait_s: float = OTHERS.seconds
     max_state_wait_s: float = STATE_FILE.seconds
 
@@ -107,7 +111,8 @@ def settings() -> Settings:
     given |= {name: value for name in names if (value := os.environ.get(_variable(name)))}
     readers: dict[str, Callable[[str], object]] = {
         "reports_url": _web_address,
-        "csv_bom": _byte_order_mark,
+        "csv_bom": partial(_choice, "csv_bom", {"auto": None, "true": True, "false": False}),
+        "all_points": partial(_choice, "all_points", {"true": True, "false": False}),
         "max_wait_s": partial(_seconds, "max_wait_s"),
         "max_state_wait_s": partial(_seconds, "max_state_wait_s"),
     }
@@ -213,11 +218,10 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
-def _byte_order_mark(text: str) -> bool | None:
-    choices = {"auto": None, "true": True, "false": False}
+def _choice(name: str, choices: Mapping[str, bool | None], text: str) -> bool | None:
     if text.lower() not in choices:
         raise PipelineError(
-            f"luigi.cfg: section [pipeline]: csv_bom = {text} cannot be used.",
+            f"luigi.cfg: section [pipeline]: {name} = {text} cannot be used.",
             remedy=f"Give one of {', '.join(choices)}.",
         )
     return choices[text.lower()]

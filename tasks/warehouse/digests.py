@@ -6,7 +6,6 @@ are added. It finds damage and changes by mistake; it is no protection against a
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 Hashes = npt.NDArray[np.uint64]
 
 _NULL = 0x9E3779B97F4A7C15
+_TEXTS = 8_192
 
 
 def rows_digest(batch: pa.RecordBatch) -> int:
@@ -39,7 +39,7 @@ def row_digests(batch: pa.RecordBatch) -> Hashes:
     """
     rows = np.zeros(len(batch), dtype=np.uint64)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        rows += _mixed(_bits(column) ^ np.uint64(_text_hash(name)))
+        rows += _mixed(_bits(column) ^ _text_bits(pa.array([name])))
     return _mixed(rows)
 
 
@@ -61,7 +61,7 @@ def _bits(column: pa.Array) -> Hashes:
     """64 bits of each value."""
     if pa.types.is_string(column.type):
         encoded = column.dictionary_encode()
-        texts = np.array([_text_hash(text) for text in encoded.dictionary.to_pylist()], np.uint64)
+        texts = _text_bits(encoded.dictionary)
         codes = pc.fill_null(encoded.indices, 0).to_numpy()
         bits = texts[codes] if len(texts) else np.zeros(len(column), np.uint64)
     elif pa.types.is_floating(column.type):
@@ -84,5 +84,24 @@ def _mixed(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
-def _text_hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+def _text_bits(texts: pa.StringArray) -> Hashes:
+    """64 bits of each text: its bytes, each with its place, added up, and its length.
+
+    >>> len({*_text_bits(pa.array(["ab", "ba", "", "ab", "b"])).tolist()})
+    5
+    """
+    # As many at a time as the processor's cache holds.
+    pieces = [texts.slice(at, _TEXTS) for at in range(0, len(texts), _TEXTS)]
+    return np.concatenate([np.zeros(0, np.uint64), *map(_piece_bits, pieces)])
+
+
+def _piece_bits(texts: pa.StringArray) -> Hashes:
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
+    content = np.frombuffer(data or b"", np.uint8)[bounds[0] : bounds[-1]].astype(np.uint64)
+    bounds -= bounds[0]
+    lengths = np.diff(bounds)
+    places = (np.arange(len(content)) - np.repeat(bounds[:-1], lengths)).astype(np.uint64)
+    added = np.zeros(len(content) + 1, np.uint64)
+    np.cumsum(_mixed((places + np.uint64(1)) << np.uint64(8) | content), out=added[1:])
+    return _mixed(added[bounds[1:]] - added[bounds[:-1]] + lengths.astype(np.uint64))

@@ -33,10 +33,11 @@ from config.warehouse import (
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, Phases, no_progress
+from tasks.enrichment.further import as_loaded
 from tasks.enrichment.star import arrow_schema, facts
 from tasks.warehouse.digests import digest_text, digested
 from tasks.warehouse.log_instance_activity import counted, facts_of
-from tasks.warehouse.tables import dictionary_rows
+from tasks.warehouse.tables import dictionary_rows, further_digest
 
 if TYPE_CHECKING:
     from tasks.warehouse.open import Transaction, Warehouse
@@ -75,11 +76,13 @@ def replace_dimension(
     """
     with warehouse.transaction(table) as db:
         before = _begin(db, table)
+        table = as_loaded(table, _described(db, table))
         _create_if_missing(db, table)
         previous = _keep_previous(db, table)
         _empty(db, table)
-        digests: Counter[str] = Counter()
-        referenced = _append(db, table, digested(batches, digests, ""), progress.advance)
+        digests = Counter({"": further_digest(table)})
+        rows_as_loaded = (_with_all_columns(batch, table) for batch in batches)
+        referenced = _append(db, table, digested(rows_as_loaded, digests, ""), progress.advance)
         if previous:
             _retain(db, table, previous)
         _remove_unreferenced(db)
@@ -87,7 +90,7 @@ def replace_dimension(
         _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
         before_commit()
-        _write_receipts(db, [_receipt_of(table, receipt, rows, digests[""])], before)
+        _write_receipts(db, [_receipt_of(table, receipt, rows, digests[""])], before, table)
     return int(rows)
 
 
@@ -135,7 +138,8 @@ def replace_partitions(
             _receipt_of(FACT_LOGS, partitions[p], n, digests[p.name], p) for p, n in rows.items()
         ]
         total = sum(kept.values()) + new
-        _write_receipts(db, [_receipt_of(FACT_LOGS, receipt, total, None), *loaded], before)
+        receipts = [_receipt_of(FACT_LOGS, receipt, total, None), *loaded]
+        _write_receipts(db, receipts, before, FACT_LOGS)
     return [p.name for p in stale], total
 
 
@@ -174,7 +178,7 @@ def _begin(db: Transaction, table: Table) -> _Before:
 
 
 def _create_if_missing(db: Transaction, table: Table) -> None:
-    """Create a table if it does not exist.
+    """Create a table if it does not exist; add the columns that may be NULL and do not exist.
 
     Raises:
         PipelineError: It has to be rebuilt, and would lose columns that are not declared.
@@ -182,7 +186,11 @@ def _create_if_missing(db: Transaction, table: Table) -> None:
     live = db.columns(table.name)
     if not live:
         db.create(table)
-    elif not db.fits(table):
+        return
+    for column in table.columns:
+        if column.name not in live and column.nullable and not column.references:
+            db.add_column(table, column.name)
+    if not db.fits(table):
         surplus = set(live) - {column.name for column in table.columns}
         if surplus:
             raise PipelineError(
@@ -191,6 +199,23 @@ def _create_if_missing(db: Transaction, table: Table) -> None:
                 remedy="Declare them in config/warehouse.py, or drop them. "
                 "The previous rows are unchanged.",
             )
+
+
+def _described(db: Transaction, table: Table) -> dict[str, str]:
+    """Column -> description, as earlier loads wrote them."""
+    rows = db.query(
+        f"SELECT column_name, description FROM {DATA_DICTIONARY.name}"
+        f" WHERE table_name = '{table.name}'"
+    )
+    return dict(rows)
+
+
+def _with_all_columns(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
+    """A batch with the columns of the table that it lacks, NULL: those that its source lost."""
+    for name in arrow_schema(table).names:
+        if name not in batch.schema.names:
+            batch = batch.append_column(name, pa.nulls(len(batch), pa.string()))
+    return batch
 
 
 def _empty(db: Transaction, table: Table) -> None:
@@ -357,15 +382,18 @@ def _receipt_of(
     return LoadReceipt(table.name, name, number, receipt, load, int(rows), text, None)
 
 
-def _write_receipts(db: Transaction, receipts: list[LoadReceipt], before: _Before) -> None:
+def _write_receipts(
+    db: Transaction, receipts: list[LoadReceipt], before: _Before, table: Table
+) -> None:
     """Write receipts (the table's own first) and the data dictionary; create the triggers."""
     if before.other_bytes is not None:
         receipts[0] = receipts[0]._replace(size_bytes=db.used_bytes() - before.other_bytes)
     now = datetime.now(UTC)
     _insert(db, LOAD_RECEIPT, [{**receipt._asdict(), "loaded_at": now} for receipt in receipts])
+    further = [as_loaded(one, _described(db, one)) for one in TABLES.values() if one.further_from]
     described = ", ".join(f"'{name}'" for name in (*TABLES, *BOOKKEEPING))
     db.run(f"DELETE FROM {DATA_DICTIONARY.name} WHERE table_name IN ({described})")
-    _insert(db, DATA_DICTIONARY, dictionary_rows())
+    _insert(db, DATA_DICTIONARY, dictionary_rows([*further, table]))
     for (name,) in db.query(f"SELECT DISTINCT table_name FROM {LOAD_RECEIPT.name}"):
         db.create_triggers(name)
 

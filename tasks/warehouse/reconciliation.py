@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from config.declarations import UNKNOWN
-from config.sources import LOG_KINDS, SOURCES
-from config.warehouse import DIMENSIONS, FACT_LOGS
+from config.sources import LOG_KINDS, POINT, SOURCES
+from config.warehouse import DIM_POINT, DIMENSIONS, FACT_LOGS
 from tasks.core.arrow import open_parquet, read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.files import write_csv
@@ -71,31 +72,34 @@ def reconcile(
     staged: Mapping[str, Path],
     partitions: list[dict[str, Any]],
     warehouse: Warehouse,
-    into: Path,
-    bom: bool | None,
-) -> int:
-    """Compare all counts, write them down, and return how many there are.
+    all_points: bool,
+) -> list[Count]:
+    """All counts of files and warehouse.
 
     Args:
         audits: Source -> its audit.
         staged: Source that does not come in partitions -> its staged rows.
         partitions: What `count_partition` counted in each.
         warehouse: The warehouse.
-        into: CSV file with the columns of Count.
-        bom: As for `write_csv`.
-
-    Raises:
-        PipelineError: Listing the counts that differ; the file is written all the same.
+        all_points: Whether the points that nobody logs are loaded too.
     """
     totals = pd.DataFrame(partitions).groupby("kind")[["staged", "loaded"]].sum()
     rows = {name: pq.read_metadata(path).num_rows for name, path in staged.items()}
     rows |= {LOG_KINDS[kind]: int(count) for kind, count in totals["staged"].items()}
-    counts = [
+    return [
         *_count_files(audits, rows),
-        *_count_members(staged, warehouse),
+        *_count_members(staged, warehouse, all_points),
         *_count_records(partitions, totals),
     ]
+
+
+def write_counts(counts: Sequence[Count], into: Path, bom: bool | None) -> None:
+    """Write a CSV file with the columns of Count; `bom` as for `write_csv`."""
     write_csv(into, Count._fields, (count._asdict() for count in counts), bom)
+
+
+def refuse_differences(counts: Sequence[Count]) -> None:
+    """Raise PipelineError, listing the counts that differ, if any does."""
     different = [count for count in counts if count.expected != count.found]
     if different:
         listed = [
@@ -108,7 +112,6 @@ def reconcile(
             [*listed, *([f"... and {more:,} more"] if more else [])],
             "Load again: python -m tasks forget LoadDimension --downstream, then run.",
         )
-    return len(counts)
 
 
 def _count_files(audits: Mapping[str, Path], rows: Mapping[str, int]) -> Iterator[Count]:
@@ -118,7 +121,9 @@ def _count_files(audits: Mapping[str, Path], rows: Mapping[str, int]) -> Iterato
         yield Count(f"rows of {name}", "file", audit.rows, "staged + quarantined", found)
 
 
-def _count_members(staged: Mapping[str, Path], warehouse: Warehouse) -> Iterator[Count]:
+def _count_members(
+    staged: Mapping[str, Path], warehouse: Warehouse, all_points: bool
+) -> Iterator[Count]:
     with warehouse.connect() as connection:
         for name, table in DIMENSIONS.items():
             members = sa.select(sa.func.count()).select_from(metadata().tables[name])
@@ -127,6 +132,9 @@ def _count_members(staged: Mapping[str, Path], warehouse: Warehouse) -> Iterator
                 known = pq.read_metadata(staged[key.source]).num_rows
             else:
                 keys = pc.unique(read_parquet(staged[key.source], key.source_column).column(0))
+                if table is DIM_POINT and all_points:
+                    points = read_parquet(staged[POINT.name], key.name).column(0)
+                    keys = pc.unique(pa.concat_arrays([keys, *points.chunks]))
                 known = len(keys.filter(pc.not_equal(keys, UNKNOWN)))
             # The unknown member comes on top.
             found = connection.scalar(members) or 0

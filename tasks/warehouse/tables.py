@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from config.declarations import Table, Type
-from config.warehouse import BOOKKEEPING, TABLES
+from config.warehouse import BOOKKEEPING, DATA_DICTIONARY, TABLES
+from tasks.enrichment.further import as_loaded
+from tasks.warehouse.digests import rows_digest
 
 if TYPE_CHECKING:
     from tasks.warehouse.open import Warehouse
@@ -22,9 +26,14 @@ _SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
 }
 
 
-def metadata() -> sa.MetaData:
-    """All warehouse tables, with keys, foreign keys and comments."""
-    return _metadata((*TABLES.values(), *BOOKKEEPING.values()))
+def metadata(table: Table | None = None) -> sa.MetaData:
+    """All warehouse tables, with keys, foreign keys and comments.
+
+    Args:
+        table: One that has further columns.
+    """
+    replaced = {} if table is None else {table.name: table}
+    return _metadata(tuple((TABLES | BOOKKEEPING | replaced).values()))
 
 
 @functools.lru_cache(maxsize=8)
@@ -57,16 +66,32 @@ def _add(table: Table, schema: sa.MetaData) -> None:
     sa.Table(table.name, schema, *columns, key, comment=table.grain)
 
 
-def dictionary_rows() -> list[dict[str, str]]:
-    """The rows of `data_dictionary`: each table and its columns."""
+def dictionary_rows(further: Iterable[Table] = ()) -> list[dict[str, str]]:
+    """The rows of `data_dictionary`: each table and its columns.
+
+    Args:
+        further: Tables that have further columns.
+    """
+    tables = TABLES | BOOKKEEPING | {table.name: table for table in further}
     return [
         {"table_name": table.name, "column_name": name, "type": kind, "description": text}
-        for table in (*TABLES.values(), *BOOKKEEPING.values())
+        for table in tables.values()
         for name, kind, text in (
             ("", "table", table.grain),
             *((c.name, c.type.value, c.description) for c in table.columns),
         )
     ]
+
+
+def further_digest(table: Table) -> int:
+    """The digest of what `data_dictionary` says of a table's further columns."""
+    declared = {column.name for column in TABLES[table.name].columns}
+    described = {c.name: c.description for c in table.columns if c.name not in declared}
+    return (
+        rows_digest(pa.record_batch({"column_name": [*described], "text": [*described.values()]}))
+        if described
+        else 0
+    )
 
 
 # --- as they are in the database -------------------------------------------------------------
@@ -78,6 +103,7 @@ class LiveTable:
 
     Attributes:
         size_bytes: Pages of the table and its indexes; None if it is not known.
+        declared: The columns that are declared, and the further ones of a source.
         references: Column -> table.column that it refers to.
         referred_by: table.column that refer to this one.
         indexes: Index -> columns.
@@ -90,6 +116,7 @@ class LiveTable:
     rows: int
     size_bytes: int | None
     columns: list[str]
+    declared: Table
     primary_key: list[str]
     references: dict[str, str] = field(default_factory=dict)
     referred_by: list[str] = field(default_factory=list)
@@ -124,12 +151,19 @@ def describe_tables(warehouse: Warehouse) -> list[LiveTable]:
 
 def _describe(warehouse: Warehouse, connection: sa.Connection, name: str) -> LiveTable:
     inspector = sa.inspect(connection)
+    dictionary = metadata().tables[DATA_DICTIONARY.name].columns
+    described = connection.execute(
+        sa.select(dictionary.column_name, dictionary.description).where(
+            dictionary.table_name == name
+        )
+    )
     return LiveTable(
         name=name,
         grain=TABLES[name].grain,
         rows=0,
         size_bytes=None,
         columns=[column["name"] for column in inspector.get_columns(name)],
+        declared=as_loaded(TABLES[name], {column: text for column, text in described}),
         primary_key=inspector.get_pk_constraint(name)["constrained_columns"],
         references={
             key["constrained_columns"][0]: f"{key['referred_table']}.{key['referred_columns'][0]}"

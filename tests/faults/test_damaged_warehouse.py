@@ -80,11 +80,25 @@ def replace_pages(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "named", "built"),
     [
-        (flip_text(b"Unit 7"), "they are loaded again: dim_unit\n", ["LoadDimension:dim_unit"]),
         (
-            flip_text(b"POINT FAIL"),
-            "they are loaded again: fact_logs LOG_RCD_F\n",
+            flip_text(b"Dairy Case"),
+            "they are loaded again: dim_application_type\n",
+            ["LoadDimension:dim_application_type"],
+        ),
+        (
+            flip_text(b"NO DATA"),
+            "they are loaded again: fact_logs LOG_RCD_B\n",
             ["LoadFactLogs"],
+        ),
+        (
+            flip_text(b"01.05"),
+            "they are loaded again: dim_point\n",
+            ["LoadDimension:dim_point"],
+        ),
+        (
+            flip_text(b"POINT.io_address, as"),
+            "they are loaded again: dim_point\n",
+            ["LoadDimension:dim_point"],
         ),
         (
             flip_text(b"Natural key, from"),
@@ -105,7 +119,7 @@ def test_what_is_damaged_is_loaded_again(
     assert result.status == 0, result.log
     assert named in result.log
     loads = [task for task in result.built if task.startswith("Load")]
-    assert len(loads) == 5 if built is None else loads == built
+    assert len(loads) == 6 if built is None else loads == built
     assert content(ran.database) == good
     assert len(list(ran.folder.glob("*.damaged-*"))) == (built is None)
     before, _, after = result.log.rpartition("INFO pipeline: Loaded ")
@@ -170,19 +184,19 @@ def test_verify_finds_what_differs_and_repairs_it(ran: Project) -> None:
     outputs = ran.outputs()
     rotten = ran.staging / "POINT.parquet"
     rot(rotten)
-    flip_text(b"Unit 7")(ran.database)
+    flip_text(b"Dairy Case")(ran.database)
     for arguments in (["verify"], ["verify", "--repair"]):
         result = ran.tasks(*arguments)
         assert result.status == 1
         *lines, last = result.out.splitlines()
         assert lines == [
             f"{rotten.relative_to(ran.folder)}: is not as it was built",
-            "data_warehouse.db: dim_unit: rows are not as they were loaded",
+            "data_warehouse.db: dim_application_type: rows are not as they were loaded",
         ]
         assert " checked, 2 differ." in last
     result = ran.luigi("AllReports")
     assert result.status == 0
-    assert {"CsvToParquet:POINT", "LoadDimension:dim_unit"} <= set(result.built)
+    assert {"CsvToParquet:POINT", "LoadDimension:dim_application_type"} <= set(result.built)
     assert ran.tasks("verify", "--deep").status == 0
     assert ran.outputs() == outputs
 

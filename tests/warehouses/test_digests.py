@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from datetime import UTC, datetime, timedelta
 
@@ -45,7 +44,9 @@ def mixed(value: int) -> int:
 
 
 def hashed(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    content = text.encode()
+    added = sum(mixed((place << 8) + byte) for place, byte in enumerate(content, start=1))
+    return mixed((added + len(content)) % TOP)
 
 
 def bits(value: object) -> int:

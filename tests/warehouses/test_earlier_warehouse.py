@@ -55,6 +55,7 @@ def test_it_is_rebuilt_once_and_what_others_made_stays(earlier: Project) -> None
         "dim_application_instance",
         "dim_application_type",
         "dim_log_instance",
+        "dim_point",
         "dim_unit",
         "fact_logs",
         "load_receipt",

@@ -22,6 +22,7 @@ from config.warehouse import (
     DIM_APPLICATION_INSTANCE,
     DIM_APPLICATION_TYPE,
     DIM_LOG_INSTANCE,
+    DIM_POINT,
     DIM_UNIT,
     FACT_LOGS,
     TABLES,
@@ -99,15 +100,16 @@ def load_facts(
 def load_dimensions(url: str, units: tuple[int, ...] = (7, 8)) -> None:
     load(url, DIM_APPLICATION_TYPE, [(-1, "Unknown"), (1, "Rack")])
     load(url, DIM_UNIT, [(-1, "Unknown"), *((unit, f"Unit {unit}") for unit in units)])
-    instances = [(-1, -1, -1, -1), *((unit * 10, 0, 1, unit) for unit in units)]
+    instances = [(-1, "Unknown", -1, -1, -1), *((unit * 10, "x", 0, 1, unit) for unit in units)]
     load(url, DIM_APPLICATION_INSTANCE, instances)
-    logs: list[tuple] = [(-1, -1, -1, -1, -1, None, None)]
-    logs += [(unit, 1, unit * 10, 1, unit, 2, 180) for unit in units]
+    load(url, DIM_POINT, [(-1, "Unknown", None, -1, -1), (1, "Door", "DI", -1, -1)])
+    logs: list[tuple] = [(-1, -1, "Unknown", -1, -1, -1, None, None)]
+    logs += [(unit, 1, "Door", unit * 10, 1, unit, 2, 180) for unit in units]
     load(url, DIM_LOG_INSTANCE, logs)
 
 
 def fact(row: int, unit: int) -> tuple:
-    return (10_000_000_000 + row, unit, unit * 10, 1, 1, unit, None, 1.0, None, "F", 1)
+    return (10_000_000_000 + row, unit, unit * 10, 1, 1, unit, None, 1.0, None, None, "F", 1)
 
 
 def test_a_refused_load_leaves_the_previous_rows_and_receipt(url: str) -> None:
@@ -199,8 +201,8 @@ def test_a_column_that_someone_added_stays(url: str) -> None:
     assert rows_of(url, "SELECT unit_id, note FROM dim_unit") == [(-1, "none"), (7, "none")]
 
 
-def redeclared() -> Table:
-    more = Column("site", Type.TEXT, "Where the unit is.", nullable=True)
+def redeclared(nullable: bool = False) -> Table:
+    more = Column("site", Type.TEXT, "Where the unit is.", nullable)
     key, name, retained = DIM_UNIT.columns
     return Table(DIM_UNIT.name, DIM_UNIT.grain, (key, name, more, retained), "unit_id")
 
@@ -210,10 +212,20 @@ def test_a_table_that_is_declared_differently_is_rebuilt(
 ) -> None:
     load(url, DIM_UNIT, [(-1, "Unknown")])
     monkeypatch.setitem(TABLES, "dim_unit", redeclared())
-    load(url, redeclared(), [(-1, "Unknown", None), (7, "Unit 7", "Bern")])
+    load(url, redeclared(), [(-1, "Unknown", "?"), (7, "Unit 7", "Bern")])
     assert rows_of(url, "SELECT unit_id, unit_name, site FROM dim_unit") == [
-        (-1, "Unknown", None),
+        (-1, "Unknown", "?"),
         (7, "Unit 7", "Bern"),
+    ]
+
+
+def test_a_column_that_may_be_null_is_added(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown")])
+    change(url, "ALTER TABLE dim_unit ADD COLUMN note TEXT")
+    monkeypatch.setitem(TABLES, "dim_unit", redeclared(nullable=True))
+    load(url, TABLES["dim_unit"], [(-1, "Unknown", None), (7, "Unit 7", "Bern")])
+    assert rows_of(url, "SELECT * FROM dim_unit WHERE unit_id = 7") == [
+        (7, "Unit 7", 0, None, "Bern")
     ]
 
 
@@ -223,7 +235,7 @@ def test_a_table_is_not_rebuilt_over_columns_that_nobody_declared(
     load(url, DIM_UNIT, [(-1, "Unknown")])
     change(url, "ALTER TABLE dim_unit ADD COLUMN note TEXT")
     monkeypatch.setitem(TABLES, "dim_unit", redeclared())
-    assert refusal(load, url, redeclared(), [(-1, "Unknown", None)]) == (
+    assert refusal(load, url, redeclared(), [(-1, "Unknown", "?")]) == (
         "dim_unit is declared differently and has to be rebuilt, but it has columns that are not "
         "declared: note.\nDeclare them in config/warehouse.py, or drop them. The previous rows are "
         "unchanged."
@@ -258,7 +270,7 @@ def test_what_others_put_on_a_table_stays_when_it_is_rebuilt(
     catalog = "SELECT name, sql FROM sqlite_schema WHERE name LIKE '%my_%' OR name = 'mine'"
     before = rows_of(url, catalog)
     monkeypatch.setitem(TABLES, "dim_unit", redeclared())
-    load(url, redeclared(), [(7, "Unit 7", None)])
+    load(url, redeclared(), [(7, "Unit 7", "")])
     assert sorted(rows_of(url, catalog)) == sorted(before)
     assert rows_of(url, "SELECT * FROM my_view") == [("Unit 7",)]
 

@@ -17,7 +17,7 @@ import adbc_driver_sqlite
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateColumn, CreateTable
 
 from config.declarations import Table
 from config.warehouse import (
@@ -118,7 +118,7 @@ def _use_write_ahead_log(load: SqliteTransaction) -> None:
 
 def create_sql(table: Table) -> str:
     """The statement that creates a table."""
-    declared = metadata().tables[table.name]
+    declared = metadata(table).tables[table.name]
     # Only a column whose type is INTEGER becomes the table's row id.
     sql = str(CreateTable(declared).compile(dialect=sqlite.dialect())).replace("BIGINT", "INTEGER")
     return sql.strip() + (" WITHOUT ROWID" if len(table.key_columns) > 1 else "")
@@ -208,6 +208,12 @@ class SqliteTransaction:
         for name, sql in others:
             if name not in own and not name.startswith(of_earlier_versions):
                 self.run(sql)
+
+    def add_column(self, table: Table, name: str) -> None:
+        """Add a declared column that may be NULL; the rows stay."""
+        column = metadata(table).tables[table.name].columns[name]
+        sql = CreateColumn(column).compile(dialect=sqlite.dialect())
+        self.run(f"ALTER TABLE {table.name} ADD COLUMN {sql}".replace("BIGINT", "INTEGER"))
 
     def prepare_updates(self) -> None:
         """Use a larger page cache: pages all over the table are changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +19,13 @@ from config.warehouse import (
     NO_TIME,
     LoadReceipt,
 )
+from tasks.enrichment.further import as_loaded
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.digests import digest_text, row_digests
-from tasks.warehouse.tables import dictionary_rows
+from tasks.warehouse.tables import dictionary_rows, further_digest
 
 _BLOCK_ROWS = 65_536
+_DESCRIBED = f"SELECT column_name, description FROM {DATA_DICTIONARY.name} WHERE table_name = ?"
 
 
 def is_sound(connection: sqlite3.Connection) -> bool:
@@ -37,24 +39,37 @@ def changed_loads(
     """(table, partition) of the receipts whose rows have another digest. Reads every row."""
     if not receipts:
         return []
+    dimensions = {
+        name: as_loaded(table, _described(connection, name)) for name, table in DIMENSIONS.items()
+    }
     facts = _digests(connection, FACT_LOGS)
     activity = _digests(connection, LOG_INSTANCE_ACTIVITY)
     changed = []
     for receipt in receipts:
         found: int | None = None
-        if receipt.table_name in DIMENSIONS:
-            dimension = _digests(connection, DIMENSIONS[receipt.table_name])
-            found = None if dimension is None else dimension[0]
+        if receipt.table_name in dimensions:
+            table = dimensions[receipt.table_name]
+            dimension = _digests(connection, table)
+            found = None if dimension is None else dimension[0] + further_digest(table)
         elif receipt.partition_id is None:
             continue  # Facts are loaded by partition.
         elif facts is not None and activity is not None:
             found = facts[receipt.partition_id] + activity[receipt.partition_id]
         if found is None or digest_text(found) != receipt.rows_digest:
             changed.append((receipt.table_name, receipt.partition))
-    if not _has_dictionary(connection):
+    if not _has_dictionary(connection, dimensions.values()):
         # Each load writes the dictionary; this one is the smallest.
         changed.append((DIM_UNIT.name, ""))
     return changed
+
+
+def _described(connection: sqlite3.Connection, table: str) -> dict[str, str]:
+    """Column -> description, as `data_dictionary` has them; bytes that are no text are replaced."""
+    rows = connection.execute(_DESCRIBED, (table,))
+    return dict(
+        [str(text).encode(errors="surrogateescape").decode(errors="replace") for text in row]
+        for row in rows
+    )
 
 
 def _digests(connection: sqlite3.Connection, table: Table) -> Counter[int] | None:
@@ -94,8 +109,8 @@ def _as_declared(values: tuple[object, ...], kind: pa.DataType) -> pa.Array:
     return array.cast(stored).cast(pa.timestamp("us")) if is_time else array.cast(stored)
 
 
-def _has_dictionary(connection: sqlite3.Connection) -> bool:
+def _has_dictionary(connection: sqlite3.Connection, dimensions: Iterable[Table]) -> bool:
     """Whether the dictionary has all rows that a load writes, as it writes them."""
     names = [column.name for column in DATA_DICTIONARY.columns]
     found = set(connection.execute(f"SELECT {', '.join(names)} FROM {DATA_DICTIONARY.name}"))
-    return found >= {tuple(row[name] for name in names) for row in dictionary_rows()}
+    return found >= {tuple(row[name] for name in names) for row in dictionary_rows(dimensions)}

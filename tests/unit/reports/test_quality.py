@@ -176,6 +176,8 @@ def test_what_is_not_mapped_and_what_further_data_would_help_is_listed(project: 
     assert "LOG_RCD_F: recorded_at: [LOG_RCD_F] recorded_at = <header of the time>" in result.out
     found = project.report("data_quality.json")
     assert [item["line"] for item in found["unmapped"]] == [
+        "[POINT] point_name = <header of point_name>",
+        "[POINT] point_type = <header of point_type>",
         "[LOG_RCD_F] recorded_at = <header of the time>",
         "[LOG_RCD_F] value = <header of the value>",
         "[LOG_RCD_F] status = <header of status>",
