@@ -372,12 +372,12 @@ class LoadReceipt(NamedTuple):
 
 DATA_DICTIONARY = Table(
     name="data_dictionary",
-    grain="one row per table and one per column of each",
+    grain="one row per table or view, and one per column of each",
     columns=(
-        Column("table_name", Type.TEXT, "Name of the table."),
-        Column("column_name", Type.TEXT, "The column; '' for the table itself."),
-        Column("type", Type.TEXT, "Type of the column's values, or 'table'."),
-        Column("description", Type.TEXT, "What the column holds; the grain of the table."),
+        Column("table_name", Type.TEXT, "Name of the table or view."),
+        Column("column_name", Type.TEXT, "The column; '' for the table or view itself."),
+        Column("type", Type.TEXT, "Type of the column's values, 'table' or 'view'."),
+        Column("description", Type.TEXT, "What the column holds; the grain of the table or view."),
     ),
     primary_key=("table_name", "column_name"),
 )

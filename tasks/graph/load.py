@@ -13,6 +13,7 @@ import luigi
 
 from config.declarations import Table
 from config.sources import POINT, SOURCES
+from config.views import VIEWS
 from config.warehouse import (
     DIM_LOG_INSTANCE,
     DIM_POINT,
@@ -338,22 +339,28 @@ class LoadFactLogs(LoadTask):
         """The enriched records, and all dimensions, whose members the facts refer to."""
         return [EnrichedLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
 
+    def declarations(self) -> Mapping[str, object]:
+        """The views, too."""
+        return {**super().declarations(), "views": [[*VIEWS.values()], settings().alarm_statuses]}
+
     def reads(self) -> Mapping[str, Digested]:
         """The enriched records, file by file."""
         return {partition.name: enriched(partition.name) for partition in log_partitions()}
 
     def load(self, receipt: Receipt) -> str:
         """Load the partitions that changed."""
-        from tasks.warehouse.load import replace_partitions
+        from tasks.warehouse.load import Enriched, replace_partitions
 
-        code, declared = receipt.code, receipt.declarations
+        code, declared = receipt.code, receipt.declarations[self.table_name]
         loaded, rows = replace_partitions(
             warehouse(),
             {
-                partition: digest_of([code, declared, receipt.inputs[partition.name]])
-                for partition in log_partitions()
+                one: Enriched(
+                    digest_of([code, declared, receipt.inputs[one.name]]), enriched(one.name).file
+                )
+                for one in log_partitions()
             },
-            lambda partition: enriched(partition.name).file,
+            settings().alarm_statuses,
             receipt.to_json(),
             before_commit=lambda: self.check_inputs(receipt.inputs),
             progress=self.progress,

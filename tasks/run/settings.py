@@ -76,6 +76,7 @@ class Settings:
         csv_bom: Whether the reports' CSV files begin with a byte order mark; None: those that hold
             a character beyond ASCII.
         dim_point_columns: Further columns of POINT in `dim_point`, with commas between; or `all`.
+        alarm_statuses: Statuses of log records that are alarms, in upper case.
         all_points: Whether `dim_point` has the points that nobody logs, too.
         max_wait_s: Seconds to wait for other programs that use the warehouse, and for another run
             at the same task.
@@ -93,6 +94,7 @@ class Settings:
     csv_bom: bool | None = None
     dim_point_columns: str = "all"
     all_points: bool = False
+    alarm_statuses: tuple[str, ...] = ("ALARM", "ALM", "FAULT")
     max_wait_s: float = OTHERS.seconds
     max_state_wait_s: float = STATE_FILE.seconds
 
@@ -112,6 +114,7 @@ def settings() -> Settings:
     readers: dict[str, Callable[[str], object]] = {
         "reports_url": _web_address,
         "csv_bom": partial(_choice, "csv_bom", {"auto": None, "true": True, "false": False}),
+        "alarm_statuses": _words,
         "all_points": partial(_choice, "all_points", {"true": True, "false": False}),
         "max_wait_s": partial(_seconds, "max_wait_s"),
         "max_state_wait_s": partial(_seconds, "max_state_wait_s"),
@@ -216,6 +219,11 @@ def _web_address(text: str) -> str:
             remedy="Give one such as http://127.0.0.1:8083, or none.",
         )
     return text.rstrip("/")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Words with commas between, in upper case."""
+    return tuple(word.strip().upper() for word in text.split(",") if word.strip())
 
 
 def _choice(name: str, choices: Mapping[str, bool | None], text: str) -> bool | None:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import Table
+from config.views import VIEWS
 from config.warehouse import (
     BOOKKEEPING,
     DATA_DICTIONARY,
@@ -96,19 +97,20 @@ def replace_dimension(
 
 def replace_partitions(
     warehouse: Warehouse,
-    partitions: Mapping[Partition, str],
-    enriched: Callable[[Partition], Path],
+    partitions: Mapping[Partition, Enriched],
+    alarms: Sequence[str],
     receipt: str,
     before_commit: Callable[[], None],
     progress: Phases,
 ) -> tuple[list[str], int]:
     """Replace the facts of the partitions that changed, in one transaction with the receipts.
 
+    The views are created again.
+
     Args:
         warehouse: Where.
-        partitions: Every partition that exists -> digest of what its facts are made from. The
-            facts of other partitions are removed.
-        enriched: The Parquet file of a partition's enriched records.
+        partitions: Every partition that exists. The facts of other partitions are removed.
+        alarms: Statuses that are alarms, in upper case.
         receipt: What the facts of all partitions are made from.
         before_commit: As for `replace_dimension`.
         progress: The phases and the rows.
@@ -117,30 +119,45 @@ def replace_partitions(
         Names of the partitions that were loaded, and the number of all facts.
 
     Raises:
-        PipelineError: The rows do not fit the table. The previous ones then stay.
+        PipelineError: The rows do not fit the table, or a view of someone else has the name of one
+            of ours. The previous rows then stay.
     """
     with warehouse.transaction(FACT_LOGS) as db:
         before = _begin(db, FACT_LOGS)
         _create_if_missing(db, FACT_LOGS)
         kept = _unchanged(db, partitions)
         stale = sorted((p for p in partitions if p.id not in kept), key=lambda p: p.id)
-        rows = {p: pq.read_metadata(enriched(p)).num_rows for p in stale}
+        rows = {p: pq.read_metadata(partitions[p].file).num_rows for p in stale}
         new = sum(rows.values())
         _remove_others(db, kept, before.is_whole)
         progress.begin("loading", new)
         digests: Counter[str] = Counter()
-        referenced = _append_facts(db, {p: enriched(p) for p in stale}, digests, progress)
+        referenced = _append_facts(db, {p: partitions[p].file for p in stale}, digests, progress)
         _remove_unreferenced(db)
         progress.begin("checking")
         _check_references(db, FACT_LOGS, referenced)
+        _create_views(db, alarms)
         before_commit()
         loaded = [
-            _receipt_of(FACT_LOGS, partitions[p], n, digests[p.name], p) for p, n in rows.items()
+            _receipt_of(FACT_LOGS, partitions[p].digest, n, digests[p.name], p)
+            for p, n in rows.items()
         ]
         total = sum(kept.values()) + new
         receipts = [_receipt_of(FACT_LOGS, receipt, total, None), *loaded]
         _write_receipts(db, receipts, before, FACT_LOGS)
     return [p.name for p in stale], total
+
+
+class Enriched(NamedTuple):
+    """The enriched records of a partition.
+
+    Attributes:
+        digest: Of what its facts are made from.
+        file: The Parquet file.
+    """
+
+    digest: str
+    file: Path
 
 
 class _Before(NamedTuple):
@@ -280,7 +297,7 @@ def _remove_unreferenced(db: Transaction) -> None:
 # --- facts of partitions ---------------------------------------------------------------------
 
 
-def _unchanged(db: Transaction, partitions: Mapping[Partition, str]) -> dict[int, int]:
+def _unchanged(db: Transaction, partitions: Mapping[Partition, Enriched]) -> dict[int, int]:
     """partition_id -> row count, of the partitions whose loaded facts are up to date."""
     if not db.fits(FACT_LOGS):
         return {}
@@ -288,7 +305,7 @@ def _unchanged(db: Transaction, partitions: Mapping[Partition, str]) -> dict[int
         f"SELECT partition_id, receipt, row_count FROM {LOAD_RECEIPT.name}"
         f" WHERE table_name = '{_FACTS}'"
     )
-    present = {partition.id: digest for partition, digest in partitions.items()}
+    present = {partition.id: found.digest for partition, found in partitions.items()}
     return {number: count for number, digest, count in rows if present.get(number) == digest}
 
 
@@ -336,6 +353,17 @@ def _append_facts(
         rows = pa.Table.from_batches(activity).sort_by(keys)
         db.append(_ACTIVITY, rows.to_batches(), no_progress)
     return referenced
+
+
+def _create_views(db: Transaction, alarms: Sequence[str]) -> None:
+    """Create our views; PipelineError if something else has the name of one."""
+    for view in VIEWS.values():
+        if db.is_taken(view.name):
+            raise PipelineError(
+                f"{view.name} exists in the warehouse and is not the pipeline's view.",
+                remedy="Rename it and run again. The previous rows are unchanged.",
+            )
+        db.create_view(view, alarms)
 
 
 # --- rows, checks, receipts ------------------------------------------------------------------
@@ -391,7 +419,7 @@ def _write_receipts(
     now = datetime.now(UTC)
     _insert(db, LOAD_RECEIPT, [{**receipt._asdict(), "loaded_at": now} for receipt in receipts])
     further = [as_loaded(one, _described(db, one)) for one in TABLES.values() if one.further_from]
-    described = ", ".join(f"'{name}'" for name in (*TABLES, *BOOKKEEPING))
+    described = ", ".join(f"'{name}'" for name in (*TABLES, *BOOKKEEPING, *VIEWS))
     db.run(f"DELETE FROM {DATA_DICTIONARY.name} WHERE table_name IN ({described})")
     _insert(db, DATA_DICTIONARY, dictionary_rows([*further, table]))
     for (name,) in db.query(f"SELECT DISTINCT table_name FROM {LOAD_RECEIPT.name}"):

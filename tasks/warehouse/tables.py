@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from config.declarations import Table, Type
+from config.views import VIEWS
 from config.warehouse import BOOKKEEPING, DATA_DICTIONARY, TABLES
 from tasks.enrichment.further import as_loaded
 from tasks.warehouse.digests import rows_digest
@@ -67,18 +68,20 @@ def _add(table: Table, schema: sa.MetaData) -> None:
 
 
 def dictionary_rows(further: Iterable[Table] = ()) -> list[dict[str, str]]:
-    """The rows of `data_dictionary`: each table and its columns.
+    """The rows of `data_dictionary`: each table and view, and its columns.
 
     Args:
         further: Tables that have further columns.
     """
     tables = TABLES | BOOKKEEPING | {table.name: table for table in further}
+    described = [("table", one.name, one.grain, one.columns) for one in tables.values()]
+    described += [("view", one.name, one.grain, one.described()) for one in VIEWS.values()]
     return [
-        {"table_name": table.name, "column_name": name, "type": kind, "description": text}
-        for table in tables.values()
+        {"table_name": table, "column_name": name, "type": kind, "description": text}
+        for what, table, grain, columns in described
         for name, kind, text in (
-            ("", "table", table.grain),
-            *((c.name, c.type.value, c.description) for c in table.columns),
+            ("", what, grain),
+            *((c.name, c.type.value, c.description) for c in columns),
         )
     ]
 

@@ -194,7 +194,6 @@ STEPS = {
     "in the quarantine": Step("tasks.staging.audit:_write", "within", 1),
 }
 MORE_STEPS = {
-    "in an index build": Step(INDEX, "during", 3, 0.01),
     "in a report": Step("tasks.reports.registry:Outputs.write_text", "within", 1),
     "before a rename": Step(RENAME, "before", 1),
     "between two renames": Step(RENAME, "after", 1),

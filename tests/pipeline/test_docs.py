@@ -66,7 +66,11 @@ def test_the_readme_shows_commands() -> None:
 
 def test_the_readmes_query_answers(ran: Project) -> None:
     (query,) = re.findall(r"```sql\n(.*?)```", README, flags=re.DOTALL)
-    assert ran.query(query)[0] == ("Unknown", "Unknown", 4, "2024-06-02 00:06:00.000000")
+    assert ran.query(query) == [
+        ("Point 1000", "Dairy Case", "2024-06-01 00:00:00", 4.5, "OK"),
+        ("Point 1001", "Suction Group", "2024-06-01 00:00:00", -21.0, "ALARM"),
+        ("Point 1006", "Dairy Case", "2024-06-01 01:30:00", 1.0, "OK"),
+    ]
 
 
 def test_every_module_is_on_the_map() -> None:

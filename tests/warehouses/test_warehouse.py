@@ -30,7 +30,7 @@ from config.warehouse import (
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.load import replace_dimension, replace_partitions
+from tasks.warehouse.load import Enriched, replace_dimension, replace_partitions
 from tasks.warehouse.log_instance_activity import facts_of
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import metadata
@@ -91,9 +91,10 @@ def load_facts(
     """Load facts as the float records; `others` are partitions with rows that stay."""
     path = file_of(url).parent / "enriched.parquet"
     pq.write_table(as_table(FACT_LOGS, list(rows)), path)
-    partitions = {FLOAT: receipt, **(others or {})}
+    digests = {FLOAT: receipt, **(others or {})}
+    partitions = {one: Enriched(digest, path) for one, digest in digests.items()}
     return replace_partitions(
-        open_warehouse(url), partitions, lambda _: path, receipt, before_commit, Mock()
+        open_warehouse(url), partitions, ["ALARM"], receipt, before_commit, Mock()
     )
 
 

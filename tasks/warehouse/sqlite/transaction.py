@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateColumn, CreateTable
 
-from config.declarations import Table
+from config.declarations import UNKNOWN, Table
+from config.views import View
 from config.warehouse import (
     BOOKKEEPING,
     FACT_LOGS,
@@ -49,6 +50,8 @@ from tasks.warehouse.tables import metadata
 
 _EARLIER_TABLES = ("log_tally", "loaded_part", "retained_member", LOAD_RECEIPT.name)
 """Bookkeeping of earlier versions, the receipts last: while they exist, the version is known."""
+
+_OURS = "-- Made by the pipeline; each load of the facts makes it again."
 
 logger = logging.getLogger("pipeline")
 
@@ -214,6 +217,28 @@ class SqliteTransaction:
         column = metadata(table).tables[table.name].columns[name]
         sql = CreateColumn(column).compile(dialect=sqlite.dialect())
         self.run(f"ALTER TABLE {table.name} ADD COLUMN {sql}".replace("BIGINT", "INTEGER"))
+
+    def create_view(self, view: View, alarms: Sequence[str]) -> None:
+        """Create a view, in place of the one of its name.
+
+        Args:
+            view: The view.
+            alarms: Statuses that are alarms, in upper case.
+        """
+        time = f"nullif(replace(fact_logs.recorded_at, '.000000', ''), '{NO_TIME}')"
+        columns = ", ".join(
+            f"{time} AS recorded_at" if column == "fact_logs.recorded_at" else column
+            for column in view.columns
+        )
+        words = ", ".join("'{}'".format(word.replace("'", "''")) for word in alarms)
+        source = view.source.format(alarms=words, unknown=UNKNOWN)
+        self.run(f"DROP VIEW IF EXISTS {view.name}")
+        self.run(f"CREATE VIEW {view.name} AS {_OURS}\nSELECT {columns}\nFROM {source}")
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a table or view of someone else has the name."""
+        found = self.query(f"SELECT sql FROM sqlite_schema WHERE lower(name) = '{name}'")
+        return any(_OURS not in sql for (sql,) in found)
 
     def prepare_updates(self) -> None:
         """Use a larger page cache: pages all over the table are changed."""

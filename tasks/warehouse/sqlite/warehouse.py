@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from config.declarations import Table
+from config.views import VIEWS
 from config.warehouse import FACT_LOGS, LOAD_RECEIPT, TABLES, LoadReceipt
 from tasks.core.waiting import OTHERS, REPORTED_S, Limit
 from tasks.warehouse.sqlite.file import (
@@ -77,8 +78,9 @@ class SqliteWarehouse:
         found = {(r.table_name, r.partition): r for r in receipts if r.table_name in whole}
         facts = found.get((FACT_LOGS.name, ""))
         in_partitions = sum(r.row_count for r in found.values() if r.partition)
-        if facts is not None and facts.row_count != in_partitions:
-            del found[FACT_LOGS.name, ""]  # Someone removed or changed a receipt.
+        has_views = {(name, name) for name in VIEWS} <= catalog
+        if facts is not None and (facts.row_count != in_partitions or not has_views):
+            del found[FACT_LOGS.name, ""]  # Someone removed a view, or changed a receipt.
         return found
 
     def missing_tables(self) -> list[str]:

@@ -1,0 +1,83 @@
+"""The views: the facts in names; each finds what is asked for without reading all facts."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.views import VIEWS
+from tests.conftest import Project
+
+NAMED = """
+SELECT log_id, coalesce(unit_name, '?'), app_type_description, point_name
+FROM fact_logs LEFT JOIN dim_unit USING (unit_id)
+LEFT JOIN dim_application_type USING (app_type_id) LEFT JOIN dim_point USING (point_id)
+ORDER BY 1
+"""
+OF_VIEW = "SELECT log_id, unit_name, app_type_description, point_name FROM v_logs ORDER BY 1"
+
+
+def test_all_facts_are_in_the_view_with_their_names(ran: Project) -> None:
+    rows = ran.query(OF_VIEW)
+    assert rows == ran.query(NAMED)
+    assert (5, "Unknown", "Unknown", "Unknown") in rows
+    times = ran.query("SELECT recorded_at FROM v_logs WHERE point_log_inst_id IN (2, 4) ORDER BY 1")
+    assert times == [(None,), ("2024-06-01 00:00:00",), ("2024-06-01 00:00:00.250000",)]
+
+
+def test_alarms_have_the_statuses_that_the_configuration_names(ran: Project) -> None:
+    assert ran.query("SELECT log_id, status FROM v_alarms") == [(10000000003, "ALARM")]
+    receipts = "SELECT * FROM load_receipt WHERE partition <> ''"
+    before = ran.query(receipts)
+    result = ran.passes("AllReports", env={"PIPELINE_ALARM_STATUSES": "2, it's"})
+    assert "LoadFactLogs" in result.built
+    assert "fact_logs: 13 rows from 0 of 2 files" in result.err
+    assert ran.query("SELECT log_id, status FROM v_alarms") == [(10000000006, "2")]
+    assert ran.query(receipts) == before
+    ran.passes("AllReports", env={"PIPELINE_ALARM_STATUSES": "none"})
+    assert ran.query("SELECT * FROM v_alarms") == []
+
+
+def test_the_last_value_of_a_log_instance_is_its_latest_record(ran: Project) -> None:
+    of_view = "SELECT point_log_inst_id, recorded_at, value, status FROM v_last_value ORDER BY 1"
+    assert ran.query(of_view) == [
+        (1, "2024-06-01 00:00:00", 4.5, "OK"),
+        (2, "2024-06-01 00:00:00", -21.0, "ALARM"),
+        (3, "2024-06-01 00:02:00", None, None),
+        (4, "2024-06-01 00:00:00.250000", 100.0, "OK"),
+        (5, "2024-06-02 00:00:00", None, "2"),
+        (6, "2024-06-02 00:03:00", 3.0, "OK"),
+        (7, "2024-06-01 01:30:00", 1.0, "OK"),
+        (8, "2024-06-02 00:06:00", 4.0, "OK"),
+    ]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("key", ["unit_id = 7", "point_id = 1000", "point_log_inst_id = 1"])
+def test_a_key_finds_the_log_instances_first_and_their_facts_by_the_key(
+    ran: Project, view: str, key: str
+) -> None:
+    plan = [row[3] for row in ran.query(f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE {key}")]
+    facts = [step for step in plan if "fact_logs" in step or " f " in step]
+    assert any("dim_log_instance" in step for step in plan[: plan.index(facts[0])])
+    assert all("USING PRIMARY KEY (point_log_inst_id=?" in step for step in facts), plan
+
+
+def test_a_view_of_someone_else_is_not_replaced(ran: Project) -> None:
+    ran.change("DROP VIEW v_logs")
+    ran.change("CREATE VIEW V_Logs AS SELECT 1 AS mine")
+    ran.edit("LOG_RCD_F.csv", ",4.75,", ",4.8,")
+    result = ran.fails("AllReports")
+    assert (
+        "v_logs exists in the warehouse and is not the pipeline's view.\n"
+        "Rename it and run again. The previous rows are unchanged.\n"
+    ) in result.err
+    assert ran.query("SELECT * FROM v_logs") == [(1,)]
+    ran.change("DROP VIEW v_logs")
+    ran.passes("AllReports")
+    assert ran.query(OF_VIEW) == ran.query(NAMED)
+
+
+def test_a_view_that_is_missing_is_made_again(ran: Project) -> None:
+    ran.change("DROP VIEW v_alarms")
+    assert "fact_logs: 13 rows from 0 of 2 files" in ran.passes("AllReports").err
+    assert ran.query("SELECT count(*) FROM v_alarms") == [(1,)]
