@@ -1,23 +1,23 @@
-"""Commands beside luigi's: `python -m tasks status | forget | sources | ui | verify | where`."""
+"""Commands beside luigi's: `python -m tasks status`, `plan`, `forget`, `rerun` and so on."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError, advice, cleaned
-from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports
 from tasks.run.console import print_lines, show_places
-from tasks.run.recording import state
 from tasks.run.settings import settings
-from tasks.run.source_settings import source
 from tasks.sources.files import find_archive, find_files
-from tasks.state import BUILT, FAILED, UNCHANGED
+from tasks.status import plan, status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,9 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         match options.command:
             case "status":
-                return status()
+                return status(as_json=options.json, only_stale=options.stale, quiet=options.quiet)
+            case "plan":
+                return plan()
             case "forget":
                 return forget_tasks(options.task, downstream=options.downstream)
+            case "rerun":
+                forget_tasks(options.task, downstream=options.downstream)
+                return run_everything()
             case "sources" if options.check is None:
                 return sources()
             case "sources":
@@ -50,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # Nobody reads on, as with `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"{error}\n{advice(error)}".rstrip(), file=sys.stderr)
         return 2
@@ -57,8 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
+    parser.add_argument("--version", action=_Version, help="show the version")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("status", help="show for each task whether it is fresh, and why not")
+    shown = commands.add_parser(
+        "status", help="show for each task whether it is fresh, and why not"
+    )
+    shown.add_argument("--json", action="store_true", help="as JSON")
+    shown.add_argument("--stale", action="store_true", help="only the tasks that have to run")
+    shown.add_argument(
+        "-q", "--quiet", action="store_true", help="print nothing; exit status 1 if any has to run"
+    )
+    commands.add_parser("plan", help="show what a run would do, in order, and how long it took")
     forget = commands.add_parser(
         "forget", help="make tasks run again; removes receipts, never data"
     )
@@ -66,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("task", nargs="?", help="such as CsvToParquet:POINT or LoadFactLogs")
     which.add_argument("--all", action="store_true", help="every task")
     forget.add_argument("--downstream", action="store_true", help="and all that depends on it")
+    rerun = commands.add_parser("rerun", help="forget a task and run everything that is stale then")
+    rerun.add_argument("task", help="such as CsvToParquet:POINT or LoadFactLogs")
+    rerun.add_argument("--downstream", action="store_true", help="and all that depends on it")
     listed = commands.add_parser(
         "sources", help="list the source files; exit status 1 if there is none"
     )
@@ -87,6 +107,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Version(argparse.Action):
+    """Reads the version only if it is asked for: that takes longer than a small command."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(nargs=0, **how)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        parser.exit(message=f"{version('controller-log-warehouse')}\n")
+
+
 def _port(text: str) -> int:
     port = int(text)
     if not 0 < port < 65_536:
@@ -94,31 +126,12 @@ def _port(text: str) -> int:
     return port
 
 
-def status() -> int:
-    """Print each task, fresh or stale, and why. Changes nothing."""
-    for name in SOURCES:
-        source(name)  # A configuration that cannot be used is reported first.
-    graph = walk(AllReports())
-    snapshot = Snapshot(state())
-    last = snapshot.state.last_runs(BUILT, UNCHANGED, FAILED)
-    failures = {task: run.why for task, run in last.items() if run.status == FAILED}
-    width = max(len(task.label) for task in graph)
-    stale = 0
-    for task in graph:
-        reason = task.why_stale(snapshot)
-        stale += reason is not None
-        line = "fresh" if reason is None else f"stale: {reason}"
-        if reason is not None and task.label in failures:
-            line += f"; failed: {_first_line(failures[task.label])}"
-        print_lines([f"{task.label:<{width}}  {line}"])
-    print(f"{len(graph) - stale} of {len(graph)} tasks are fresh.")
-    return 0
-
-
-def _first_line(why: str) -> str:
-    """The line that says most of an error: the last one of a traceback."""
-    lines = why.strip().splitlines()
-    return lines[-1] if lines[0].startswith("Traceback ") else lines[0]
+def run_everything() -> int:
+    """Run all that is stale, by `luigi` in another process; its exit status."""
+    luigi = str(Path(sys.executable).with_name("luigi"))
+    return subprocess.call(  # noqa: S603  # Its arguments are these.
+        [luigi, "--module", "tasks", "AllReports", "--local-scheduler"]
+    )
 
 
 def forget_tasks(name: str | None, *, downstream: bool) -> int:

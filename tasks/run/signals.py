@@ -29,6 +29,8 @@ NUMBERS = tuple(
 STOPS_WITH_STDIN = "PIPELINE_STOPS_WITH_STDIN"
 """Set in the environment of a run that a byte on its standard input, or its end, is to stop."""
 
+_SCRIPTS = "controller-logs", "controller-logs.exe"
+
 _LONGEST_FORK_S = 2.0
 _CHILDREN_END_S = 5.0
 _WRITABLE_S = 2.0
@@ -121,13 +123,13 @@ def install() -> None:
 
 
 def _is_own_program() -> bool:
-    """Whether people started `luigi`, `python -m luigi` or `python -m tasks`."""
+    """Whether people started `luigi` or `controller-logs`, or `python -m` luigi or tasks."""
     program = Path(sys.argv[0])
     if program.name == "-m":  # While the package is looked for.
         return sys.orig_argv[-len(sys.argv)] in ("tasks", "-mtasks")
     if program.name == "__main__.py":
         return program.parent.name in ("luigi", "tasks")
-    return program.name in ("luigi", "luigi.exe", "luigi-script.pyw")
+    return program.name in ("luigi", "luigi.exe", "luigi-script.pyw", *_SCRIPTS)
 
 
 # --- forks -----------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ print(*names, (sys.exit, threading.active_count()) == before)
     ("program", "before", "shown"),
     [
         ("luigi", "", "_hold _hold _hold False"),
+        ("controller-logs", "", "_hold _hold _hold False"),
         ("other", "", "default_int_handler 0 0 True"),
         ("luigid", "", "default_int_handler 0 0 True"),
         ("luigi", "signal.signal(signal.SIGHUP, signal.SIG_IGN)", "_hold _hold 1 False"),

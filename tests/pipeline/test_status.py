@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from luigi.configuration import get_config
 
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports, EnrichedLogs, LoadFactLogs
-from tests.conftest import WRAPPERS, Project
+from tests.conftest import ROOT, WRAPPERS, Project
 from tests.runs import ALL, REPORTS, fresh_project, run_here, why_stale
 
 
@@ -19,8 +22,9 @@ def test_a_new_code_version_builds_the_task_again_and_is_the_reason(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ran.folder)
-    monkeypatch.setattr(EnrichedLogs, "code_version", 4)
-    assert why_stale(EnrichedLogs()) == "code 3 -> 4"
+    old = EnrichedLogs.code_version
+    monkeypatch.setattr(EnrichedLogs, "code_version", old + 1)
+    assert why_stale(EnrichedLogs()) == f"code {old} -> {old + 1}"
     assert why_stale(LoadFactLogs()) == "EnrichedLogs has to run"
     assert run_here(ran) == {"EnrichedLogs"}
 
@@ -183,3 +187,67 @@ def test_forget_refuses_what_it_does_not_know(ran: Project) -> None:
     result = ran.tasks("forget", "Everything")
     assert result.status == 2
     assert result.log.startswith("There is no task Everything. There are:\n  CheckSources\n")
+
+
+# --- what a run would do ---------------------------------------------------------------------
+
+
+def test_what_is_stale_is_listed_for_programs_and_by_the_exit_status(ran: Project) -> None:
+    assert (ran.tasks("status", "-q").status, ran.tasks("status", "-q").out) == (0, "")
+    assert json.loads(ran.tasks("status", "--stale", "--json").out) == []
+    assert len(json.loads(ran.tasks("status", "--json").out)) == len(ALL | WRAPPERS)
+    ran.edit("LOG_RCD_F.csv", ",4.75,", ",4.8 V,")
+    ran.fails("AllReports")
+    quiet = ran.tasks("status", "--quiet")
+    assert (quiet.status, quiet.out) == (1, "")
+    first, second, *_ = json.loads(ran.tasks("status", "--stale", "--json").out)
+    assert (first["task"], first["stale"]) == (
+        "CsvToParquet:LOG_RCD_F",
+        "input LOG_RCD_F.csv changed",
+    )
+    assert "4.8 V" in first["failed"]
+    assert first["seconds"] > 0
+    assert (second["task"], second["failed"]) == ("EnrichedLogs", None)
+    shown = ran.tasks("status", "--stale").out.splitlines()
+    assert len(shown) < 20
+    assert "fresh" not in "".join(shown[:-1])
+
+
+def test_a_plan_lists_what_would_run_in_order_and_why(ran: Project, project: Project) -> None:
+    assert ran.tasks("plan").out == "Everything is up to date: nothing would run.\n"
+    ran.edit("LOG_RCD_F.csv", ",4.75,", ",4.8,")
+    *lines, last = ran.tasks("plan").out.splitlines()
+    planned = [line.split()[1] for line in lines]
+    assert re.fullmatch(r"  1  CsvToParquet:LOG_RCD_F +took \d\.\d s: .* changed", lines[0])
+    assert re.fullmatch(rf"{len(lines)} tasks would run; .* took \d+\.\d s together\.", last)
+    place = {task: at for at, task in enumerate(planned)}
+    assert place["EnrichedLogs"] < place["LoadFactLogs"] < place["SummaryReport:unit_id"]
+    assert set(ran.passes("AllReports").ran) <= {*planned}
+    *lines, last = project.tasks("plan").out.splitlines()
+    assert len(lines) == len(ALL | WRAPPERS)
+    assert all(" never built: " in line for line in lines)
+
+
+def test_a_task_is_run_again_with_what_depends_on_it(ran: Project) -> None:
+    before = ran.outputs()
+    result = ran.tasks("rerun", "LoadFactLogs", "--downstream")
+    assert result.status == 0
+    assert "forgotten: LoadFactLogs\n" in result.out
+    assert {"LoadFactLogs", "CheckWarehouse", "ReportPage"} <= set(result.built)
+    assert "EnrichedLogs" not in result.ran
+    assert ran.outputs() == before
+    assert ran.tasks("rerun", "Nothing").status == 2
+
+
+def test_the_commands_are_installed_and_know_their_version(project: Project) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    script = str(Path(sys.executable).with_name("controller-logs"))
+    assert project.run(script, "--version").out == f"{declared}\n"
+    assert project.run(script, "where").out == project.tasks("where").out
+
+
+def test_a_reader_that_ends_early_is_no_error(ran: Project) -> None:
+    command = f"{sys.executable} -m tasks status | head -1; echo ${{PIPESTATUS[0]}}"
+    result = ran.run("bash", "-c", command)
+    assert result.out.splitlines()[1] == "0"
+    assert result.err == ""
