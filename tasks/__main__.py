@@ -116,7 +116,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        parser.exit(message=f"{version('controller-log-warehouse')}\n")
+        print_lines([version("controller-log-warehouse")])
+        parser.exit()
 
 
 def _port(text: str) -> int:
