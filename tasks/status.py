@@ -10,7 +10,9 @@ from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import walk
 from tasks.graph import AllReports
 from tasks.run.console import print_lines
+from tasks.run.outcome import SUCCEEDED, last_outcome
 from tasks.run.recording import state
+from tasks.run.settings import reports_dir
 from tasks.run.source_settings import source
 from tasks.state import BUILT, FAILED, UNCHANGED
 
@@ -66,6 +68,8 @@ def status(*, as_json: bool, only_stale: bool, quiet: bool) -> int:
             line += f"; failed: {_first_line(task.failed)}"
         print_lines([f"{task.task:<{width}}  {line}"])
     print_lines([f"{len(tasks) - stale} of {len(tasks)} tasks are fresh."])
+    if (last := last_outcome(reports_dir())) is not None and last.status != SUCCEEDED:
+        print_lines([last.describe()])
     return 0
 
 

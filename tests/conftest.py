@@ -200,7 +200,8 @@ class Project:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
             and not {".receipts", ".locks"} & set(path.parts)
-            and path.name not in (*OF_THE_RUN, "header_history.json", ".gitkeep", "state.db")
+            and path.name
+            not in (*OF_THE_RUN, "last_run.json", "header_history.json", ".gitkeep", "state.db")
             and not path.name.startswith("luigid")
         }
         return {**files, "figures": self.figures(), **self.tables()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from tasks.graph.load import CatalogTarget, CheckWarehouse, tables, warehouse
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.stage import CsvToParquet, staging
 from tasks.reports.registry import TABLES_FOLDER, Inputs, Outputs, Report, Results, reports
+from tasks.run.outcome import unmarked
 from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.state import BUILT, UNCHANGED, current_run
@@ -170,10 +172,22 @@ def report_tasks() -> list[ReportTask]:
     ]
 
 
+class PageTarget(FileTarget):
+    """The page, known by its content but for the line on the last run."""
+
+    def digest(self, snapshot: Snapshot) -> str | None:
+        """SHA-256 of the rest of it."""
+        return snapshot.from_content(self.file, "page", _page_digest)
+
+
+def _page_digest(path: Path) -> str:
+    return hashlib.sha256(unmarked(path.read_bytes())).hexdigest()
+
+
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 4
+    code_version = 5
 
     def page(self) -> str:
         """The page itself."""
@@ -203,7 +217,7 @@ class ReportPage(FreshTask):
         """For people, and the figures for programs."""
         reports = settings().reports_dir
         return {
-            "page": FileTarget(reports / "index.html"),
+            "page": PageTarget(reports / "index.html"),
             "figures": FileTarget(reports / "run.json"),
         }
 

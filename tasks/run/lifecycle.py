@@ -20,10 +20,11 @@ from tasks.core.errors import PipelineError, cleaned
 from tasks.core.files import remove_leftovers
 from tasks.core.waiting import no_task, report_waits_of
 from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
+from tasks.run.outcome import RunOutcome
 from tasks.run.progress import Progress
 from tasks.run.recording import explain, state
-from tasks.run.settings import lock_dir, logs_dir, settings, staging_dir
-from tasks.run.signals import before_stop
+from tasks.run.settings import lock_dir, logs_dir, reports_dir, settings, staging_dir
+from tasks.run.signals import before_stop, ending_with, exit_status, last_line
 from tasks.run.terminal import open_terminal, terminal
 from tasks.state import (
     BUILT,
@@ -81,16 +82,19 @@ def begin_run(uncaught: list[str]) -> list[logging.Handler]:
     console = console_handler(sys.stderr if screen is None else screen)
     file = LogFile(logs_dir())
     sys.excepthook = _finish_screen_and_report
-    before_stop(partial(_note_stop, file))
-    atexit.register(end_run, uncaught, file)
+    outcome = RunOutcome(reports_dir())
+    before_stop(partial(_note_stop, file, outcome))
+    atexit.register(end_run, uncaught, file, outcome)
     return [console, file]
 
 
-def _note_stop(file: LogFile, line: str) -> None:
+def _note_stop(file: LogFile, outcome: RunOutcome, number: int) -> None:
     """Remove the bars and write to the log file, without a lock: the main thread may hold any."""
     if (screen := terminal()) is not None:
         screen.finish()
+    line = last_line(number)
     file.append(logger.makeRecord(logger.name, logging.WARNING, "", 0, line, (), None))
+    outcome.stop(exit_status(number))
 
 
 def _finish_screen_and_report(
@@ -131,12 +135,13 @@ class RunningTask:
 # --- the end ---------------------------------------------------------------------------------
 
 
-def end_run(uncaught: Sequence[str], log: LogFile) -> None:
+def end_run(uncaught: Sequence[str], log: LogFile, outcome: RunOutcome) -> None:
     """Remove bars and leftover files, and report on the run; failures in full, and last.
 
     Args:
         uncaught: Errors that no task raised.
         log: Where tracebacks are.
+        outcome: Where the outcome is written.
     """
     if (screen := terminal()) is not None:
         screen.finish()
@@ -156,6 +161,7 @@ def end_run(uncaught: Sequence[str], log: LogFile) -> None:
         print_results(settings())
     failures = [(run.task, run.why) for run in runs if run.status in (FAILED, UNSCHEDULED)]
     failures += [("", why) for why in uncaught]
+    outcome.end(ending_with(), statuses, failures)
     if failures:
         lines = _describe(failures, statuses.count(PENDING), log.path)
         print(cleaned("\n".join(lines)), file=sys.stderr, flush=True)

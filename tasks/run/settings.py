@@ -135,6 +135,11 @@ def logs_dir() -> Path:
     return _folder("logs_dir", Settings.logs_dir)
 
 
+def reports_dir() -> Path:
+    """The folder of the reports, also if the other settings cannot be used."""
+    return _folder("reports_dir", Settings.reports_dir)
+
+
 def staging_dir() -> Path:
     """The staging folder, also if the other settings cannot be used."""
     return _folder("staging_dir", Settings.staging_dir)

@@ -41,16 +41,17 @@ _is_ending = False
 _main_is_held = False
 _forking = threading.Lock()
 _mask: set[int] = set()
-_before: list[Callable[[str], object]] = []
+_before: list[Callable[[int], object]] = []
 _instead: Callable[[int], object] | None = None
 _exit_status: int | None = None
 
 
-def before_stop(action: Callable[[str], object]) -> None:
+def before_stop(action: Callable[[int], object]) -> None:
     """Have something done between the end of the other processes and the last line.
 
     Args:
-        action: Is given the line. Called in another thread; it must neither import nor wait long.
+        action: Is given the signal's number. Called in another thread; it must neither import nor
+            wait long.
     """
     _before.append(action)
 
@@ -200,11 +201,10 @@ def _end(number: int) -> NoReturn:
     try:
         _prevent_forks()
         _end_descendants()
-        line = last_line(number)
         for action in reversed(_before):
             with contextlib.suppress(Exception):
-                action(line)
-        write_line(line, _silence_others())
+                action(number)
+        write_line(last_line(number), _silence_others())
     finally:
         os._exit(exit_status(number))
 
@@ -270,6 +270,13 @@ def _exit(status: object = None) -> NoReturn:
     global _exit_status
     _exit_status = 0 if status is None else status & 0xFF if isinstance(status, int) else 1
     raise SystemExit(status)
+
+
+def ending_with() -> int:
+    """The exit status of this process, which is ending by itself."""
+    if hasattr(sys, "last_type"):  # An uncaught error.
+        return 1
+    return _exit_status or 0
 
 
 def _leave() -> None:

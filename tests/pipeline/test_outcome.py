@@ -1,0 +1,127 @@
+"""How the last run ended: `last_run.json`, the first line of the page, `status`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.conftest import ROOT, Project
+from tests.processes import start
+from tests.terminal import slowly
+from tests.ui import LONGEST_WAIT_S, wait_for
+
+SCHEMA = json.loads((ROOT / "docs" / "last_run.schema.json").read_text(encoding="utf-8"))
+ENDLESS = "print('in it', flush=True, file=sys.stderr); time.sleep(600)"
+
+
+def outcome(project: Project) -> dict[str, Any]:
+    found = project.report("last_run.json")
+    jsonschema.validate(found, SCHEMA)
+    return dict(found)
+
+
+def first_line(project: Project) -> str:
+    """The line on the last run in the page; "" if it has none."""
+    page = (project.reports / "index.html").read_text(encoding="utf-8")
+    assert page.count("<!-- last run -->") == 1
+    marked = page.partition("<!-- last run -->")[2].partition("<!-- end of last run -->")[0]
+    return marked.removeprefix('<p class="last-run" role="alert">').removesuffix("</p>")
+
+
+def refuse(project: Project) -> None:
+    """Have the next run fail."""
+    project.edit("POINT.csv", "1007,105", "<b>,105")
+
+
+def test_a_run_that_succeeds(ran: Project) -> None:
+    found = outcome(ran)
+    assert (found["status"], found["exit_code"], found["failures"]) == ("succeeded", 0, [])
+    assert found["tasks"] == {"built": 30}
+    assert found["began"] <= found["ended"]
+    assert first_line(ran) == ""
+    ran.passes("AllReports")
+    assert outcome(ran)["tasks"] == {"fresh": 1}
+
+
+def test_a_run_that_fails_is_named_on_the_page_until_one_succeeds(ran: Project) -> None:
+    before = ran.outputs()
+    refuse(ran)
+    ran.fails("AllReports")
+    found = outcome(ran)
+    assert (found["status"], found["exit_code"]) == ("failed", 30)
+    (failure,) = found["failures"]
+    assert failure["task"] == "CsvToParquet:POINT"
+    assert failure["error"].endswith("\nOr accept the loss, in [POINT]: max_rejected = 0.125")
+    line = first_line(ran)
+    assert line.startswith(
+        f"The last run failed ({found['ended']}, exit status 30): CsvToParquet:POINT: POINT.csv: 1 "
+    )
+    assert line.endswith(" The figures below are of the last run that succeeded.")
+    assert ran.tasks("status").out.splitlines()[-1] in line
+
+    ran.edit("POINT.csv", "<b>,105", "1007,105")
+    result = ran.passes("AllReports")
+    assert result.built == []  # The line is no change of the page.
+    assert first_line(ran) == ""
+    assert ran.outputs() == before
+    assert "last run" not in ran.tasks("status").out
+
+
+def test_an_error_cannot_break_the_page(ran: Project) -> None:
+    ran.fails("AllReports", env={"PIPELINE_MAX_REJECTED": "<script>"}, status=35)
+    assert "max_rejected = &lt;script&gt; is not a share" in first_line(ran)
+
+
+def test_a_run_that_cannot_be_scheduled(ran: Project) -> None:
+    ran.fails("CsvToParquet", status=40)
+    assert (outcome(ran)["status"], outcome(ran)["exit_code"]) == ("failed", 40)
+    assert first_line(ran).startswith("The last run failed (")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped(ran: Project, number: int) -> None:
+    ran.edit("POINT.csv", "1007,105", "1007,101")
+    started = start(ran, slowly(ran, ENDLESS))
+    wait_for(lambda: "in it\n" in started.err, lambda: started.err)
+    assert outcome(ran)["status"] == "running"
+    assert "A run that began at " in ran.tasks("status").out
+    started.send(number, whole_group=True, held=False)
+    started.assert_stopped(number)
+    found = outcome(ran)
+    assert (found["status"], found["exit_code"]) == ("stopped", 128 + number)
+    assert first_line(ran).startswith(f"The last run was stopped ({found['ended']}, exit status ")
+    ran.passes("AllReports")
+    assert first_line(ran) == ""
+
+
+def test_a_run_that_is_killed_is_reported_by_the_next(ran: Project) -> None:
+    ran.edit("POINT.csv", "1007,105", "1007,101")
+    started = start(ran, slowly(ran, ENDLESS))
+    wait_for(lambda: "in it\n" in started.err, lambda: started.err)
+    started.send(signal.SIGKILL, whole_group=True, held=False)
+    started.process.wait(LONGEST_WAIT_S)
+    killed = f"was killed (process {started.process.pid})."
+    assert ran.tasks("status").out.splitlines()[-1].endswith(killed)
+    result = ran.passes("AllReports")
+    assert f"{killed} What it had not done is done now.\n" in result.err
+    assert killed not in ran.passes("AllReports").err
+
+
+def test_a_file_that_cannot_be_written_or_read_is_no_failure(project: Project) -> None:
+    (project.reports / "last_run.json").mkdir(parents=True)
+    project.passes("AllReports")
+    (project.reports / "last_run.json").rmdir()
+    (project.reports / "last_run.json").write_text('{"status": 1}')
+    assert project.tasks("status").status == 0
+    project.passes("AllReports")
+    assert outcome(project)["status"] == "succeeded"
+
+
+def test_a_run_of_a_single_task_has_an_outcome_too(project: Project) -> None:
+    project.passes("CsvToParquet", "--table", "POINT")
+    assert outcome(project)["tasks"]["built"] == 2
+    assert not (project.reports / "index.html").exists()
