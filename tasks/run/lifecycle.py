@@ -19,8 +19,9 @@ from luigi.setup_logging import DaemonLogging
 from tasks.core.errors import PipelineError, cleaned
 from tasks.core.files import remove_leftovers
 from tasks.core.waiting import no_task, report_waits_of
+from tasks.run.hooks import run_hook
 from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
-from tasks.run.outcome import RunOutcome
+from tasks.run.outcome import SUCCEEDED, RunOutcome
 from tasks.run.progress import Progress
 from tasks.run.recording import explain, state
 from tasks.run.settings import lock_dir, logs_dir, reports_dir, settings, staging_dir
@@ -161,10 +162,13 @@ def end_run(uncaught: Sequence[str], log: LogFile, outcome: RunOutcome) -> None:
         print_results(settings())
     failures = [(run.task, run.why) for run in runs if run.status in (FAILED, UNSCHEDULED)]
     failures += [("", why) for why in uncaught]
-    outcome.end(ending_with(), statuses, failures)
+    ended = outcome.end(ending_with(), statuses, failures)
     if failures:
         lines = _describe(failures, statuses.count(PENDING), log.path)
         print(cleaned("\n".join(lines)), file=sys.stderr, flush=True)
+    with contextlib.suppress(PipelineError):  # Settings that cannot be used are reported above.
+        hook = "on_success" if ended.status == SUCCEEDED else "on_failure"
+        run_hook(hook, getattr(settings(), hook), ended.to_json())
 
 
 def summarise(statuses: Iterable[str]) -> str:

@@ -65,6 +65,10 @@ class Outcome(NamedTuple):
         is_gone = self.pid == os.getpid() and self.run != current_run()
         return self.status == RUNNING and (is_gone or not _is_alive(self.pid))
 
+    def to_json(self) -> str:
+        """The content of the file."""
+        return json.dumps(self._asdict(), indent=1) + "\n"
+
     def describe(self) -> str:
         """One line, such as: The last run failed (...): POINT: POINT.csv is damaged."""
         if self.is_killed:
@@ -106,8 +110,8 @@ class RunOutcome:
 
     def end(
         self, exit_code: int, statuses: Sequence[str], failures: Sequence[tuple[str, str]]
-    ) -> None:
-        """The run has ended by itself.
+    ) -> Outcome:
+        """The run has ended by itself; its outcome.
 
         Args:
             exit_code: Its exit status.
@@ -116,7 +120,7 @@ class RunOutcome:
         """
         status = FAILED if exit_code or failures else SUCCEEDED
         listed = [{"task": task, "error": error} for task, error in failures]
-        self._write(status, exit_code, dict(Counter(statuses)), listed)
+        return self._write(status, exit_code, dict(Counter(statuses)), listed)
 
     def stop(self, exit_code: int) -> None:
         """The run ends by a signal. Called in another thread."""
@@ -128,17 +132,18 @@ class RunOutcome:
         exit_code: int | None,
         tasks: dict[str, int],
         failures: list[dict[str, str]],
-    ) -> None:
+    ) -> Outcome:
         ended = None if status == RUNNING else _now()
         outcome = Outcome(
             current_run(), status, os.getpid(), exit_code, self._began, ended, tasks, failures
         )
         with contextlib.suppress(OSError):
             self._reports.mkdir(parents=True, exist_ok=True)
-            content = json.dumps(outcome._asdict(), indent=1) + "\n"
-            _replace(self._reports / "last_run.json", content.encode("utf-8", "replace"))
+            content = outcome.to_json().encode("utf-8", "replace")
+            _replace(self._reports / "last_run.json", content)
             if status != RUNNING:
                 _mark_page(self._reports / "index.html", outcome)
+        return outcome
 
 
 def unmarked(page: bytes) -> bytes:

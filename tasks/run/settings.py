@@ -78,6 +78,8 @@ class Settings:
         dim_point_columns: Further columns of POINT in `dim_point`, with commas between; or `all`.
         alarm_statuses: Statuses of log records that are alarms, in upper case.
         all_points: Whether `dim_point` has the points that nobody logs, too.
+        on_success: Command that is run when a run has succeeded; "" if none.
+        on_failure: Command that is run when one has failed.
         max_wait_s: Seconds to wait for other programs that use the warehouse, and for another run
             at the same task.
         max_state_wait_s: Seconds to wait for programs that lock the state file.
@@ -95,6 +97,8 @@ class Settings:
     dim_point_columns: str = "all"
     all_points: bool = False
     alarm_statuses: tuple[str, ...] = ("ALARM", "ALM", "FAULT")
+    on_success: str = ""
+    on_failure: str = ""
     max_wait_s: float = OTHERS.seconds
     max_state_wait_s: float = STATE_FILE.seconds
 

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tasks.run.hooks import run_hook
 from tests.conftest import ROOT, Project
 from tests.processes import start
 from tests.terminal import slowly
@@ -125,3 +126,47 @@ def test_a_run_of_a_single_task_has_an_outcome_too(project: Project) -> None:
     project.passes("CsvToParquet", "--table", "POINT")
     assert outcome(project)["tasks"]["built"] == 2
     assert not (project.reports / "index.html").exists()
+
+
+# --- the operator's commands -----------------------------------------------------------------
+
+
+def hooks(project: Project, failed: str, succeeded: str = "tee succeeded.json") -> None:
+    config = project.folder / "luigi.cfg"
+    lines = f"on_failure = {failed}\non_success = {succeeded}\n"
+    config.write_text(config.read_text().replace("[pipeline]\n", f"[pipeline]\n{lines}", 1))
+
+
+def test_the_operators_commands_get_the_outcome(ran: Project) -> None:
+    hooks(ran, """sh -c "cat > 'the failed.json'; echo %s no error >&2" """)
+    ran.passes("AllReports")
+    assert (ran.folder / "succeeded.json").read_text() == (
+        ran.reports / "last_run.json"
+    ).read_text()
+    refuse(ran)
+    result = ran.fails("AllReports")
+    assert result.err.endswith("max_rejected = 0.125\n")
+    assert json.loads((ran.folder / "the failed.json").read_text()) == outcome(ran)
+
+
+@pytest.mark.parametrize(
+    ("command", "warning"),
+    [
+        ("no-such-program x", "on_failure cannot be run: no-such-program x: [Errno 2] "),
+        ("sh -c 'echo no mail >&2; exit 3'", "on_failure ended with exit status 3: sh -c "),
+        ("sh -c 'x", "on_failure cannot be run: sh -c 'x: No closing quotation"),
+    ],
+)
+def test_a_command_that_fails_is_reported_and_changes_nothing(
+    ran: Project, command: str, warning: str
+) -> None:
+    hooks(ran, command)
+    refuse(ran)
+    result = ran.fails("AllReports")
+    assert result.status == 30
+    assert f" WARNING {warning}" in result.err
+
+
+def test_a_command_that_does_not_end_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    run_hook("on_failure", "sleep 600", "", limit_s=0.1)
+    assert caplog.messages == ["on_failure was killed after 0.1 seconds: sleep 600"]

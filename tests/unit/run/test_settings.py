@@ -69,8 +69,8 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "[pipeline]\ndata_dri = x",
             "[pipeline] has lines that mean nothing:\n  data_dri = x\nKnown there: data_dir, "
             "staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, max_rejected, "
-            "reports_url, csv_bom, dim_point_columns, all_points, alarm_statuses, max_wait_s, "
-            "max_state_wait_s.",
+            "reports_url, csv_bom, dim_point_columns, all_points, alarm_statuses, on_success, "
+            "on_failure, max_wait_s, max_state_wait_s.",
         ),
         (
             "[POINT]\npointid = x",
