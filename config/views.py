@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.declarations import Column
-from config.warehouse import TABLES
+from config.warehouse import FACT_LOGS, TABLES
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,19 @@ class View:
     source: str
 
     def described(self) -> tuple[Column, ...]:
-        """The columns as the tables declare them."""
+        """The declared columns."""
         names = (column.split(".") for column in self.columns)
-        return tuple(TABLES[table].column(name) for table, name in names)
+        columns = (TABLES[table].column(name) for table, name in names)
+        return tuple(_OF_VIEWS.get(column.name, column) for column in columns)
 
+
+_OF_VIEWS = {
+    "recorded_at": replace(
+        FACT_LOGS.column("recorded_at"),
+        description="When the value was recorded, UTC; NULL if the export has no time.",
+    )
+}
+"""Columns that differ from those of the tables."""
 
 _COLUMNS = (
     "fact_logs.recorded_at",

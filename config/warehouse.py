@@ -220,7 +220,8 @@ FACT_LOGS = Table(
         Column(
             "recorded_at",
             Type.TIMESTAMP,
-            "When the value was recorded, UTC; empty if the export has no time.",
+            "When the value was recorded, UTC; the empty text, which is before every time, if the "
+            "export has none.",
             nullable=True,
             origin="LOG_RCD.recorded_at",
         ),

@@ -23,7 +23,8 @@ from tasks.status import plan, status
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status.
 
-    0: done. 1: no source file, or one that would not be staged. 2: an error.
+    0: done. 1: `sources`: there is none, or the file would not be staged; `status -q`: something is
+    stale; `verify`: something differs. 2: an error. `rerun` has the exit status of the run.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -128,11 +129,12 @@ def _port(text: str) -> int:
 
 
 def run_everything() -> int:
-    """Run all that is stale, by `luigi` in another process; its exit status."""
-    luigi = str(Path(sys.executable).with_name("luigi"))
-    return subprocess.call(  # noqa: S603  # Its arguments are these.
-        [luigi, "--module", "tasks", "AllReports", "--local-scheduler"]
-    )
+    """Run all that is stale, by `luigi`; its exit status."""
+    arguments = ["-m", "luigi", "--module", "tasks", "AllReports", "--local-scheduler"]
+    sys.stdout.flush()
+    if os.name != "nt":
+        os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  # Signals go to it.
+    return subprocess.call([sys.executable, *arguments])  # noqa: S603
 
 
 def forget_tasks(name: str | None, *, downstream: bool) -> int:

@@ -10,7 +10,7 @@ from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import walk
 from tasks.graph import AllReports
 from tasks.run.console import print_lines
-from tasks.run.outcome import SUCCEEDED, last_outcome
+from tasks.run.outcome import SUCCEEDED, first_line, last_outcome
 from tasks.run.recording import state
 from tasks.run.settings import reports_dir
 from tasks.run.source_settings import source
@@ -65,7 +65,7 @@ def status(*, as_json: bool, only_stale: bool, quiet: bool) -> int:
     for task in shown:
         line = "fresh" if task.stale is None else f"stale: {task.stale}"
         if task.stale and task.failed:
-            line += f"; failed: {_first_line(task.failed)}"
+            line += f"; failed: {first_line(task.failed)}"
         print_lines([f"{task.task:<{width}}  {line}"])
     print_lines([f"{len(tasks) - stale} of {len(tasks)} tasks are fresh."])
     if (last := last_outcome(reports_dir())) is not None and last.status != SUCCEEDED:
@@ -90,9 +90,3 @@ def plan() -> int:
         else ["Everything is up to date: nothing would run."]
     )
     return 0
-
-
-def _first_line(why: str) -> str:
-    """The line that says most of an error: the last one of a traceback."""
-    lines = why.strip().splitlines()
-    return lines[-1] if lines[0].startswith("Traceback ") else lines[0]

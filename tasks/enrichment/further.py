@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,8 +14,8 @@ from config.warehouse import TABLES
 logger = logging.getLogger("pipeline")
 
 ALL = "all"
-_LONGEST = 60
-"""Characters of a name; PostgreSQL takes 63 bytes."""
+_LONGEST = 63
+"""Bytes of a name in PostgreSQL."""
 
 
 def with_further(table: Table, headers: Iterable[str], wanted: str = ALL) -> Table:
@@ -28,12 +29,14 @@ def with_further(table: Table, headers: Iterable[str], wanted: str = ALL) -> Tab
     Args:
         table: The table as declared.
         headers: The further columns of the source.
-        wanted: Those to take, with commas between; or `all`.
+        wanted: Those to take, with commas between, by header or by name; or `all`.
     """
     found = sorted(headers, key=lambda header: (_plain(header) != header, header))
-    if wanted.strip() != ALL:
-        named = {name.strip().lower() for name in wanted.split(",") if name.strip()}
-        missing = named - {header.lower() for header in found}
+    names = dict(_names(table, found))
+    if wanted.strip().lower() != ALL:
+        chosen = {name.strip().lower() for name in wanted.split(",") if name.strip()}
+        known = {name: {name, header.lower()} for name, header in names.items()}
+        missing = chosen - {column.name for column in table.columns}.union(*known.values())
         if missing:
             logger.warning(
                 "%s has no column %s for %s",
@@ -41,8 +44,8 @@ def with_further(table: Table, headers: Iterable[str], wanted: str = ALL) -> Tab
                 ", ".join(sorted(missing)),
                 table.name,
             )
-        found = [header for header in found if header.lower() in named]
-    origins = {name: f"{table.further_from}.{header}" for name, header in _names(table, found)}
+        names = {name: header for name, header in names.items() if known[name] & chosen}
+    origins = {name: f"{table.further_from}.{header}" for name, header in names.items()}
     described = {name: f"{origin}, as exported." for name, origin in origins.items()}
     return _extended(table, described, origins)
 
@@ -68,13 +71,19 @@ def _names(table: Table, headers: Sequence[str]) -> Iterator[tuple[str, str]]:
     prefix = table.name.removeprefix("dim_")
     taken = {column.name for column in TABLES[table.name].columns} | _reserved_words()
     for header in headers:
-        name = _plain(header)[:_LONGEST] or "column"
+        name = _cut(_plain(header) or "column")
         if name in taken or not name[0].isalpha():
-            name = f"{prefix}_{name}"[:_LONGEST]
-        while name in taken:
-            name = f"{name}_2"
+            name = _cut(f"{prefix}_{name}")
+        numbered = (_cut(name, f"_{number}") for number in itertools.count(2))
+        name = next(one for one in itertools.chain([name], numbered) if one not in taken)
         taken.add(name)
         yield name, header
+
+
+def _cut(name: str, ending: str = "") -> str:
+    """A name with an ending, as long as databases permit."""
+    room = _LONGEST - len(ending)
+    return name.encode()[:room].decode(errors="ignore") + ending
 
 
 def _plain(header: str) -> str:
@@ -86,4 +95,5 @@ def _reserved_words() -> set[str]:
     from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS as POSTGRESQL
     from sqlalchemy.dialects.sqlite.base import SQLiteIdentifierPreparer
 
-    return RESERVED_WORDS_MARIADB | POSTGRESQL | SQLiteIdentifierPreparer.reserved_words
+    known = RESERVED_WORDS_MARIADB | POSTGRESQL | SQLiteIdentifierPreparer.reserved_words
+    return {*known, "nothing"}  # SQLite's, of ON CONFLICT DO NOTHING.

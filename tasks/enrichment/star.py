@@ -96,7 +96,9 @@ def _log_instances(staged: Mapping[str, pa.Table], _table: Table) -> pa.Table:
     rows = staged[LOG_INSTANCE_CHAINS.name]
     units = rows["unit_id"]
     unit = pc.if_else(pc.equal(units, UNKNOWN), "unknown unit", _numbered("Unit", units))
-    point = _point_names(rows["point_id"].combine_chunks(), staged["POINT"])
+    points = rows["point_id"].combine_chunks()
+    names = _point_names(points, staged["POINT"])
+    point = pc.if_else(pc.equal(points, UNKNOWN), _UNKNOWN_NAME, names)
     labels = pc.binary_join_element_wise(point, " (", unit, ")", "")
     return rows.append_column("log_instance_label", labels)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from tasks.graph.load import CatalogTarget, CheckWarehouse, tables, warehouse
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.stage import CsvToParquet, staging
 from tasks.reports.registry import TABLES_FOLDER, Inputs, Outputs, Report, Results, reports
-from tasks.run.outcome import unmarked
+from tasks.run.outcome import page_digest
 from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.state import BUILT, UNCHANGED, current_run
@@ -177,11 +176,7 @@ class PageTarget(FileTarget):
 
     def digest(self, snapshot: Snapshot) -> str | None:
         """SHA-256 of the rest of it."""
-        return snapshot.from_content(self.file, "page", _page_digest)
-
-
-def _page_digest(path: Path) -> str:
-    return hashlib.sha256(unmarked(path.read_bytes())).hexdigest()
+        return snapshot.from_content(self.file, "page", page_digest)
 
 
 class ReportPage(FreshTask):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shlex
+import signal
 import subprocess
+import tempfile
 
 logger = logging.getLogger("pipeline")
 
@@ -18,31 +22,43 @@ def run_hook(setting: str, command: str, given: str, limit_s: float = LIMIT_S) -
         setting: What luigi.cfg calls it.
         command: The command; no shell reads it.
         given: What it gets on its standard input.
-        limit_s: It is killed after so many seconds.
+        limit_s: It is killed, with what it has started, after so many seconds.
     """
     if not command:
         return
+    # A run that the command starts is one of its own.
+    environment = {name: text for name, text in os.environ.items() if name != "PIPELINE_RUN"}
     try:
-        done = subprocess.run(  # noqa: S603  # It is the operator's.
-            shlex.split(command),
-            input=given,
-            timeout=limit_s,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        logger.warning("%s was killed after %g seconds: %s", setting, limit_s, command)
+        with tempfile.TemporaryFile() as said:  # A pipe would be waited for.
+            process = subprocess.Popen(  # noqa: S603  # It is the operator's.
+                # On Windows a command is a text, and a backslash no escape.
+                command if os.name == "nt" else shlex.split(command),
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=said,
+                env=environment,
+                start_new_session=True,
+            )
+            try:
+                process.communicate(given.encode("utf-8", "replace"), limit_s)
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                logger.warning("%s was killed after %g seconds: %s", setting, limit_s, command)
+                return
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
     except (OSError, ValueError) as error:
         logger.warning("%s cannot be run: %s: %s", setting, command, error)
-    else:
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            logger.warning(
-                "%s ended with exit status %d: %s%s",
-                setting,
-                done.returncode,
-                command,
-                f": {said[-1]}" if said else "",
-            )
+        return
+    if process.returncode:
+        ended = f"ended with exit status {process.returncode}"
+        logger.warning("%s %s: %s", setting, ended, ": ".join([command, *lines[-1:]]))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        if os.name == "nt":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -24,7 +24,7 @@ from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
 from tasks.run.outcome import SUCCEEDED, RunOutcome
 from tasks.run.progress import Progress
 from tasks.run.recording import explain, state
-from tasks.run.settings import lock_dir, logs_dir, reports_dir, settings, staging_dir
+from tasks.run.settings import command_after, lock_dir, logs_dir, reports_dir, settings, staging_dir
 from tasks.run.signals import before_stop, ending_with, exit_status, last_line
 from tasks.run.terminal import open_terminal, terminal
 from tasks.state import (
@@ -84,6 +84,11 @@ def begin_run(uncaught: list[str]) -> list[logging.Handler]:
     file = LogFile(logs_dir())
     sys.excepthook = _finish_screen_and_report
     outcome = RunOutcome(reports_dir())
+    if outcome.before is not None and outcome.before.is_killed:
+        what = f"{outcome.before.describe()} What it had not done is done now."
+        record = logger.makeRecord(logger.name, logging.WARNING, "", 0, what, (), None)
+        for handler in (console, file):
+            handler.handle(record)
     before_stop(partial(_note_stop, file, outcome))
     atexit.register(end_run, uncaught, file, outcome)
     return [console, file]
@@ -156,19 +161,20 @@ def end_run(uncaught: Sequence[str], log: LogFile, outcome: RunOutcome) -> None:
     statuses = [run.status for run in runs]
     if statuses:
         logger.info("%s", summarise(statuses))
-    if any(run.task == _EVERYTHING and run.status in (BUILT, FRESH) for run in runs):
-        from tasks.run.console import print_results
-
-        print_results(settings())
+    is_whole = any(run.task == _EVERYTHING and run.status in (BUILT, FRESH) for run in runs)
     failures = [(run.task, run.why) for run in runs if run.status in (FAILED, UNSCHEDULED)]
     failures += [("", why) for why in uncaught]
-    ended = outcome.end(ending_with(), statuses, failures)
-    if failures:
-        lines = _describe(failures, statuses.count(PENDING), log.path)
-        print(cleaned("\n".join(lines)), file=sys.stderr, flush=True)
-    with contextlib.suppress(PipelineError):  # Settings that cannot be used are reported above.
-        hook = "on_success" if ended.status == SUCCEEDED else "on_failure"
-        run_hook(hook, getattr(settings(), hook), ended.to_json())
+    ended = outcome.end(ending_with(), statuses, failures, is_whole)
+    with contextlib.suppress(BrokenPipeError):  # Nobody reads on, as with `| head`.
+        if is_whole:
+            from tasks.run.console import print_results
+
+            print_results(settings())
+        if failures:
+            lines = _describe(failures, statuses.count(PENDING), log.path)
+            print(cleaned("\n".join(lines)), file=sys.stderr, flush=True)
+    hook = "on_success" if ended.status == SUCCEEDED else "on_failure"
+    run_hook(hook, command_after(hook), ended.to_json())
 
 
 def summarise(statuses: Iterable[str]) -> str:

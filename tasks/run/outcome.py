@@ -7,9 +7,9 @@ built it; if a later one failed or was stopped, its first line says so.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import html
 import json
-import logging
 import os
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from tasks.core.files import temporary_path
+from tasks.core.files import open_regular, temporary_path
 from tasks.run.settings import lock_dir
 from tasks.state import current_run
 
@@ -32,7 +32,8 @@ _PAGE_TASK = "ReportPage"
 
 _MARKED = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}".encode(), re.DOTALL)
 
-logger = logging.getLogger("pipeline")
+_SHOWN = 5
+"""So many failures are on the page; the others are in `last_run.json`."""
 
 
 class Outcome(NamedTuple):
@@ -80,16 +81,30 @@ class Outcome(NamedTuple):
         if not self.failures:
             return f"{what}."
         first = self.failures[0]
-        why = first["error"].strip().splitlines()
-        line = why[-1] if why[0].startswith("Traceback ") else why[0]
-        return f"{what}: {first['task']}: {line}".replace(": : ", ": ")
+        return ": ".join(filter(None, (what, first["task"], first_line(first["error"]))))
+
+
+def first_line(error: str) -> str:
+    r"""The line that says most of an error: the last one of a traceback.
+
+    >>> first_line("POINT.csv was rejected:\n  column 'point_id' is missing\nFix it.")
+    "POINT.csv was rejected: column 'point_id' is missing"
+    """
+    lines = error.strip().splitlines() or [""]
+    if lines[0].startswith("Traceback "):
+        return lines[-1]
+    return " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
 
 
 def last_outcome(reports: Path) -> Outcome | None:
     """How the last run ended, or that it is under way; None if that is unknown."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        content: dict[str, Any] = json.loads((reports / "last_run.json").read_text("utf-8"))
-        return Outcome(**{name: content[name] for name in Outcome._fields if name in content})
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        content: dict[str, Any] = json.loads(_read(reports / "last_run.json"))
+        outcome = Outcome(**{name: content[name] for name in Outcome._fields})
+        errors = [text for one in outcome.failures for text in (one["task"], one["error"])]
+        texts = (outcome.run, outcome.status, outcome.began, *errors)
+        is_pid = type(outcome.pid) is int and 0 < outcome.pid < 1 << 31
+        return outcome if is_pid and all(isinstance(text, str) for text in texts) else None
     return None
 
 
@@ -103,13 +118,17 @@ class RunOutcome:
     def __init__(self, reports: Path):
         self._reports = reports
         self._began = _now()
-        before = last_outcome(reports)
-        if before is not None and before.is_killed:
-            logger.warning("%s What it had not done is done now.", before.describe())
+        self._has_ended = False
+        self.before = last_outcome(reports)
+        """How the run before this one ended; None if that is unknown."""
         self._write(RUNNING, None, {}, [])
 
     def end(
-        self, exit_code: int, statuses: Sequence[str], failures: Sequence[tuple[str, str]]
+        self,
+        exit_code: int,
+        statuses: Sequence[str],
+        failures: Sequence[tuple[str, str]],
+        is_whole: bool,
     ) -> Outcome:
         """The run has ended by itself; its outcome.
 
@@ -117,14 +136,23 @@ class RunOutcome:
             exit_code: Its exit status.
             statuses: What became of each task.
             failures: The task, "" if it was none, and its error.
+            is_whole: Whether everything is up to date now. Else a line on an earlier failure stays.
         """
+        self._has_ended = True
         status = FAILED if exit_code or failures else SUCCEEDED
         listed = [{"task": task, "error": error} for task, error in failures]
-        return self._write(status, exit_code, dict(Counter(statuses)), listed)
+        outcome = self._write(status, exit_code, dict(Counter(statuses)), listed)
+        if is_whole or status != SUCCEEDED:
+            self._mark_page(outcome)
+        return outcome
 
     def stop(self, exit_code: int) -> None:
-        """The run ends by a signal. Called in another thread."""
-        self._write(STOPPED, exit_code, {}, [])
+        """The run ends by a signal, maybe while a command of the operator's runs after its end.
+
+        Called in another thread.
+        """
+        if not self._has_ended:
+            self._mark_page(self._write(STOPPED, exit_code, {}, []))
 
     def _write(
         self,
@@ -141,32 +169,46 @@ class RunOutcome:
             self._reports.mkdir(parents=True, exist_ok=True)
             content = outcome.to_json().encode("utf-8", "replace")
             _replace(self._reports / "last_run.json", content)
-            if status != RUNNING:
-                _mark_page(self._reports / "index.html", outcome)
         return outcome
 
+    def _mark_page(self, outcome: Outcome) -> None:
+        # If another run builds the page, the end of that run marks it.
+        with (
+            contextlib.suppress(OSError, Timeout),
+            FileLock(lock_dir() / f"{_PAGE_TASK}.lock", timeout=0),
+        ):
+            path = self._reports / "index.html"
+            before = _read(path)
+            marked = f"{_BEGIN}{_line_for_page(outcome)}{_END}".encode("utf-8", "replace")
+            after = _MARKED.sub(lambda _: marked, before, count=1)
+            if after != before:
+                _replace(path, after)
 
-def unmarked(page: bytes) -> bytes:
-    """A page without the line on the last run."""
-    return _MARKED.sub(b"", page, count=1)
+
+def page_digest(path: Path) -> str:
+    """SHA-256 of a page without the line on the last run."""
+    return hashlib.sha256(_MARKED.sub(b"", _read(path), count=1)).hexdigest()
 
 
-def _mark_page(path: Path, outcome: Outcome) -> None:
-    line = ""
-    if outcome.status != SUCCEEDED:
-        text = f"{outcome.describe()} The figures below are of the last run that succeeded."
-        line = f'<p class="last-run" role="alert">{html.escape(text)}</p>'
-    marked = f"{_BEGIN}{line}{_END}".encode("utf-8", "replace")
-    # If another run builds the page, the end of that run marks it.
-    with contextlib.suppress(Timeout), FileLock(lock_dir() / f"{_PAGE_TASK}.lock", timeout=0):
-        before = path.read_bytes()
-        after = _MARKED.sub(lambda _: marked, before, count=1)
-        if after != before:
-            _replace(path, after)
+def _line_for_page(outcome: Outcome) -> str:
+    if outcome.status == SUCCEEDED:
+        return ""
+    text = f"{outcome.describe()} The figures below are of an earlier run."
+    shown = outcome.failures[:_SHOWN]
+    errors = "\n\n".join(f"{one['task']}\n{one['error']}".strip() for one in shown)
+    details = f"<details><summary>The error</summary><pre>{html.escape(errors)}</pre></details>"
+    line = f"<p>{html.escape(text)}</p>{details if errors else ''}"
+    return f'<div class="last-run" role="alert">{line}</div>'
+
+
+def _read(path: Path) -> bytes:
+    with open(path, "rb", opener=open_regular) as stream:  # noqa: PTH123  # Path.open has no opener.
+        return stream.read()
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = temporary_path(path)
+    # Runs may end at once.
+    temporary = temporary_path(path.with_name(f"{os.getpid()}-{path.name}"))
     temporary.write_bytes(content)
     temporary.replace(path)
 

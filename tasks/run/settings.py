@@ -76,7 +76,7 @@ class Settings:
         csv_bom: Whether the reports' CSV files begin with a byte order mark; None: those that hold
             a character beyond ASCII.
         dim_point_columns: Further columns of POINT in `dim_point`, with commas between; or `all`.
-        alarm_statuses: Statuses of log records that are alarms, in upper case.
+        alarm_statuses: Statuses of log records that are alarms, in any case.
         all_points: Whether `dim_point` has the points that nobody logs, too.
         on_success: Command that is run when a run has succeeded; "" if none.
         on_failure: Command that is run when one has failed.
@@ -152,6 +152,11 @@ def staging_dir() -> Path:
 def lock_dir() -> Path:
     """Folder of the lock files of tasks."""
     return staging_dir() / ".locks"
+
+
+def command_after(end: str) -> str:
+    """`on_success` or `on_failure`, also if the other settings cannot be used."""
+    return _text(end)
 
 
 def max_wait() -> Limit:
@@ -231,8 +236,8 @@ def _web_address(text: str) -> str:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """Words with commas between, in upper case."""
-    return tuple(word.strip().upper() for word in text.split(",") if word.strip())
+    """Words with commas between."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _choice(name: str, choices: Mapping[str, bool | None], text: str) -> bool | None:

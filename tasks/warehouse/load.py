@@ -110,7 +110,7 @@ def replace_partitions(
     Args:
         warehouse: Where.
         partitions: Every partition that exists. The facts of other partitions are removed.
-        alarms: Statuses that are alarms, in upper case.
+        alarms: Statuses that are alarms, in any case.
         receipt: What the facts of all partitions are made from.
         before_commit: As for `replace_dimension`.
         progress: The phases and the rows.

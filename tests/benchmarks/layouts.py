@@ -24,11 +24,11 @@ from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.sqlite.transaction import _as_stored
 from tests.benchmarks.projects import LOGS, Project
 
-COLUMNS = (
-    "log_id INTEGER NOT NULL, unit_id INTEGER NOT NULL, app_instance_id INTEGER NOT NULL,"
-    " app_type_id INTEGER NOT NULL, point_id INTEGER NOT NULL, point_log_inst_id INTEGER NOT NULL,"
-    " recorded_at DATETIME NOT NULL, value DOUBLE, status TEXT, log_kind TEXT NOT NULL,"
-    " partition_id INTEGER NOT NULL"
+TYPES = {"integer": "INTEGER", "number": "DOUBLE", "text": "TEXT", "timestamp": "DATETIME"}
+COLUMNS = ", ".join(
+    f"{column.name} {TYPES[column.type]}"
+    + (" NOT NULL" if not column.nullable or column.name in FACT_LOGS.key_columns else "")
+    for column in FACT_LOGS.columns
 )
 BY_FILE = f"CREATE TABLE fact_logs ({COLUMNS}, PRIMARY KEY (log_id))"
 CLUSTERED = (

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from tasks.run.hooks import run_hook
-from tests.conftest import ROOT, Project
-from tests.processes import start
+from tests.conftest import ALL_REPORTS, ROOT, Project
+from tests.processes import PIPELINE, start
 from tests.terminal import slowly
 from tests.ui import LONGEST_WAIT_S, wait_for
 
@@ -26,11 +29,11 @@ def outcome(project: Project) -> dict[str, Any]:
 
 
 def first_line(project: Project) -> str:
-    """The line on the last run in the page; "" if it has none."""
+    """The line on the last run in the page, with the error; "" if it has none."""
     page = (project.reports / "index.html").read_text(encoding="utf-8")
     assert page.count("<!-- last run -->") == 1
     marked = page.partition("<!-- last run -->")[2].partition("<!-- end of last run -->")[0]
-    return marked.removeprefix('<p class="last-run" role="alert">').removesuffix("</p>")
+    return html.unescape(re.sub(r"<[^>]*>", "", marked))
 
 
 def refuse(project: Project) -> None:
@@ -61,8 +64,12 @@ def test_a_run_that_fails_is_named_on_the_page_until_one_succeeds(ran: Project) 
     assert line.startswith(
         f"The last run failed ({found['ended']}, exit status 30): CsvToParquet:POINT: POINT.csv: 1 "
     )
-    assert line.endswith(" The figures below are of the last run that succeeded.")
+    assert " The figures below are of an earlier run." in line
+    assert line.endswith("\nOr accept the loss, in [POINT]: max_rejected = 0.125")
     assert ran.tasks("status").out.splitlines()[-1] in line
+    ran.passes("CsvToParquet", "--table", "APP_TYPE")  # The failure is still one.
+    assert outcome(ran)["status"] == "succeeded"
+    assert first_line(ran) == line
 
     ran.edit("POINT.csv", "<b>,105", "1007,105")
     result = ran.passes("AllReports")
@@ -74,7 +81,8 @@ def test_a_run_that_fails_is_named_on_the_page_until_one_succeeds(ran: Project) 
 
 def test_an_error_cannot_break_the_page(ran: Project) -> None:
     ran.fails("AllReports", env={"PIPELINE_MAX_REJECTED": "<script>"}, status=35)
-    assert "max_rejected = &lt;script&gt; is not a share" in first_line(ran)
+    page = (ran.reports / "index.html").read_text(encoding="utf-8")
+    assert "max_rejected = &lt;script&gt; is not a share" in page
 
 
 def test_a_run_that_cannot_be_scheduled(ran: Project) -> None:
@@ -108,8 +116,35 @@ def test_a_run_that_is_killed_is_reported_by_the_next(ran: Project) -> None:
     killed = f"was killed (process {started.process.pid})."
     assert ran.tasks("status").out.splitlines()[-1].endswith(killed)
     result = ran.passes("AllReports")
-    assert f"{killed} What it had not done is done now.\n" in result.err
+    assert re.search(rf"\d WARNING The run .*{re.escape(killed)} What it had not done", result.err)
+    assert killed in ran.log_file.read_text()
     assert killed not in ran.passes("AllReports").err
+
+
+def test_what_is_wrong_is_in_the_line_where_the_error_is_a_list(ran: Project) -> None:
+    path = ran.data / "POINT.csv"
+    path.write_text(path.read_text().replace("point_id", "number"))
+    ran.fails("AllReports")
+    assert "POINT" in first_line(ran).partition(" The figures below")[0]
+    assert "number" in ran.tasks("status").out.splitlines()[-1]
+
+
+def test_a_reader_that_ends_early_is_no_end_of_the_run(ran: Project) -> None:
+    ran.run("bash", "-c", " ".join([*ALL_REPORTS, "2>&1 | true"]))
+    assert outcome(ran)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "odd", ["[]", '{"pid": "x"}', '{"pid": null}', '{"failures": [1]}', "\xff"]
+)
+def test_an_odd_file_is_no_failure(ran: Project, odd: str) -> None:
+    path = ran.reports / "last_run.json"
+    content = json.loads(path.read_text())
+    given = json.loads(odd) if odd.startswith("{") else {}
+    path.write_text(json.dumps({**content, "status": "running", **given}) if given else odd)
+    assert ran.tasks("status").status == 0
+    ran.passes("AllReports")
+    assert outcome(ran)["status"] == "succeeded"
 
 
 def test_a_file_that_cannot_be_written_or_read_is_no_failure(project: Project) -> None:
@@ -167,6 +202,38 @@ def test_a_command_that_fails_is_reported_and_changes_nothing(
     assert f" WARNING {warning}" in result.err
 
 
-def test_a_command_that_does_not_end_is_killed(caplog: pytest.LogCaptureFixture) -> None:
-    run_hook("on_failure", "sleep 600", "", limit_s=0.1)
-    assert caplog.messages == ["on_failure was killed after 0.1 seconds: sleep 600"]
+def test_a_command_that_does_not_end_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = f"sh -c 'sleep 600 & echo $! > {tmp_path}/pid; wait; true'"
+    run_hook("on_failure", command, "", limit_s=1)
+    assert caplog.messages == [f"on_failure was killed after 1 seconds: {command}"]
+    wait_for(
+        lambda: (
+            not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/cmdline").exists()
+            or not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/cmdline").read_bytes()
+        )
+    )
+
+
+def test_what_a_command_leaves_running_is_not_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run_hook("on_failure", "sh -c 'sleep 3 & exit 0'", "", limit_s=2)
+    assert caplog.messages == []
+
+
+def test_a_command_is_run_if_the_settings_cannot_be_used(ran: Project) -> None:
+    hooks(ran, "touch failed.txt\nmisspelt = 1")
+    ran.fails("AllReports", status=35)
+    assert (ran.folder / "failed.txt").exists()
+
+
+def test_a_signal_during_a_command_leaves_the_outcome(ran: Project) -> None:
+    hooks(ran, """sh -c "echo in it > seen.txt; sleep 600" """)
+    refuse(ran)
+    started = start(ran, PIPELINE)
+    wait_for((ran.folder / "seen.txt").exists, lambda: started.err)
+    started.send(signal.SIGTERM, whole_group=True, held=False)
+    assert started.process.wait(LONGEST_WAIT_S) == 143
+    assert (outcome(ran)["status"], len(outcome(ran)["failures"])) == ("failed", 1)

@@ -70,6 +70,7 @@ def test_a_new_column_is_added_and_a_vanished_one_stays_without_values(ran: Proj
     ("wanted", "found", "warning"),
     [
         ("IO_Address", {"io_address"}, ""),
+        ("All", {"io_address", "fitted"}, ""),
         (" ", set(), ""),
         ("io_address, nothing", {"io_address"}, "POINT has no column nothing for dim_point"),
     ],
@@ -102,3 +103,30 @@ def test_points_that_nobody_logs_are_loaded_too_if_wanted(ran: Project) -> None:
         row for row in ran.report("reconciliation.csv") if row["what"] == "members of dim_point"
     ]
     assert counted["expected"] == counted["found"] == str(len(logged) + len(further))
+
+
+def test_a_column_of_someone_else_in_another_case_is_the_same(ran: Project) -> None:
+    ran.change("ALTER TABLE dim_point ADD COLUMN Fitted TEXT")
+    add_column(ran, "fitted", {"1000": "2019"})
+    ran.passes("AllReports")
+    assert ran.query("SELECT fitted FROM dim_point WHERE point_id = 1000") == [("2019",)]
+
+
+def test_odd_headers_become_names_that_every_database_takes(project: Project) -> None:
+    odd = ["nothing", "ORDER", "1st", "unit_id", "Unit ID", "ä" * 80, "%s", "{x}", "is_retained"]
+    odd += ["a.b", "a b", "'quoted'", "log_instance_label", "log_instance_label "[:-1] + "_2"]
+    for place, header in enumerate(odd):
+        add_column(project, header, {"1000": f"v{place}"})
+    project.passes("AllReports")
+    values = project.query("SELECT * FROM dim_point WHERE point_id = 1000")[0]
+    assert {f"v{place}" for place in range(len(odd))} <= set(values)
+    assert {"nothing", "order", "a.b", "1st"}.isdisjoint(columns(project))
+    assert max(len(name.encode()) for name in columns(project)) <= 63
+    assert project.tasks("verify").status == 0
+
+
+def test_a_log_instance_without_a_point_is_labelled_so(project: Project) -> None:
+    project.edit("LOG_INSTANCE.csv", "8,8888,", "8,-1,")
+    project.passes("LoadFactLogs")
+    label = "SELECT log_instance_label FROM dim_log_instance WHERE point_log_inst_id = 8"
+    assert project.query(label) == [("Unknown (unknown unit)",)]

@@ -210,7 +210,8 @@ def test_what_is_stale_is_listed_for_programs_and_by_the_exit_status(ran: Projec
     assert (second["task"], second["failed"]) == ("EnrichedLogs", None)
     shown = ran.tasks("status", "--stale").out.splitlines()
     assert len(shown) < 20
-    assert "fresh" not in "".join(shown[:-1])
+    assert "fresh" not in "".join(shown[:-2])
+    assert shown[-1].startswith("The last run failed (")
 
 
 def test_a_plan_lists_what_would_run_in_order_and_why(ran: Project, project: Project) -> None:

@@ -37,6 +37,13 @@ def test_alarms_have_the_statuses_that_the_configuration_names(ran: Project) -> 
     assert ran.query("SELECT * FROM v_alarms") == []
 
 
+@pytest.mark.parametrize("word", ["Störung", "STÖRUNG", "störung"])
+def test_an_alarm_may_have_letters_beyond_ascii(project: Project, word: str) -> None:
+    project.edit("LOG_RCD_F.csv", ",ALARM", ",Störung ")
+    project.passes("LoadFactLogs", env={"PIPELINE_ALARM_STATUSES": word})
+    assert project.query("SELECT status FROM v_alarms") == [("Störung ",)]
+
+
 def test_the_last_value_of_a_log_instance_is_its_latest_record(ran: Project) -> None:
     of_view = "SELECT point_log_inst_id, recorded_at, value, status FROM v_last_value ORDER BY 1"
     assert ran.query(of_view) == [

@@ -99,8 +99,8 @@ Fetch = Callable[[str], list[tuple]]
 
 
 def shape(fetch: Fetch, table: str) -> tuple[dict[str, tuple], set[tuple]]:
-    """Column -> type, NOT NULL, place in the primary key; and the foreign keys."""
-    columns = fetch(f"SELECT name, type, \"notnull\", pk FROM pragma_table_info('{table}')")
+    """Column in lower case -> type, NOT NULL, place in the key; and the foreign keys."""
+    columns = fetch(f"SELECT lower(name), type, \"notnull\", pk FROM pragma_table_info('{table}')")
     references = fetch(f'SELECT "from", "table", "to" FROM pragma_foreign_key_list(\'{table}\')')
     return {name: tuple(declared) for name, *declared in columns}, set(references)
 

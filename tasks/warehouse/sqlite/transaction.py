@@ -191,8 +191,9 @@ class SqliteTransaction:
             statement.execute_update()
 
     def columns(self, table: str) -> list[str]:
-        """In their order."""
-        return [name for (name,) in self.query(f"SELECT name FROM pragma_table_info('{table}')")]
+        """In their order, in lower case: SQLite does not tell names apart by case."""
+        names = self.query(f"SELECT lower(name) FROM pragma_table_info('{table}')")
+        return [name for (name,) in names]
 
     def fits(self, table: Table) -> bool:
         """Whether a table has the declared columns, types and keys."""
@@ -223,14 +224,16 @@ class SqliteTransaction:
 
         Args:
             view: The view.
-            alarms: Statuses that are alarms, in upper case.
+            alarms: Statuses that are alarms, in any case.
         """
+        # SQLite's upper() leaves letters beyond ASCII as they are.
+        spelled = {_ascii_upper(t) for word in alarms for t in (word, word.lower(), word.upper())}
         time = f"nullif(replace(fact_logs.recorded_at, '.000000', ''), '{NO_TIME}')"
         columns = ", ".join(
             f"{time} AS recorded_at" if column == "fact_logs.recorded_at" else column
             for column in view.columns
         )
-        words = ", ".join("'{}'".format(word.replace("'", "''")) for word in alarms)
+        words = ", ".join("'{}'".format(word.replace("'", "''")) for word in sorted(spelled))
         source = view.source.format(alarms=words, unknown=UNKNOWN)
         self.run(f"DROP VIEW IF EXISTS {view.name}")
         self.run(f"CREATE VIEW {view.name} AS {_OURS}\nSELECT {columns}\nFROM {source}")
@@ -277,6 +280,10 @@ class SqliteTransaction:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
+
+
+def _ascii_upper(text: str) -> str:
+    return "".join(char.upper() if char.isascii() else char for char in text)
 
 
 def _ahead(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
