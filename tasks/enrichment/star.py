@@ -43,7 +43,7 @@ def members(table: Table, staged: Mapping[str, pa.Table]) -> pa.Table:
         staged: The tables that it is made from: as `source_columns` names them, or for log
             instances `LOG_INSTANCE_CHAINS` and POINT. POINT may have only the rows that are used.
     """
-    rows = _BUILD[table.name](staged, table)
+    rows = _BUILD.get(table.name, resolve)(staged, table)
     schema = arrow_schema(table)
     unknown = {
         field.name: [

@@ -218,7 +218,7 @@ def test_the_warehouse_has_the_declared_keys(ran: Project) -> None:
 def test_every_column_is_described_in_the_warehouse(ran: Project) -> None:
     columns = ran.query(
         "SELECT m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p"
-        " WHERE m.type = 'table' ORDER BY 1, 2"
+        " WHERE m.type IN ('table', 'view') ORDER BY 1, 2"
     )
     described = ran.query(
         "SELECT table_name, column_name FROM data_dictionary"

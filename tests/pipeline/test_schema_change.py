@@ -101,7 +101,7 @@ def live(ran: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         for log_id in range(100, 160):
             connection.execute(
                 "INSERT INTO fact_logs SELECT ?, unit_id, app_instance_id, app_type_id, point_id,"
-                " point_log_inst_id, recorded_at, value, status, log_kind, partition_id"
+                " point_log_inst_id, recorded_at, value, value_text, status, log_kind, partition_id"
                 " FROM fact_logs WHERE log_id = 5",
                 (log_id,),
             )

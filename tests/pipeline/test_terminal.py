@@ -39,7 +39,7 @@ def test_what_takes_long_has_a_bar_that_is_removed_at_the_end(
     loaded = [
         line.split()[3] for line in seen.lines[:tables] if re.search(" (Staged|Loaded) ", line)
     ]
-    assert len(loaded) == len(set(loaded)) == 12
+    assert len(loaded) == len(set(loaded)) == 13
 
 
 def test_a_run_with_nothing_to_do_shows_no_bars_and_loads_nothing_for_them(ran: Project) -> None:

@@ -185,7 +185,7 @@ def test_of_rows_with_the_same_key_the_first_stays(tmp_path: Path) -> None:
 def test_a_quarantined_row_does_not_take_the_key_from_a_good_one(tmp_path: Path) -> None:
     staged = stage(tmp_path, "point_id,app_instance_id\n7,x\n7,1\n7,2\n", POINT)
 
-    assert staged.columns == {"point_id": [7], "app_instance_id": [1]}
+    assert (staged.columns["point_id"], staged.columns["app_instance_id"]) == ([7], [1])
     assert staged.reasons == [
         (2, "app_instance_id is not an integer: 'x'"),
         (4, "point_id is duplicated: 7; line 3 has other values"),
@@ -201,5 +201,5 @@ def test_log_records_may_be_alike(tmp_path: Path) -> None:
 def test_only_the_primary_key_must_not_be_minus_one(tmp_path: Path) -> None:
     staged = stage(tmp_path, "point_id,app_instance_id\n0,-1\n1,0\n-1,0\n", POINT)
 
-    assert staged.columns == {"point_id": [0, 1], "app_instance_id": [-1, 0]}
+    assert (staged.columns["point_id"], staged.columns["app_instance_id"]) == ([0, 1], [-1, 0])
     assert staged.reasons == [(4, "point_id is -1, the key of the unknown member: '-1'")]
