@@ -9,10 +9,11 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from config.warehouse import TABLES
+from config.warehouse import DATA_DICTIONARY, TABLES
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports
@@ -72,7 +73,10 @@ def assert_tables_are_whole(project: Project, known: Sequence[Mapping[str, objec
     for name, rows in tables.items():
         # Bookkeeping is created empty, before the first load.
         empty = name not in TABLES and not rows
-        assert empty or rows in [state[name] for state in known], name
+        states = [state[name] for state in known]
+        if name == DATA_DICTIONARY.name:  # The load of dim_point adds the rows of its own columns.
+            states = [rows for state in states if set(rows) <= set(cast("list[tuple]", state))]
+        assert empty or rows in states, name
     return sum(map(len, tables.values()))
 
 

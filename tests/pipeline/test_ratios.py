@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import ALL_REPORTS, Project, make_project
 
 WORSE = 1.5
-RUNS = 3
+RUNS = 2
 
 PANDAS = """
 import sys
