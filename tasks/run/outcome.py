@@ -143,13 +143,17 @@ class RunOutcome:
         listed = [{"task": task, "error": error} for task, error in failures]
         outcome = self._write(status, exit_code, dict(Counter(statuses)), listed)
         if is_whole or status != SUCCEEDED:
-            self._mark_page(outcome)
+            # If another run builds the page, the end of that run marks it.
+            lock = FileLock(lock_dir() / f"{_PAGE_TASK}.lock", timeout=0)
+            with contextlib.suppress(OSError, Timeout), lock:
+                self._mark_page(outcome)
         return outcome
 
     def stop(self, exit_code: int) -> None:
         """The run ends by a signal, maybe while a command of the operator's runs after its end.
 
-        Called in another thread.
+        Called in another thread, with no lock: the main thread may be held in a fork, whose end a
+        lock file waits for. If another run replaces the page meanwhile, the next one builds it.
         """
         if not self._has_ended:
             self._mark_page(self._write(STOPPED, exit_code, {}, []))
@@ -172,11 +176,7 @@ class RunOutcome:
         return outcome
 
     def _mark_page(self, outcome: Outcome) -> None:
-        # If another run builds the page, the end of that run marks it.
-        with (
-            contextlib.suppress(OSError, Timeout),
-            FileLock(lock_dir() / f"{_PAGE_TASK}.lock", timeout=0),
-        ):
+        with contextlib.suppress(OSError):
             path = self._reports / "index.html"
             before = _read(path)
             marked = f"{_BEGIN}{_line_for_page(outcome)}{_END}".encode("utf-8", "replace")

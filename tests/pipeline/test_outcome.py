@@ -6,6 +6,7 @@ import html
 import json
 import re
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,31 @@ def test_a_signal_during_a_command_leaves_the_outcome(ran: Project) -> None:
     started.send(signal.SIGTERM, whole_group=True, held=False)
     assert started.process.wait(LONGEST_WAIT_S) == 143
     assert (outcome(ran)["status"], len(outcome(ran)["failures"])) == ("failed", 1)
+
+
+STOPPED_IN_FORK = """
+import os, threading
+
+outcome = None
+
+def stop():
+    if outcome is not None:
+        thread = threading.Thread(target=outcome.stop, args=[143], daemon=True)
+        thread.start()
+        thread.join(10)
+        os._exit(thread.is_alive())
+
+os.register_at_fork(before=stop)  # Called last, since it is registered first.
+
+from pathlib import Path
+from tasks.run.outcome import RunOutcome
+
+outcome = RunOutcome(Path("reports"))
+os.fork()
+"""
+
+
+def test_a_signal_during_a_fork_waits_for_nothing(ran: Project) -> None:
+    assert ran.run(sys.executable, "-c", STOPPED_IN_FORK).status == 0
+    assert outcome(ran)["exit_code"] == 143
+    assert first_line(ran).startswith("The last run was stopped (")
