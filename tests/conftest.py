@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from config.warehouse import DATA_DICTIONARY, LOG_INSTANCE_ACTIVITY, TABLES
+from config.bookkeeping import DATA_DICTIONARY, LOG_INSTANCE_ACTIVITY
+from config.warehouse import TABLES
 from tasks.run.settings import settings
 from tasks.run.source_settings import source
 from tests.chromium import chromium as chromium

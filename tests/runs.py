@@ -13,7 +13,8 @@ from typing import cast
 
 import pytest
 
-from config.warehouse import DATA_DICTIONARY, TABLES
+from config.bookkeeping import DATA_DICTIONARY
+from config.warehouse import TABLES
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports

@@ -27,8 +27,9 @@ to do needs none of them.
 """
 
 from tasks.graph import events  # noqa: F401  # Registers the handlers.
+from tasks.graph.check import CheckWarehouse
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
-from tasks.graph.load import CheckWarehouse, LoadDimension, LoadFactLogs
+from tasks.graph.load import LoadDimension, LoadFactLogs
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.report import (
     ActivityReport,

@@ -17,9 +17,10 @@ from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask, WrapperTask, walk
+from tasks.graph.check import CheckWarehouse
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.files import audits, source_partitions, staging_file
-from tasks.graph.load import CatalogTarget, CheckWarehouse, tables, warehouse
+from tasks.graph.load import CatalogTarget, tables, warehouse
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.stage import CsvToParquet, staging
 from tasks.reports.registry import TABLES_FOLDER, Inputs, Outputs, Report, Results, reports

@@ -19,18 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from config.declarations import Table
-from config.views import VIEWS
-from config.warehouse import (
+from config.bookkeeping import (
     BOOKKEEPING,
     DATA_DICTIONARY,
-    DIMENSIONS,
-    FACT_LOGS,
     LOAD_RECEIPT,
     LOG_INSTANCE_ACTIVITY,
-    TABLES,
     LoadReceipt,
 )
+from config.declarations import Table
+from config.views import VIEWS
+from config.warehouse import FACT_LOGS, TABLES
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, Phases, no_progress
@@ -38,6 +36,7 @@ from tasks.enrichment.further import as_loaded
 from tasks.enrichment.star import arrow_schema, facts
 from tasks.warehouse.digests import digest_text, digested
 from tasks.warehouse.log_instance_activity import counted, facts_of
+from tasks.warehouse.members import keep_previous, remove_unreferenced, retain
 from tasks.warehouse.tables import dictionary_rows, further_digest
 
 if TYPE_CHECKING:
@@ -79,14 +78,14 @@ def replace_dimension(
         before = _begin(db, table)
         table = as_loaded(table, _described(db, table))
         _create_if_missing(db, table)
-        previous = _keep_previous(db, table)
+        previous = keep_previous(db, table)
         _empty(db, table)
         digests = Counter({"": further_digest(table)})
         rows_as_loaded = (_with_all_columns(batch, table) for batch in batches)
         referenced = _append(db, table, digested(rows_as_loaded, digests, ""), progress.advance)
         if previous:
-            _retain(db, table, previous)
-        _remove_unreferenced(db)
+            retain(db, table, previous)
+        remove_unreferenced(db)
         progress.begin("checking")
         _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
@@ -103,9 +102,7 @@ def replace_partitions(
     before_commit: Callable[[], None],
     progress: Phases,
 ) -> tuple[list[str], int]:
-    """Replace the facts of the partitions that changed, in one transaction with the receipts.
-
-    The views are created again.
+    """Replace the facts of the partitions that changed, and the views, in one transaction.
 
     Args:
         warehouse: Where.
@@ -133,7 +130,7 @@ def replace_partitions(
         progress.begin("loading", new)
         digests: Counter[str] = Counter()
         referenced = _append_facts(db, {p: partitions[p].file for p in stale}, digests, progress)
-        _remove_unreferenced(db)
+        remove_unreferenced(db)
         progress.begin("checking")
         _check_references(db, FACT_LOGS, referenced)
         _create_views(db, alarms)
@@ -241,57 +238,6 @@ def _empty(db: Transaction, table: Table) -> None:
         db.run(f"DELETE FROM {table.name}")
     else:
         db.create(table)
-
-
-# --- members of dimensions -------------------------------------------------------------------
-
-
-def _children(db: Transaction, parent: str) -> list[tuple[str, str]]:
-    """Tables that exist, and their columns that refer to a table."""
-    return [
-        (child.name, column)
-        for child in TABLES.values()
-        for column, (name, _) in child.references.items()
-        if name == parent and column in db.columns(child.name)
-    ]
-
-
-def _keep_previous(db: Transaction, table: Table) -> list[str]:
-    """Copy a dimension to the temporary table `previous`; its columns, none if not copied."""
-    live = db.columns(table.name)
-    if not _children(db, table.name) or not db.query(f"SELECT 1 FROM {table.name} LIMIT 1"):
-        return []
-    columns = [c.name for c in table.columns if c.name in live and c.name != "is_retained"]
-    copied = f"SELECT {', '.join(columns)} FROM {table.name}"
-    db.run(f"CREATE TEMPORARY TABLE previous AS {copied}")
-    return columns
-
-
-def _retain(db: Transaction, table: Table, columns: list[str]) -> None:
-    """Put back the previous members that the new rows lack and others still refer to."""
-    name, (key,) = table.name, table.key_columns
-    db.run(f"DELETE FROM previous WHERE {key} IN (SELECT {key} FROM {name})")
-    if db.query("SELECT 1 FROM previous LIMIT 1"):
-        references = _children(db, name)
-        referenced = " UNION ".join(f"SELECT {column} FROM {child}" for child, column in references)
-        listed = ", ".join(columns)
-        db.run(
-            f"INSERT INTO {name} ({listed}, is_retained)"
-            f" SELECT {listed}, 1 FROM previous WHERE {key} IN ({referenced})"
-        )
-    db.run("DROP TABLE previous")
-
-
-def _remove_unreferenced(db: Transaction) -> None:
-    """Remove the retained members that no row refers to any more, children first."""
-    for parent in reversed(DIMENSIONS.values()):
-        if "is_retained" in db.columns(parent.name):
-            (key,) = parent.key_columns
-            unreferenced = "".join(
-                f" AND {key} NOT IN (SELECT {column} FROM {child})"
-                for child, column in _children(db, parent.name)
-            )
-            db.run(f"DELETE FROM {parent.name} WHERE is_retained = 1{unreferenced}")
 
 
 # --- facts of partitions ---------------------------------------------------------------------

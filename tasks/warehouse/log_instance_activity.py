@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from config.warehouse import FACT_LOGS, LOG_INSTANCE_ACTIVITY, NO_TIME
+from config.bookkeeping import LOG_INSTANCE_ACTIVITY
+from config.warehouse import FACT_LOGS, NO_TIME
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.digests import digested

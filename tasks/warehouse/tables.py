@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import sqlalchemy as sa
 
+from config.bookkeeping import BOOKKEEPING, DATA_DICTIONARY
 from config.declarations import Table, Type
 from config.views import VIEWS
-from config.warehouse import BOOKKEEPING, DATA_DICTIONARY, TABLES
+from config.warehouse import TABLES
 from tasks.enrichment.further import as_loaded
 from tasks.warehouse.digests import rows_digest
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from config.warehouse import BOOKKEEPING, LOAD_RECEIPT, TABLES
+from config.bookkeeping import BOOKKEEPING, LOAD_RECEIPT
+from config.warehouse import TABLES
 from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project
 from tests.runs import new_random, soak

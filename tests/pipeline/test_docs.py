@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.sources import SOURCES
-from config.warehouse import LOG_INSTANCE_ACTIVITY, TABLES
+from config.warehouse import TABLES
 from tests.conftest import ROOT, Project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

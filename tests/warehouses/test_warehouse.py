@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from config.bookkeeping import BOOKKEEPING
 from config.declarations import Column, Table, Type
 from config.warehouse import (
-    BOOKKEEPING,
     DIM_APPLICATION_INSTANCE,
     DIM_APPLICATION_TYPE,
     DIM_LOG_INSTANCE,

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from config.warehouse import FACT_LOGS, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
+from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
+from config.warehouse import FACT_LOGS
 from tasks.core.errors import PipelineError, advice
 from tasks.core.files import obstacle
 from tasks.core.waiting import Limit, wait_for

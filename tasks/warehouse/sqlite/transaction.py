@@ -19,16 +19,10 @@ import pyarrow.compute as pc
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateColumn, CreateTable
 
+from config.bookkeeping import BOOKKEEPING, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
 from config.declarations import UNKNOWN, Table
 from config.views import View
-from config.warehouse import (
-    BOOKKEEPING,
-    FACT_LOGS,
-    LOAD_RECEIPT,
-    LOG_INSTANCE_ACTIVITY,
-    NO_TIME,
-    TABLES,
-)
+from config.warehouse import FACT_LOGS, NO_TIME, TABLES
 from tasks.core.files import create_database
 from tasks.core.progress import Advance
 from tasks.core.waiting import REPORTED_S, Limit

@@ -9,16 +9,9 @@ from collections.abc import Collection, Iterable
 import numpy as np
 import pyarrow as pa
 
+from config.bookkeeping import DATA_DICTIONARY, LOG_INSTANCE_ACTIVITY, LoadReceipt
 from config.declarations import Table
-from config.warehouse import (
-    DATA_DICTIONARY,
-    DIM_UNIT,
-    DIMENSIONS,
-    FACT_LOGS,
-    LOG_INSTANCE_ACTIVITY,
-    NO_TIME,
-    LoadReceipt,
-)
+from config.warehouse import DIM_UNIT, DIMENSIONS, FACT_LOGS, NO_TIME
 from tasks.enrichment.further import as_loaded
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.digests import digest_text, row_digests

@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from config.bookkeeping import LOAD_RECEIPT, LoadReceipt
 from config.declarations import Table
 from config.views import VIEWS
-from config.warehouse import FACT_LOGS, LOAD_RECEIPT, TABLES, LoadReceipt
+from config.warehouse import FACT_LOGS, TABLES
 from tasks.core.waiting import OTHERS, REPORTED_S, Limit
 from tasks.warehouse.sqlite.file import (
     BEGIN,
