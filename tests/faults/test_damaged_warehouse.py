@@ -81,7 +81,7 @@ def replace_pages(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "named", "built"),
     [
-        (
+        soak(
             flip_text(b"Dairy Case"),
             "they are loaded again: dim_application_type\n",
             ["LoadDimension:dim_application_type"],
@@ -106,7 +106,7 @@ def replace_pages(path: Path) -> None:
             "they are loaded again: dim_unit\n",
             ["LoadDimension:dim_unit"],
         ),
-        (damage_header, "is damaged and was renamed to data_warehouse.db.damaged-", None),
+        soak(damage_header, "is damaged and was renamed to data_warehouse.db.damaged-", None),
         (replace_pages, "is damaged and was renamed to data_warehouse.db.damaged-", None),
     ],
 )

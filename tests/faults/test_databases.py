@@ -189,7 +189,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
             },
             id="state locked",
         ),
-        pytest.param(STATE, text, without_record("file is not a database"), id="state text"),
+        soak(STATE, text, without_record("file is not a database"), id="state text"),
         soak(
             STATE,
             catalog,

@@ -13,6 +13,7 @@ from filelock import FileLock
 from tasks.graph import EnrichedLogs, LoadDimension
 from tests.conftest import Project, Result
 from tests.locks import LOCKS, READS, WRITES, in_use
+from tests.runs import soak
 from tests.ui import LONGEST_WAIT_S, Ui, luigid, wait_for
 
 WAREHOUSE = "another program is using the warehouse data_warehouse.db"
@@ -103,7 +104,7 @@ def run_at_the_load(project: Project) -> AbstractContextManager[object]:
     [
         pytest.param(writer, WAREHOUSE, id="a program that writes to the warehouse"),
         pytest.param(reader, WAREHOUSE, id="one that reads it, without a write-ahead log"),
-        pytest.param(first_writer, WAREHOUSE, id="one that writes before the first load"),
+        soak(first_writer, WAREHOUSE, id="one that writes before the first load"),
         pytest.param(run_at_the_load, OTHER_RUN, id="another run at the same task"),
     ],
 )

@@ -108,8 +108,7 @@ def test_memory_does_not_grow_with_the_log_records(sample: Project, tmp_path: Pa
         if not path.stem.startswith("LOG_RCD"):
             shutil.copy(path, more.data)
     assert more.luigi("SampleData", "--scale", "0.4").status == 0
-    ratios = [peak_of_cold_run(more) / peak_of_cold_run(sample) for _ in range(RUNS)]
-    assert statistics.median(ratios) < MOST_MEMORY, ratios
+    assert peak_of_cold_run(more) / peak_of_cold_run(sample) < MOST_MEMORY
 
 
 # As measured on two cores when this was written.

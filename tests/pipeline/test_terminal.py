@@ -14,10 +14,11 @@ from tasks.freshness.task import walk
 from tasks.graph import AllReports
 from tasks.run.terminal import Terminal
 from tests.conftest import Project
+from tests.runs import soak
 from tests.terminal import RUN, WAIT, on_terminal, slowly, without_warnings
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [soak("1"), "2"])
 def test_what_takes_long_has_a_bar_that_is_removed_at_the_end(
     project: Project, workers: str
 ) -> None:
@@ -103,7 +104,7 @@ def test_what_a_task_writes_itself_is_above_the_bars(project: Project) -> None:
     assert "my own line" in seen.lines
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [soak("1"), "2"])
 def test_an_interruption_leaves_the_terminal_as_it_was(project: Project, workers: str) -> None:
     command = [*slowly(project, "time.sleep(600)"), "--workers", workers]
     seen = on_terminal(project, command, interrupt_at="staging, 4 rows")
