@@ -18,6 +18,8 @@ LIMIT_S = 60.0
 def run_hook(setting: str, command: str, given: str, limit_s: float = LIMIT_S) -> None:
     """Run a command. If it fails, that is logged and changes nothing.
 
+    The command is not shown: it may have a password or token in it.
+
     Args:
         setting: What luigi.cfg calls it.
         command: The command; no shell reads it.
@@ -43,16 +45,16 @@ def run_hook(setting: str, command: str, given: str, limit_s: float = LIMIT_S) -
                 process.communicate(given.encode("utf-8", "replace"), limit_s)
             except subprocess.TimeoutExpired:
                 _kill(process)
-                logger.warning("%s was killed after %g seconds: %s", setting, limit_s, command)
+                logger.warning("%s was killed after %g seconds", setting, limit_s)
                 return
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines()
     except (OSError, ValueError) as error:
-        logger.warning("%s cannot be run: %s: %s", setting, command, error)
+        logger.warning("%s cannot be run: %s", setting, error)
         return
     if process.returncode:
         ended = f"ended with exit status {process.returncode}"
-        logger.warning("%s %s: %s", setting, ended, ": ".join([command, *lines[-1:]]))
+        logger.warning("%s", ": ".join([f"{setting} {ended}", *lines[-1:]]))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

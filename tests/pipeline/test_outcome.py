@@ -182,16 +182,16 @@ def test_the_operators_commands_get_the_outcome(ran: Project) -> None:
     refuse(ran)
     result = ran.fails("AllReports")
     assert "\nOr accept the loss, in [POINT]: max_rejected = 0.125\n" in result.err
-    assert " WARNING on_failure ended with exit status 3: sh -c " in result.err
+    assert " WARNING on_failure ended with exit status 3\n" in result.err
     assert json.loads((ran.folder / "the failed.json").read_text()) == outcome(ran)
 
 
 @pytest.mark.parametrize(
     ("command", "warning"),
     [
-        ("no-such-program x", "on_failure cannot be run: no-such-program x: [Errno 2] "),
-        ("sh -c 'echo no mail >&2; exit 3'", "on_failure ended with exit status 3: sh -c "),
-        ("sh -c 'x", "on_failure cannot be run: sh -c 'x: No closing quotation"),
+        ("no-such-program token=secret", "on_failure cannot be run: [Errno 2] "),
+        ("sh -c 'echo no mail >&2; exit 3'", "on_failure ended with exit status 3: no mail"),
+        ("sh -c 'x", "on_failure cannot be run: No closing quotation"),
     ],
 )
 def test_a_command_that_fails_is_reported(
@@ -200,6 +200,7 @@ def test_a_command_that_fails_is_reported(
     run_hook("on_failure", command, "")
     (message,) = caplog.messages
     assert message.startswith(warning)
+    assert "secret" not in message
 
 
 def test_a_command_that_does_not_end_is_killed(
@@ -207,7 +208,7 @@ def test_a_command_that_does_not_end_is_killed(
 ) -> None:
     command = f"sh -c 'sleep 600 & echo $! > {tmp_path}/pid; wait; true'"
     run_hook("on_failure", command, "", limit_s=1)
-    assert caplog.messages == [f"on_failure was killed after 1 seconds: {command}"]
+    assert caplog.messages == ["on_failure was killed after 1 seconds"]
     wait_for(
         lambda: (
             not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/cmdline").exists()

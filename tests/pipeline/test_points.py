@@ -115,7 +115,7 @@ def test_a_column_of_someone_else_in_another_case_is_the_same(ran: Project) -> N
 
 def test_odd_headers_become_names_that_every_database_takes(project: Project) -> None:
     odd = ["nothing", "ORDER", "1st", "unit_id", "Unit ID", "ä" * 80, "%s", "{x}", "is_retained"]
-    odd += ["a.b", "a b", "'quoted'", "log_instance_label", "log_instance_label "[:-1] + "_2"]
+    odd += ["a.b", "a b", "'quoted'", "log_instance_label"]
     for place, header in enumerate(odd):
         add_column(project, header, {"1000": f"v{place}"})
     project.passes("AllReports")
