@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+from config.aggregates import AGGREGATES
 from config.declarations import Column, Table, Type
+from config.warehouse import TABLES
 
 LOG_INSTANCE_ACTIVITY = Table(
     name="log_instance_activity",
@@ -88,3 +90,6 @@ BOOKKEEPING: dict[str, Table] = {
     table.name: table for table in (LOG_INSTANCE_ACTIVITY, LOAD_RECEIPT, DATA_DICTIONARY)
 }
 """What loads write beside the star."""
+
+ALL_TABLES: dict[str, Table] = {**TABLES, **AGGREGATES, **BOOKKEEPING}
+"""The tables of the warehouse."""

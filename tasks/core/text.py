@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -110,3 +110,17 @@ def link_to(folder: Path, reports: Path) -> str:
         return quote(Path(os.path.relpath(folder, reports)).as_posix())
     except ValueError:  # Another drive.
         return folder.absolute().as_uri()
+
+
+def ascii_upper(text: str) -> str:
+    """Text as SQLite's upper() returns it: letters beyond ASCII stay as they are."""
+    return "".join(char.upper() if char.isascii() else char for char in text)
+
+
+def spellings(words: Iterable[str]) -> set[str]:
+    """What `ascii_upper` returns of words in any case.
+
+    >>> sorted(spellings(["Störung"]))
+    ['STÖRUNG', 'STöRUNG']
+    """
+    return {ascii_upper(t) for word in words for t in (word, word.lower(), word.upper())}

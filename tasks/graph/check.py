@@ -22,7 +22,7 @@ logger = logging.getLogger("pipeline")
 class CheckWarehouse(PartitionedTask):
     """Every staged row is in the warehouse: counts by table, by kind and by unit are equal."""
 
-    code_version = 2
+    code_version = 3
     phase = "counting"
     priority = 10
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import luigi
 
+from config.aggregates import AGGREGATES, Rules
 from config.bookkeeping import LoadReceipt
 from config.declarations import Table
 from config.sources import POINT, SOURCES
@@ -334,29 +335,44 @@ class LoadFactLogs(LoadTask):
         return [EnrichedLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
 
     def declarations(self) -> Mapping[str, object]:
-        """The views, too."""
-        return {**super().declarations(), "views": [[*VIEWS.values()], settings().alarm_statuses]}
+        """What is derived from the facts, too."""
+        return {
+            **super().declarations(),
+            "views": list(VIEWS.values()),
+            "derived": [[*AGGREGATES.values()], _rules()],
+        }
 
     def reads(self) -> Mapping[str, Digested]:
-        """The enriched records, file by file."""
-        return {partition.name: enriched(partition.name) for partition in log_partitions()}
+        """The enriched records, file by file, and the intervals of log instances."""
+        records = {partition.name: enriched(partition.name) for partition in log_partitions()}
+        return {**records, **LogInstanceChains().output()}
 
     def load(self, receipt: Receipt) -> str:
         """Load the partitions that changed."""
         from tasks.warehouse.load import Enriched, replace_partitions
+        from tasks.warehouse.log_days import Derivation
 
         code, declared = receipt.code, receipt.declarations[self.table_name]
+        partitions = log_partitions()
+        chains = [receipt.inputs[name] for name in LogInstanceChains().output()]
+        derived_from = digest_of([code, receipt.declarations["derived"], chains])
         loaded, rows = replace_partitions(
             warehouse(),
             {
                 one: Enriched(
                     digest_of([code, declared, receipt.inputs[one.name]]), enriched(one.name).file
                 )
-                for one in log_partitions()
+                for one in partitions
             },
-            settings().alarm_statuses,
+            Derivation(_rules(), derived_from),
             receipt.to_json(),
             before_commit=lambda: self.check_inputs(receipt.inputs),
             progress=self.progress,
         )
-        return f"{rows:,} rows from {len(loaded):,} of {len(receipt.inputs):,} files"
+        return f"{rows:,} rows from {len(loaded):,} of {len(partitions):,} files"
+
+
+def _rules() -> Rules:
+    """How days and gaps are made."""
+    chosen = settings()
+    return Rules(chosen.report_timezone, chosen.max_gap, chosen.alarm_statuses)

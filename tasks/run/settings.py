@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from luigi.configuration import get_config
 
@@ -77,6 +78,9 @@ class Settings:
             a character beyond ASCII.
         dim_point_columns: Further columns of POINT in `dim_point`, with commas between; or `all`.
         alarm_statuses: Statuses of log records that are alarms, in any case.
+        report_timezone: In which days begin and end.
+        max_gap: How many intervals the state of a digital point lasts at most; a longer time
+            without a record is a gap.
         all_points: Whether `dim_point` has the points that nobody logs, too.
         on_success: Command that is run when a run has succeeded; "" if none.
         on_failure: Command that is run when one has failed.
@@ -96,6 +100,8 @@ class Settings:
     csv_bom: bool | None = None
     dim_point_columns: str = "all"
     all_points: bool = False
+    report_timezone: str = "UTC"
+    max_gap: float = 3
     alarm_statuses: tuple[str, ...] = ("ALARM", "ALM", "FAULT")
     on_success: str = ""
     on_failure: str = ""
@@ -119,6 +125,8 @@ def settings() -> Settings:
         "reports_url": _web_address,
         "csv_bom": partial(_choice, "csv_bom", {"auto": None, "true": True, "false": False}),
         "alarm_statuses": _words,
+        "report_timezone": _zone,
+        "max_gap": _intervals,
         "all_points": partial(_choice, "all_points", {"true": True, "false": False}),
         "max_wait_s": partial(_seconds, "max_wait_s"),
         "max_state_wait_s": partial(_seconds, "max_state_wait_s"),
@@ -238,6 +246,25 @@ def _web_address(text: str) -> str:
 def _words(text: str) -> tuple[str, ...]:
     """Words with commas between."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _zone(text: str) -> str:
+    with contextlib.suppress(ValueError, LookupError, OSError):
+        return ZoneInfo(text).key
+    raise PipelineError(
+        f"luigi.cfg: section [pipeline]: report_timezone = {text} is no time zone.",
+        remedy="Give one such as UTC or Europe/Berlin.",
+    )
+
+
+def _intervals(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 1 <= (number := float(text)) < math.inf:
+            return number
+    raise PipelineError(
+        f"luigi.cfg: section [pipeline]: max_gap = {text} is not a number of intervals.",
+        remedy="Give one such as 3, at least 1.",
+    )
 
 
 def _choice(name: str, choices: Mapping[str, bool | None], text: str) -> bool | None:

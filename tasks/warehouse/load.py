@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from config.aggregates import AGGREGATES
 from config.bookkeeping import (
-    BOOKKEEPING,
+    ALL_TABLES,
     DATA_DICTIONARY,
     LOAD_RECEIPT,
     LOG_INSTANCE_ACTIVITY,
@@ -35,6 +36,7 @@ from tasks.core.progress import Advance, Phases, no_progress
 from tasks.enrichment.further import as_loaded
 from tasks.enrichment.star import arrow_schema, facts
 from tasks.warehouse.digests import digest_text, digested
+from tasks.warehouse.log_days import Derivation, are_current, derive, remember_changes
 from tasks.warehouse.log_instance_activity import counted, facts_of
 from tasks.warehouse.members import keep_previous, remove_unreferenced, retain
 from tasks.warehouse.tables import dictionary_rows, further_digest
@@ -90,24 +92,26 @@ def replace_dimension(
         _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
         before_commit()
-        _write_receipts(db, [_receipt_of(table, receipt, rows, digests[""])], before, table)
+        size = None if before.other_bytes is None else db.used_bytes() - before.other_bytes
+        loaded = _receipt_of(table, receipt, rows, digests[""])._replace(size_bytes=size)
+        _write_receipts(db, [loaded], table)
     return int(rows)
 
 
 def replace_partitions(
     warehouse: Warehouse,
     partitions: Mapping[Partition, Enriched],
-    alarms: Sequence[str],
+    derivation: Derivation,
     receipt: str,
     before_commit: Callable[[], None],
     progress: Phases,
 ) -> tuple[list[str], int]:
-    """Replace the facts of the partitions that changed, and the views, in one transaction.
+    """Replace the facts of the partitions that changed, and what is derived, in one transaction.
 
     Args:
         warehouse: Where.
         partitions: Every partition that exists. The facts of other partitions are removed.
-        alarms: Statuses that are alarms, in any case.
+        derivation: How the tables by day, and the views, are made.
         receipt: What the facts of all partitions are made from.
         before_commit: As for `replace_dimension`.
         progress: The phases and the rows.
@@ -121,11 +125,17 @@ def replace_partitions(
     """
     with warehouse.transaction(FACT_LOGS) as db:
         before = _begin(db, FACT_LOGS)
-        _create_if_missing(db, FACT_LOGS)
+        is_derived = before.is_whole and are_current(db, derivation.digest)
+        for table in (FACT_LOGS, *AGGREGATES.values()):
+            _create_if_missing(db, table)
         kept = _unchanged(db, partitions)
+        derive_all = not (is_derived and kept)
         stale = sorted((p for p in partitions if p.id not in kept), key=lambda p: p.id)
         rows = {p: pq.read_metadata(partitions[p].file).num_rows for p in stale}
         new = sum(rows.values())
+        others = f"partition_id NOT IN ({', '.join(map(str, kept))})"
+        if not derive_all:
+            remember_changes(db, others)
         _remove_others(db, kept, before.is_whole)
         progress.begin("loading", new)
         digests: Counter[str] = Counter()
@@ -133,15 +143,22 @@ def replace_partitions(
         remove_unreferenced(db)
         progress.begin("checking")
         _check_references(db, FACT_LOGS, referenced)
-        _create_views(db, alarms)
+        size = None if before.other_bytes is None else db.used_bytes() - before.other_bytes
+        if derive_all:
+            for table in AGGREGATES.values():
+                _empty(db, table)
+        else:
+            remember_changes(db, others)
+        derived = derive(db, derivation, derive_all, progress)
+        _create_views(db, derivation.rules.alarms)
         before_commit()
         loaded = [
             _receipt_of(FACT_LOGS, partitions[p].digest, n, digests[p.name], p)
             for p, n in rows.items()
         ]
         total = sum(kept.values()) + new
-        receipts = [_receipt_of(FACT_LOGS, receipt, total, None), *loaded]
-        _write_receipts(db, receipts, before, FACT_LOGS)
+        of_table = _receipt_of(FACT_LOGS, receipt, total, None)._replace(size_bytes=size)
+        _write_receipts(db, [of_table, *loaded, *derived], FACT_LOGS)
     return [p.name for p in stale], total
 
 
@@ -182,7 +199,7 @@ def _begin(db: Transaction, table: Table) -> _Before:
     found = [size for (size,) in db.query(f"SELECT size_bytes {own}")]
     is_whole = bool(found) and db.is_guarded(table.name)
     db.run(f"DELETE {own}")
-    for name in TABLES:
+    for name in (*TABLES, *AGGREGATES):
         if not db.is_guarded(name):
             db.run(f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = '{name}'")
     db.drop_triggers()
@@ -356,16 +373,12 @@ def _receipt_of(
     return LoadReceipt(table.name, name, number, receipt, load, int(rows), text, None)
 
 
-def _write_receipts(
-    db: Transaction, receipts: list[LoadReceipt], before: _Before, table: Table
-) -> None:
-    """Write receipts (the table's own first) and the data dictionary; create the triggers."""
-    if before.other_bytes is not None:
-        receipts[0] = receipts[0]._replace(size_bytes=db.used_bytes() - before.other_bytes)
+def _write_receipts(db: Transaction, receipts: Sequence[LoadReceipt], table: Table) -> None:
+    """Write receipts and the data dictionary; create the triggers."""
     now = datetime.now(UTC)
     _insert(db, LOAD_RECEIPT, [{**receipt._asdict(), "loaded_at": now} for receipt in receipts])
     further = [as_loaded(one, _described(db, one)) for one in TABLES.values() if one.further_from]
-    described = ", ".join(f"'{name}'" for name in (*TABLES, *BOOKKEEPING, *VIEWS))
+    described = ", ".join(f"'{name}'" for name in (*ALL_TABLES, *VIEWS))
     db.run(f"DELETE FROM {DATA_DICTIONARY.name} WHERE table_name IN ({described})")
     _insert(db, DATA_DICTIONARY, dictionary_rows([*further, table]))
     for (name,) in db.query(f"SELECT DISTINCT table_name FROM {LOAD_RECEIPT.name}"):

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
+from config.aggregates import FACT_LOG_DAYS
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, POINT, SOURCES
 from config.warehouse import DIM_POINT, DIMENSIONS, FACT_LOGS
@@ -44,7 +45,8 @@ def count_partition(
     """Count the log records of one partition where they are staged, enriched and loaded.
 
     Returns:
-        kind; staged: rows; loaded: facts of that kind; units: [unit, enriched, loaded] of each.
+        kind; staged: rows; timed: enriched records with a time; loaded: facts of that kind; units:
+        [unit, enriched, loaded] of each.
     """
     own = facts_of(f"partition_id = {partition.id}", "log_kind, unit_id")
     counted = f"SELECT log_kind, unit_id, count(*) FROM ({own}) AS own GROUP BY log_kind, unit_id"
@@ -55,13 +57,16 @@ def count_partition(
             found[unit] += count
             loaded += count if kind == partition.kind else 0
     expected: Counter[int] = Counter()
+    timed = 0
     with open_parquet(enriched) as file:
-        for batch in file.iter_batches(columns=["unit_id"]):
+        for batch in file.iter_batches(columns=["unit_id", "recorded_at"]):
+            timed += len(batch) - batch["recorded_at"].null_count
             units, counts = pc.value_counts(batch["unit_id"]).flatten()
             expected.update(dict(zip(units.to_pylist(), counts.to_pylist(), strict=True)))
     return {
         "kind": partition.kind,
         "staged": pq.read_metadata(staged).num_rows,
+        "timed": timed,
         "loaded": loaded,
         "units": [(unit, expected[unit], found[unit]) for unit in {*expected, *found}],
     }
@@ -90,6 +95,7 @@ def reconcile(
         *_count_files(audits, rows),
         *_count_members(staged, warehouse, all_points),
         *_count_records(partitions, totals),
+        _count_days(partitions, warehouse),
     ]
 
 
@@ -139,6 +145,14 @@ def _count_members(
             # The unknown member comes on top.
             found = connection.scalar(members) or 0
             yield Count(f"members of {name}", "staged", known + 1, name, found)
+
+
+def _count_days(partitions: list[dict[str, Any]], warehouse: Warehouse) -> Count:
+    days = metadata().tables[FACT_LOG_DAYS.name]
+    with warehouse.connect() as connection:
+        found = connection.scalar(sa.select(sa.func.sum(days.columns.record_count))) or 0
+    expected = sum(counts["timed"] for counts in partitions)
+    return Count("records with a time", "enriched", expected, FACT_LOG_DAYS.name, int(found))
 
 
 def _count_records(partitions: list[dict[str, Any]], totals: pd.DataFrame) -> Iterator[Count]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import sqlalchemy as sa
 
-from config.bookkeeping import BOOKKEEPING, DATA_DICTIONARY
+from config.bookkeeping import ALL_TABLES, DATA_DICTIONARY
 from config.declarations import Table, Type
 from config.views import VIEWS
 from config.warehouse import TABLES
@@ -35,7 +35,7 @@ def metadata(table: Table | None = None) -> sa.MetaData:
         table: One that has further columns.
     """
     replaced = {} if table is None else {table.name: table}
-    return _metadata(tuple((TABLES | BOOKKEEPING | replaced).values()))
+    return _metadata(tuple((ALL_TABLES | replaced).values()))
 
 
 @functools.lru_cache(maxsize=8)
@@ -74,7 +74,7 @@ def dictionary_rows(further: Iterable[Table] = ()) -> list[dict[str, str]]:
     Args:
         further: Tables that have further columns.
     """
-    tables = TABLES | BOOKKEEPING | {table.name: table for table in further}
+    tables = ALL_TABLES | {table.name: table for table in further}
     described = [("table", one.name, one.grain, one.columns) for one in tables.values()]
     described += [("view", one.name, one.grain, one.described()) for one in VIEWS.values()]
     return [

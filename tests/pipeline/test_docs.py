@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Callable, Iterable
 
 import pytest
 
+from config.aggregates import AGGREGATES
 from config.bookkeeping import LOG_INSTANCE_ACTIVITY
+from config.declarations import Column, Table
 from config.sources import SOURCES
-from config.warehouse import TABLES
+from config.views import VIEWS
+from config.warehouse import ENRICHED_LOGS, TABLES
 from tests.conftest import ROOT, Project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+WAREHOUSE = (ROOT / "docs" / "warehouse.md").read_text(encoding="utf-8")
 COMMANDS = [
     line
     for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
@@ -21,14 +26,32 @@ COMMANDS = [
 ]
 
 
+def described(name: str, grain: str, columns: Iterable[Column]) -> str:
+    """A table as Markdown."""
+    rows = [f"| {c.name} | {c.type} | {c.description} |\n" for c in columns]
+    return f"**{name}**: {grain}.\n\n| column | type | |\n|---|---|---|\n{''.join(rows)}\n"
+
+
 def data_dictionary() -> str:
     """The declared tables as Markdown."""
-    parts = []
-    for table in (*TABLES.values(), LOG_INSTANCE_ACTIVITY):
-        parts.append(f"**{table.name}**: {table.grain}.\n\n| column | type | |\n|---|---|---|\n")
-        parts += [f"| {c.name} | {c.type} | {c.description} |\n" for c in table.columns]
-        parts.append("\n")
-    return "".join(parts).rstrip("\n")
+    tables = (*TABLES.values(), *AGGREGATES.values(), LOG_INSTANCE_ACTIVITY)
+    return "".join(described(t.name, t.grain, t.columns) for t in tables).rstrip("\n")
+
+
+def views() -> str:
+    """The declared views as Markdown."""
+    found = (described(v.name, v.grain, v.described()) for v in VIEWS.values())
+    return "".join(found).rstrip("\n")
+
+
+def parquet() -> str:
+    """The declared columns of Parquet files as Markdown."""
+    files: dict[str, Table] = {
+        f"staging/{name}.parquet": source for name, source in SOURCES.items()
+    }
+    files |= {"staging/enriched_logs/": ENRICHED_LOGS}
+    found = (described(name, table.grain, table.columns) for name, table in files.items())
+    return "".join(found).rstrip("\n")
 
 
 def required_columns() -> str:
@@ -40,14 +63,20 @@ def required_columns() -> str:
     return "\n".join(["| file | grain | required |", "|---|---|---|", *rows])
 
 
-def section(name: str) -> str:
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- end -->", README, flags=re.DOTALL)
+def section(name: str, text: str = README) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- end -->", text, flags=re.DOTALL)
     assert found is not None
     return found.group(1)
 
 
-def test_the_readmes_data_dictionary_is_the_declared_one() -> None:
-    assert section("data dictionary") == data_dictionary()
+@pytest.mark.parametrize(
+    ("name", "declared"),
+    [("data dictionary", data_dictionary), ("views", views), ("parquet", parquet)],
+)
+def test_what_is_documented_of_the_warehouse_is_declared(
+    name: str, declared: Callable[[], str]
+) -> None:
+    assert section(name, WAREHOUSE) == declared()
 
 
 def test_the_readmes_required_columns_are_the_declared_ones() -> None:

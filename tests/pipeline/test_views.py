@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from config.aggregates import AGGREGATES
 from config.views import VIEWS
 from tests.conftest import Project
 from tests.runs import soak
@@ -59,13 +60,82 @@ def test_the_last_value_of_a_log_instance_is_its_latest_record(ran: Project) -> 
     ]
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("key", ["unit_id = 7", "point_id = 1000", "point_log_inst_id = 1"])
+OF_DAYS = """
+SELECT point_log_inst_id, day, record_count, value_count, alarm_count, value_min, value_mean,
+    value_max, value_last, seconds_on, seconds_known, statuses
+FROM v_point_day WHERE point_log_inst_id IN (1, 3, 5) ORDER BY 1, 2
+"""
+OF_GAPS = "SELECT point_log_inst_id, began_at, ended_at, gap_seconds, missing_count FROM v_gaps"
+GAP = (1, "2024-05-31 22:03:00", "2024-06-01 00:00:00", 7020.0, 38)
+
+
+def test_days_say_what_a_log_instance_recorded(ran: Project) -> None:
+    one = [1, 1, 0]
+    assert ran.query(OF_DAYS) == [
+        (1, "2024-05-31", *one, 4.75, 4.75, 4.75, 4.75, None, None, '{"OK": 1}'),
+        (1, "2024-06-01", *one, 4.5, 4.5, 4.5, 4.5, None, None, '{"OK": 1}'),
+        (3, "2024-06-01", 3, 2, 0, 0.0, 0.5, 1.0, 0.0, 60.0, 120.0, '{"": 1, "OK": 2}'),
+        (5, "2024-06-02", 1, 0, 0, None, None, None, None, None, None, '{"2": 1}'),
+    ]
+    counts = "log_instance_count, record_count, value_count, alarm_count"
+    assert ran.query(f"SELECT unit_id, day, {counts} FROM v_unit_day ORDER BY 1, 2") == ran.query(
+        "SELECT unit_id, substr(recorded_at, 1, 10), count(DISTINCT point_log_inst_id), count(*),"
+        " count(value), sum(coalesce(status, '') = 'ALARM')"
+        " FROM fact_logs WHERE recorded_at > '' GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+
+
+def test_a_gap_is_from_the_last_record_before_it_to_the_first_after_it(ran: Project) -> None:
+    assert ran.query(OF_GAPS) == [GAP]
+
+
+def test_days_and_gaps_follow_the_settings(ran: Project) -> None:
+    ran.passes("LoadFactLogs", env={"PIPELINE_REPORT_TIMEZONE": "Europe/Berlin"})
+    days = "SELECT day, record_count FROM v_point_day WHERE point_log_inst_id = 1"
+    assert ran.query(days) == [("2024-06-01", 2)]
+    assert ran.query(OF_GAPS) == [GAP]
+    ran.passes("LoadFactLogs", env={"PIPELINE_MAX_GAP": "40"})
+    assert ran.query(OF_GAPS) == []
+    assert ran.query(days) == [("2024-05-31", 1), ("2024-06-01", 1)]
+
+
+def test_changed_intervals_change_the_gaps_and_no_facts(ran: Project) -> None:
+    ran.edit("LOG_INSTANCE.csv", "1,1000,2,180", "1,1000,2,7200")
+    result = ran.passes("LoadFactLogs")
+    assert "fact_logs: 13 rows from 0 of 2 files" in result.err
+    assert ran.query(OF_GAPS) == []
+
+
+@pytest.mark.parametrize("table", AGGREGATES)
+@pytest.mark.parametrize("damage", ["DELETE FROM {} WHERE point_log_inst_id = 1", "DROP TABLE {}"])
+def test_what_is_derived_is_made_again_if_someone_changed_it(
+    ran: Project, table: str, damage: str
+) -> None:
+    before = ran.query(f"SELECT * FROM {table}")
+    ran.change(damage.format(table))
+    assert "fact_logs: 13 rows from 0 of 2 files" in ran.passes("AllReports").err
+    assert ran.query(f"SELECT * FROM {table}") == before
+    assert ran.passes("AllReports").built == []
+
+
+KEYS = ("unit_id", "point_id", "point_log_inst_id")
+
+
+@pytest.mark.parametrize(
+    ("view", "key"),
+    [
+        (view.name, key)
+        for view in VIEWS.values()
+        for key in KEYS
+        if key in {column.name for column in view.described()}
+    ],
+)
 def test_a_key_finds_the_log_instances_first_and_their_facts_by_the_key(
     ran: Project, view: str, key: str
 ) -> None:
-    plan = [row[3] for row in ran.query(f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE {key}")]
-    facts = [step for step in plan if "fact_logs" in step or " f " in step]
+    asked = f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE {key} = 1"
+    plan = [row[3] for row in ran.query(asked)]
+    facts = [step for step in plan if "fact_log" in step or step.split()[1] in "fgd"]
     assert any("dim_log_instance" in step for step in plan[: plan.index(facts[0])])
     assert all("USING PRIMARY KEY (point_log_inst_id=?" in step for step in facts), plan
 

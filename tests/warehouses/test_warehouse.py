@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from config.bookkeeping import BOOKKEEPING
+from config.aggregates import Rules
+from config.bookkeeping import ALL_TABLES
 from config.declarations import Column, Table, Type
 from config.warehouse import (
     DIM_APPLICATION_INSTANCE,
@@ -31,6 +32,7 @@ from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.load import Enriched, replace_dimension, replace_partitions
+from tasks.warehouse.log_days import Derivation
 from tasks.warehouse.log_instance_activity import facts_of
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import metadata
@@ -71,6 +73,9 @@ def as_table(table: Table, rows: list[tuple]) -> pa.Table:
     return pa.table(columns, schema=arrow_schema(table))
 
 
+DERIVED = Derivation(Rules("UTC", 3, ("ALARM",)), "settings")
+
+
 def nothing() -> None:
     """What a load calls before it commits."""
 
@@ -94,7 +99,7 @@ def load_facts(
     digests = {FLOAT: receipt, **(others or {})}
     partitions = {one: Enriched(digest, path) for one, digest in digests.items()}
     return replace_partitions(
-        open_warehouse(url), partitions, ["ALARM"], receipt, before_commit, Mock()
+        open_warehouse(url), partitions, DERIVED, receipt, before_commit, Mock()
     )
 
 
@@ -354,14 +359,14 @@ def test_the_warehouse_is_not_changed_through_a_connection_that_reads(url: str) 
 def test_every_declared_table_can_be_made_and_every_reference_leads_somewhere() -> None:
     engine = sa.create_engine("sqlite://")
     metadata().create_all(engine)
-    for table in (*TABLES.values(), *BOOKKEEPING.values()):
+    for table in ALL_TABLES.values():
         assert table.grain.startswith("one row per ")
         assert {*table.key_columns} <= {column.name for column in table.columns}
         assert all(len(column.description) > 10 for column in table.columns)
         for target, key in table.references.values():
             assert TABLES[target].primary_key == key
     inspector = sa.inspect(engine)
-    assert set(inspector.get_table_names()) == {*TABLES, *BOOKKEEPING}
+    assert set(inspector.get_table_names()) == set(ALL_TABLES)
 
 
 def test_closing_the_load_leaves_no_side_files(url: str) -> None:

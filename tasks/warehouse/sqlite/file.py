@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from config.aggregates import AGGREGATES
 from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
 from config.warehouse import FACT_LOGS
 from tasks.core.errors import PipelineError, advice
@@ -119,13 +120,15 @@ def guards(table: str) -> set[tuple[str, str]]:
 def triggers(on: str) -> dict[str, str]:
     """The triggers on a table that invalidate receipts: name -> the statement that creates it."""
     in_partitions = on in guarded_tables(FACT_LOGS.name)
-    loaded = FACT_LOGS.name if in_partitions else on
+    of_facts = f"table_name = '{FACT_LOGS.name}' AND "
     found = {}
     for event, rows in _EVENTS.items():
-        which = f"table_name = '{loaded}'"
+        which = f"table_name = '{on}'"
         if in_partitions:
             changed = ", ".join(f"{row}.partition_id" for row in rows)
-            which += f" AND (partition = '' OR partition_id IN ({changed}))"
+            which = f"{of_facts}(partition = '' OR partition_id IN ({changed}))"
+        elif on in AGGREGATES:  # The load of facts makes it again.
+            which += f" OR {of_facts}partition = ''"
         name = f"{on}_{event.lower()}_invalidates_receipt"
         found[name] = (
             f"CREATE TRIGGER {name} AFTER {event} ON {on}"

@@ -19,12 +19,15 @@ import pyarrow.compute as pc
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateColumn, CreateTable
 
-from config.bookkeeping import BOOKKEEPING, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
-from config.declarations import UNKNOWN, Table
-from config.views import View
+from config.aggregates import AGGREGATES
+from config.bookkeeping import ALL_TABLES, BOOKKEEPING, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
+from config.declarations import UNKNOWN, Table, Type
+from config.views import Computed, View, declared_column
 from config.warehouse import FACT_LOGS, NO_TIME, TABLES
+from tasks.core.arrow import BATCH_ROWS
 from tasks.core.files import create_database
-from tasks.core.progress import Advance
+from tasks.core.progress import Advance, no_progress
+from tasks.core.text import spellings
 from tasks.core.waiting import REPORTED_S, Limit
 from tasks.warehouse.sqlite.file import (
     BEGIN,
@@ -149,6 +152,18 @@ class SqliteTransaction:
                 columns = reader.read_all().to_pydict().values()
         return list(zip(*columns, strict=True))
 
+    def read(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """The rows, in batches; each is read while the one before is used.
+
+        A column is of the type that Arrow finds in its first rows.
+        """
+        with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
+            statement.set_options(**{"adbc.sqlite.query.batch_rows": str(BATCH_ROWS)})
+            statement.set_sql_query(sql)
+            handle, _ = statement.execute_query()
+            with pa.RecordBatchReader._import_from_c(handle.address) as reader:
+                yield from _ahead(reader, no_progress)
+
     def run(self, sql: str) -> None:
         """Run a statement that returns nothing."""
         with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
@@ -169,7 +184,7 @@ class SqliteTransaction:
 
     def append(self, table: str, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
         """Add rows by ADBC's bulk insert."""
-        keys = (TABLES | BOOKKEEPING)[table].key_columns
+        keys = ALL_TABLES[table].key_columns
         stored = _ahead((_as_stored(batch, keys) for batch in batches), advance)
         first = next(stored, None)
         if first is None:
@@ -182,6 +197,18 @@ class SqliteTransaction:
             statement.set_options(**options)
             rows = itertools.chain([first], stored)
             statement.bind_stream(pa.RecordBatchReader.from_batches(first.schema, rows))
+            statement.execute_update()
+
+    def append_temporary(self, table: str, rows: pa.Table) -> None:
+        """Add rows to a temporary table."""
+        options = {
+            "adbc.ingest.target_table": table,
+            "adbc.ingest.mode": "adbc.ingest.mode.append",
+            "adbc.ingest.temporary": "true",
+        }
+        with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
+            statement.set_options(**options)
+            statement.bind_stream(rows.to_reader())
             statement.execute_update()
 
     def columns(self, table: str) -> list[str]:
@@ -220,15 +247,9 @@ class SqliteTransaction:
             view: The view.
             alarms: Statuses that are alarms, in any case.
         """
-        # SQLite's upper() leaves letters beyond ASCII as they are.
-        spelled = {_ascii_upper(t) for word in alarms for t in (word, word.lower(), word.upper())}
-        time = f"nullif(replace(fact_logs.recorded_at, '.000000', ''), '{NO_TIME}')"
-        columns = ", ".join(
-            f"{time} AS recorded_at" if column == "fact_logs.recorded_at" else column
-            for column in view.columns
-        )
-        words = ", ".join("'{}'".format(word.replace("'", "''")) for word in sorted(spelled))
-        source = view.source.format(alarms=words, unknown=UNKNOWN)
+        columns = ", ".join(map(_view_column, view.columns))
+        quoted = ("'{}'".format(word.replace("'", "''")) for word in sorted(spellings(alarms)))
+        source = view.source.format(alarms=", ".join(quoted), unknown=UNKNOWN)
         self.run(f"DROP VIEW IF EXISTS {view.name}")
         self.run(f"CREATE VIEW {view.name} AS {_OURS}\nSELECT {columns}\nFROM {source}")
 
@@ -257,7 +278,7 @@ class SqliteTransaction:
 
     def drop_triggers(self) -> None:
         """Drop the triggers of all tables."""
-        for name in (*TABLES, LOG_INSTANCE_ACTIVITY.name):
+        for name in (*TABLES, *AGGREGATES, LOG_INSTANCE_ACTIVITY.name):
             for trigger in triggers(name):
                 self.run(f"DROP TRIGGER IF EXISTS {trigger}")
 
@@ -276,12 +297,21 @@ class SqliteTransaction:
         return int((pages - free) * size)
 
 
-def _ascii_upper(text: str) -> str:
-    return "".join(char.upper() if char.isascii() else char for char in text)
+def _view_column(column: str | Computed) -> str:
+    """A column as a view selects it: times without zero fractions, NULL where there is none."""
+    if isinstance(column, Computed):
+        return f"{column.sql} AS {column.column.name}"
+    declared = declared_column(column)
+    if declared.type is not Type.TIMESTAMP:
+        return column
+    text = f"replace({column}, '.000000', '')"
+    if declared.nullable:
+        text = f"nullif({text}, '{NO_TIME}')"
+    return f"{text} AS {declared.name}"
 
 
 def _ahead(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
-    """The same batches, each made while the one before is being loaded.
+    """The same batches, each made while the one before is used.
 
     Args:
         batches: The batches.

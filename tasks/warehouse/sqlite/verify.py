@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 import pyarrow as pa
 
+from config.aggregates import AGGREGATES
 from config.bookkeeping import DATA_DICTIONARY, LOG_INSTANCE_ACTIVITY, LoadReceipt
 from config.declarations import Table
 from config.warehouse import DIM_UNIT, DIMENSIONS, FACT_LOGS, NO_TIME
@@ -44,12 +45,17 @@ def changed_loads(
             table = dimensions[receipt.table_name]
             dimension = _digests(connection, table)
             found = None if dimension is None else dimension[0] + further_digest(table)
+        elif receipt.table_name in AGGREGATES:
+            derived = _digests(connection, AGGREGATES[receipt.table_name])
+            found = None if derived is None else derived[0]
         elif receipt.partition_id is None:
             continue  # Facts are loaded by partition.
         elif facts is not None and activity is not None:
             found = facts[receipt.partition_id] + activity[receipt.partition_id]
         if found is None or digest_text(found) != receipt.rows_digest:
             changed.append((receipt.table_name, receipt.partition))
+            if receipt.table_name in AGGREGATES:  # The load of facts makes it again.
+                changed.append((FACT_LOGS.name, ""))
     if not _has_dictionary(connection, dimensions.values()):
         # Each load writes the dictionary; this one is the smallest.
         changed.append((DIM_UNIT.name, ""))

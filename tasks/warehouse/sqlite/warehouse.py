@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from config.aggregates import AGGREGATES
 from config.bookkeeping import LOAD_RECEIPT, LoadReceipt
 from config.declarations import Table
 from config.views import VIEWS
@@ -75,12 +76,13 @@ class SqliteWarehouse:
             return {}
         self._remove_unused_journal()
         receipts, catalog = [LoadReceipt(*row) for row in results[0]], set(results[1])
-        whole = {name for name in TABLES if guards(name) <= catalog}
+        whole = {name for name in (*TABLES, *AGGREGATES) if guards(name) <= catalog}
         found = {(r.table_name, r.partition): r for r in receipts if r.table_name in whole}
         facts = found.get((FACT_LOGS.name, ""))
         in_partitions = sum(r.row_count for r in found.values() if r.partition)
-        has_views = {(name, name) for name in VIEWS} <= catalog
-        if facts is not None and (facts.row_count != in_partitions or not has_views):
+        has_all = {(name, name) for name in VIEWS} <= catalog
+        has_all = has_all and {(name, "") for name in AGGREGATES} <= set(found)
+        if facts is not None and (facts.row_count != in_partitions or not has_all):
             del found[FACT_LOGS.name, ""]  # Someone removed a view, or changed a receipt.
         return found
 

@@ -69,8 +69,8 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "[pipeline]\ndata_dri = x",
             "[pipeline] has lines that mean nothing:\n  data_dri = x\nKnown there: data_dir, "
             "staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, max_rejected, "
-            "reports_url, csv_bom, dim_point_columns, all_points, alarm_statuses, on_success, "
-            "on_failure, max_wait_s, max_state_wait_s.",
+            "reports_url, csv_bom, dim_point_columns, all_points, report_timezone, max_gap, "
+            "alarm_statuses, on_success, on_failure, max_wait_s, max_state_wait_s.",
         ),
         (
             "[POINT]\npointid = x",
@@ -95,6 +95,19 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
         (
             "[pipeline]\ncsv_bom = yes",
             "[pipeline]: csv_bom = yes cannot be used.\nGive one of auto, true, false.",
+        ),
+        (
+            "[pipeline]\nreport_timezone = Mars",
+            "[pipeline]: report_timezone = Mars is no time zone.\n"
+            "Give one such as UTC or Europe/Berlin.",
+        ),
+        *(
+            (
+                f"[pipeline]\nmax_gap = {text}",
+                f"[pipeline]: max_gap = {text} is not a number of intervals.\n"
+                "Give one such as 3, at least 1.",
+            )
+            for text in ("0.5", "inf", "many")
         ),
         (
             "[pipeline]\nmax_wait_s = -1",
