@@ -213,7 +213,8 @@ def without_triggers(table: str) -> list[str]:
             [
                 "CREATE TABLE other AS SELECT * FROM dim_unit",
                 "DROP TABLE dim_unit",
-                "ALTER TABLE other RENAME TO dim_unit",
+                # Not renamed: SQLite refuses that while a view refers to a table that is missing.
+                "CREATE TABLE dim_unit AS SELECT * FROM other",
                 "UPDATE dim_unit SET unit_name = 'mine'",
             ]
         ),
