@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import dataclasses
 import functools
@@ -23,7 +24,15 @@ from tasks.sources import csv_blocks
 from tasks.staging.audit import Audit
 from tasks.staging.stage import Outputs, stage_file
 
+MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 PROPOSED = "settings that would read "
+
+
+def decoded(content: bytes) -> str:
+    for mark, encoding in MARKS.items():
+        if content.startswith(mark):
+            return content.decode(encoding, "mark_undecodable").lstrip("\ufeff")
+    return content.decode(errors="surrogateescape").lstrip("\ufeff")
 
 
 class Quarantined(NamedTuple):
@@ -142,9 +151,9 @@ def stage(
         if isinstance(staged, PipelineError) or isinstance(other, PipelineError):
             assert str(other) == str(staged)
             continue
-        written = path.read_bytes()
-        unlike = b'"', b"\r"  # Python's csv gets a piece of its own for these.
-        if block_bytes or not written.endswith(b"\n") or any(mark in written for mark in unlike):
+        written = decoded(path.read_bytes())
+        unlike = '"', "\r"  # Python's csv gets a piece of its own for these.
+        if block_bytes or not written.endswith("\n") or any(mark in written for mark in unlike):
             # Types are observed in the first block, and texts sampled for proposals in some blocks,
             # which are not the same.
             other.audit.observed_types = staged.audit.observed_types

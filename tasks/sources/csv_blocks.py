@@ -182,7 +182,8 @@ def _is_plain(text: bytes, dialect: Dialect) -> bool:
     quote = dialect.quotechar.encode()
     if len(text) > MAX_RECORD_BYTES:
         starts, ends, _ = _extents(text, quote)
-        if (ends - starts).max(initial=0) > MAX_RECORD_BYTES:
+        # The limit counts the line end, too.
+        if (ends - starts).max(initial=0) >= MAX_RECORD_BYTES:
             return False  # Python's csv says where it is.
     if not quote or quote not in text:
         return True

@@ -58,6 +58,20 @@ def test_a_record_longer_than_the_limit_is_refused_with_its_line(
     )
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_record_may_be_as_long_as_the_limit_with_its_line_end(
+    tmp_path: Path, end: str, letter: str
+) -> None:
+    def content(size: int) -> str:
+        padding = size - len(f"2,{letter}{end}".encode())
+        return f"app_type_id,name\n1,a\n2,{'x' * padding}{letter}{end}3,c\n"
+
+    stage(tmp_path, content(150), block_bytes=64, max_record_bytes=150)
+    message = failure(tmp_path, content(151), block_bytes=64, max_record_bytes=150)
+    assert message.startswith("APP_TYPE.csv: line 3: a record of more than 150 bytes.")
+
+
 @pytest.mark.parametrize("damage", ["cut", "overwritten"])
 def test_a_packed_file_damaged_behind_its_start_is_refused(tmp_path: Path, damage: str) -> None:
     rows = "".join(f"{n},{hashlib.md5(str(n).encode()).hexdigest()}\n" for n in range(20_000))

@@ -7,7 +7,6 @@ all readers, the others by one. The seed is printed; `MUTATIONS_SEED` in the env
 
 from __future__ import annotations
 
-import codecs
 import faulthandler
 import os
 import random
@@ -24,13 +23,12 @@ from tasks.core.errors import PipelineError
 from tests.conftest import MINIATURE, make_project
 from tests.hostile import make_hostile
 from tests.runs import new_random
-from tests.staged import Staged, stage
+from tests.staged import MARKS, Staged, decoded, stage
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "250"))  # `make soak` tries more.
 VARIANTS = ("miniature", "hostile", "utf-16")
 KINDS = ("flip", "delete", "insert", "insert", "duplicate", "truncate", "swap", "swap all")
 LONGEST_S = 60
-MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 PIECES = (
     *(text.encode() for text in ('"', '""', ",", ";", "|", "\t", "'", "\\", " ", "\n", "\r")),
     *(text.encode() for text in ("\r\n", "\0", "é", "\ufeff", "\u2028", "-", ".", "9" * 20, "NaN")),
@@ -75,13 +73,6 @@ def find_records(text: str, delimiter: str) -> list[Found] | None:
         line += len(re.findall("\r\n|\r|\n", match[0]))
         at = match.end()
     return found
-
-
-def decoded(content: bytes) -> str:
-    for mark, encoding in MARKS.items():
-        if content.startswith(mark):
-            return content.decode(encoding, "mark_undecodable").lstrip("\ufeff")
-    return content.decode(errors="surrogateescape").lstrip("\ufeff")
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
