@@ -38,6 +38,7 @@ WRAPPERS = {"AllReports", "AllStaged"}
 
 
 OF_THE_RUN = "index.html run.json schema_change.html schema_change.json schema_change.md".split()
+KEPT_OF_RUNS = ("last_run.json", "history.csv", "header_history.json")
 
 
 @dataclass
@@ -201,8 +202,7 @@ class Project:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
             and not {".receipts", ".locks"} & set(path.parts)
-            and path.name
-            not in (*OF_THE_RUN, "last_run.json", "header_history.json", ".gitkeep", "state.db")
+            and path.name not in (*OF_THE_RUN, *KEPT_OF_RUNS, ".gitkeep", "state.db")
             and not path.name.startswith("luigid")
         }
         return {**files, "figures": self.figures(), **self.tables()}

@@ -19,6 +19,7 @@ from luigi.setup_logging import DaemonLogging
 from tasks.core.errors import PipelineError, cleaned
 from tasks.core.files import remove_leftovers
 from tasks.core.waiting import no_task, report_waits_of
+from tasks.run.history import keep_interrupted, keep_run
 from tasks.run.hooks import run_hook
 from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
 from tasks.run.outcome import SUCCEEDED, RunOutcome
@@ -84,6 +85,7 @@ def begin_run(uncaught: list[str]) -> list[logging.Handler]:
     file = LogFile(logs_dir())
     sys.excepthook = _finish_screen_and_report
     outcome = RunOutcome(reports_dir())
+    keep_interrupted(reports_dir(), outcome.before)
     if outcome.before is not None and outcome.before.is_killed:
         what = f"{outcome.before.describe()} What it had not done is done now."
         record = logger.makeRecord(logger.name, logging.WARNING, "", 0, what, (), None)
@@ -165,6 +167,8 @@ def end_run(uncaught: Sequence[str], log: LogFile, outcome: RunOutcome) -> None:
     failures = [(run.task, run.why) for run in runs if run.status in (FAILED, UNSCHEDULED)]
     failures += [("", why) for why in uncaught]
     ended = outcome.end(ending_with(), statuses, failures, is_whole)
+    if is_whole or ended.status != SUCCEEDED:
+        keep_run(reports_dir(), ended, outcome.seconds)
     with contextlib.suppress(BrokenPipeError):  # Nobody reads on, as with `| head`.
         if is_whole:
             from tasks.run.console import print_results
