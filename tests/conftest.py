@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -48,7 +49,7 @@ class Result:
     Attributes:
         status: Its exit status.
         out: What it wrote to the standard output.
-        err: What it wrote to the standard error output: what a person sees.
+        err: What it wrote to the standard error output: what a person sees, long lines wrapped.
         log: That, and what it wrote to a log file of its own.
     """
 
@@ -233,6 +234,11 @@ class Project:
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
         path.write_text(text.replace(old, new), encoding="utf-8", newline="")
+
+
+def unwrapped(text: str) -> str:
+    """What the console shows, a line for each line of the log."""
+    return re.sub(r"\n {9}(?=\S)", " ", text)
 
 
 def make_project(folder: Path, data: Path | None = MINIATURE) -> Project:

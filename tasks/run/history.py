@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from tasks.core.errors import PipelineError
 from tasks.core.files import open_regular, read_json, temporary_path, write_csv
 from tasks.run.outcome import FAILED, RUNNING, STOPPED, SUCCEEDED, Outcome, last_outcome
-from tasks.run.settings import lock_dir
+from tasks.run.settings import lock_dir, settings
 from tasks.state import BUILT, UNCHANGED, UNSCHEDULED
 from tasks.state import FAILED as TASK_FAILED
 
@@ -131,8 +132,16 @@ def _add(reports: Path, past: PastRun) -> None:
     with contextlib.suppress(OSError, Timeout), FileLock(lock_dir() / "history.lock", _LOCK_S):
         runs = {run.run: run for run in [*_read_lines(path), past]}
         rows = [run._asdict() for run in runs.values()]
-        write_csv(temporary, PastRun._fields, rows[-KEPT_RUNS:])
+        write_csv(temporary, PastRun._fields, rows[-KEPT_RUNS:], _bom())
         temporary.replace(path)
+
+
+def _bom() -> bool | None:
+    """What the settings say of CSV files, if they can be used."""
+    try:
+        return settings().csv_bom
+    except PipelineError:
+        return None
 
 
 def _read_lines(path: Path) -> Iterator[PastRun]:

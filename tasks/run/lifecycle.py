@@ -161,11 +161,14 @@ def end_run(uncaught: Sequence[str], log: LogFile, outcome: RunOutcome) -> None:
         logger.error("%s", error)
         runs = []
     statuses = [run.status for run in runs]
-    if statuses:
-        logger.info("%s", summarise(statuses))
     is_whole = any(run.task == _EVERYTHING and run.status in (BUILT, FRESH) for run in runs)
     failures = [(run.task, run.why) for run in runs if run.status in (FAILED, UNSCHEDULED)]
     failures += [("", why) for why in uncaught]
+    summary = f"{summarise(statuses)} It took {outcome.seconds:,.1f} s."
+    if is_whole:  # The console has it in the results.
+        log.handle(logger.makeRecord(logger.name, logging.INFO, "", 0, summary, (), None))
+    elif statuses:
+        logger.info("%s", summary)
     ended = outcome.end(ending_with(), statuses, failures, is_whole)
     if is_whole or ended.status != SUCCEEDED:
         keep_run(reports_dir(), ended, outcome.seconds)
@@ -173,7 +176,7 @@ def end_run(uncaught: Sequence[str], log: LogFile, outcome: RunOutcome) -> None:
         if is_whole:
             from tasks.run.console import print_results
 
-            print_results(settings())
+            print_results(settings(), summary, in_full=BUILT in statuses)
         if failures:
             lines = _describe(failures, statuses.count(PENDING), log.path)
             print(cleaned("\n".join(lines)), file=sys.stderr, flush=True)
