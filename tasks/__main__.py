@@ -17,7 +17,7 @@ from tasks.graph import AllReports
 from tasks.run.console import print_lines, show_places
 from tasks.run.settings import settings
 from tasks.sources.files import find_archive, find_files
-from tasks.status import plan, status
+from tasks.status import history, plan, status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return status(as_json=options.json, only_stale=options.stale, quiet=options.quiet)
             case "plan":
                 return plan()
+            case "history":
+                return history()
             case "forget":
                 return forget_tasks(options.task, downstream=options.downstream)
             case "rerun":
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "-q", "--quiet", action="store_true", help="print nothing; exit status 1 if any has to run"
     )
     commands.add_parser("plan", help="show what a run would do, in order, and how long it took")
+    commands.add_parser("history", help="show the newest runs, and the data after each")
     forget = commands.add_parser(
         "forget", help="make tasks run again; removes receipts, never data"
     )

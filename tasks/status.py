@@ -1,4 +1,4 @@
-"""`python -m tasks status` and `plan`: which tasks are up to date, and what a run would do."""
+"""`python -m tasks status`, `plan` and `history`: what is up to date, would run, and has run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import walk
 from tasks.graph import AllReports
 from tasks.run.console import print_lines
+from tasks.run.history import read_history
 from tasks.run.outcome import SUCCEEDED, first_line, last_outcome
 from tasks.run.recording import state
 from tasks.run.settings import reports_dir
 from tasks.run.source_settings import source
 from tasks.state import BUILT, FAILED, UNCHANGED
+
+_PRINTED_RUNS = 20
 
 
 class TaskStatus(NamedTuple):
@@ -90,3 +93,41 @@ def plan() -> int:
         else ["Everything is up to date: nothing would run."]
     )
     return 0
+
+
+def history() -> int:
+    """Print the newest runs of everything, and what the data was after each; oldest first."""
+    runs = read_history(reports_dir())
+    if not runs:
+        print_lines(["No run is recorded yet."])
+        return 0
+    line = "{:<16} {:>7} {:<9} {:>8} {:>10} {:>11} {:>7} {:>5}"
+    header = ("began (UTC)", "seconds", "status", "tasks", "records", "quarantined", "unknown")
+    print_lines([line.format(*header, "fails")])
+    for run in runs[-_PRINTED_RUNS:]:
+        tasks = (run.built, run.unchanged, run.failed)
+        cells = (
+            run.began[:16].replace("T", " "),
+            _text(run.seconds, ",.1f"),
+            run.status,
+            "/".join(_text(count) for count in tasks) if None not in tasks else "",
+            _text(run.log_records),
+            _text(run.quarantined),
+            _text(run.unknown_share, ".1%"),
+            _text(run.failed_assumptions),
+        )
+        print_lines([line.format(*cells).rstrip()])
+    print_lines(
+        [
+            "",
+            "tasks    built/unchanged/failed",
+            "unknown  share of the log records without a unit",
+            "fails    assumptions about the data that do not hold",
+            f"All {len(runs):,} runs are in {reports_dir() / 'history.csv'}.",
+        ]
+    )
+    return 0
+
+
+def _text(number: float | None, how: str = ",") -> str:
+    return "" if number is None else format(number, how)

@@ -51,6 +51,8 @@ DEFAULT_PORT = 8082
 _HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 """Names of this machine; with any port, as a tunnel may have another one."""
 
+_SCRIPT = Path(__file__).with_suffix(".js")
+
 _RUN_STOPS_S = 15
 _PRUNE_MS = 60_000
 
@@ -164,7 +166,7 @@ def serve(scheduler: Scheduler, port: int, reports: Path, quarantine: Path) -> I
         PipelineError: The port is in use, or may not be used.
     """
     pages = luigi.server.app(scheduler)
-    pages.add_transform(_SameOriginOnly)
+    pages.transforms.insert(0, _Page)  # Before the one that compresses.
     # Where a browser looks for the target of a relative link in a report.
     linked = urlsplit(urljoin(REPORTS, f"{link_to(quarantine, reports)}/")).path
     folders = [
@@ -226,19 +228,37 @@ class _Files(StaticFileHandler):
         """No tag: tornado computes it once and keeps it when the file changes."""
 
 
-class _SameOriginOnly(OutputTransform):
+class _Page(OutputTransform):
     """Forbids browsers to ask other hosts, and other sites to show a page in a frame.
 
-    Luigi's pages ask for fonts and charts of other hosts.
+    Luigi's pages ask for fonts and charts of other hosts. HTML gets the script that renews it.
     """
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
-        """Add the policy to each answer."""
+        """Add the policy to each answer, and the script to a page."""
         policy = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data:; frame-ancestors 'self'"
         headers["Content-Security-Policy"] = policy
+        if status_code == 200 and headers.get("Content-Type", "").startswith("text/html"):
+            before = len(chunk)
+            chunk = with_script(chunk)
+            if "Content-Length" in headers:
+                headers["Content-Length"] = str(
+                    int(headers["Content-Length"]) + len(chunk) - before
+                )
         return status_code, headers, chunk
+
+
+def with_script(start: bytes) -> bytes:
+    """The start of a page with the script, which may ask this server alone what has changed.
+
+    It is before the policy of a report, which forbids all scripts after it but the report's own.
+    """
+    script = _SCRIPT.read_bytes()
+    start = start.replace(b"<head>", b"<head><script>%b</script>" % script, 1)
+    policy = b'content="default-src '
+    return start.replace(policy, b"content=\"connect-src 'self'; default-src ", 1)
 
 
 class OwnRequests(Matcher):

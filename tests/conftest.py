@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -38,6 +39,7 @@ WRAPPERS = {"AllReports", "AllStaged"}
 
 
 OF_THE_RUN = "index.html run.json schema_change.html schema_change.json schema_change.md".split()
+KEPT_OF_RUNS = ("last_run.json", "history.csv", "header_history.json")
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Result:
     Attributes:
         status: Its exit status.
         out: What it wrote to the standard output.
-        err: What it wrote to the standard error output: what a person sees.
+        err: What it wrote to the standard error output: what a person sees, long lines wrapped.
         log: That, and what it wrote to a log file of its own.
     """
 
@@ -201,8 +203,7 @@ class Project:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
             and not {".receipts", ".locks"} & set(path.parts)
-            and path.name
-            not in (*OF_THE_RUN, "last_run.json", "header_history.json", ".gitkeep", "state.db")
+            and path.name not in (*OF_THE_RUN, *KEPT_OF_RUNS, ".gitkeep", "state.db")
             and not path.name.startswith("luigid")
         }
         return {**files, "figures": self.figures(), **self.tables()}
@@ -233,6 +234,11 @@ class Project:
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
         path.write_text(text.replace(old, new), encoding="utf-8", newline="")
+
+
+def unwrapped(text: str) -> str:
+    """What the console shows, a line for each line of the log."""
+    return re.sub(r"\n {9}(?=\S)", " ", text)
 
 
 def make_project(folder: Path, data: Path | None = MINIATURE) -> Project:

@@ -1,7 +1,8 @@
-"""What a run shows at its end: the files, the summaries, what to do, where everything is.
+"""What a run shows at its end: files, summaries, where everything is, and last a verdict.
 
 All of it is read from the reports. Nothing is imported for it that a run with nothing to do would
-not import anyway, `rich` neither.
+not import anyway, `rich` neither. Lines have at most 80 characters, but for paths and lines of
+luigi.cfg.
 """
 
 from __future__ import annotations
@@ -9,33 +10,52 @@ from __future__ import annotations
 import csv
 import itertools
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from config.warehouse import SUMMARY_LEVELS
 from tasks.core.files import read_json
-from tasks.core.text import displayed_url, visible_lines
+from tasks.core.text import count_of, displayed_url, visible_lines
+from tasks.run.logs import LINE_CHARACTERS, wrap
 from tasks.run.settings import Settings
 
 _FIRST_ROWS = 5
 _CELL_CHARACTERS = 32
-_LINE_CHARACTERS = 100
+_NARROWEST = 8
 _NAMED_FILES = 7
+_SUMMARY_COUNTS = {
+    "logs": "log_count",
+    "records": "record_count",
+    "digital": "digital_count",
+    "float": "float_count",
+}
+"""Heading -> column of a summary. The others would make the lines too long."""
 
 
-def print_results(settings: Settings) -> None:
-    """Print what the reports in the reports folder say."""
+def print_results(settings: Settings, summary: str, *, in_full: bool) -> None:
+    """Print what the reports in the reports folder say.
+
+    Args:
+        settings: The settings.
+        summary: What became of the tasks, in a line.
+        in_full: Whether to print more than the verdict.
+    """
     figures = read_json(settings.reports_dir / "data_quality.json")
+    verdict = _show_verdict(settings.reports_dir, figures, summary)
+    if not in_full:
+        print_lines(verdict)
+        return
     lines = itertools.chain(
         _show_sources(figures["sources"]),
         *(_show_summary(settings.reports_dir, level) for level in SUMMARY_LEVELS),
         _show_assumptions(figures["assumptions"]),
         _show_unmapped(figures["unmapped"]),
+        _show_warnings(figures["sources"]),
         [""],
         show_places(settings),
-        _show_warnings(figures["sources"]),
+        [""],
+        verdict,
     )
     print_lines(lines)
 
@@ -57,20 +77,32 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Ite
       Case      7
     """
     columns = []
+    texts = []
     for name, *values in zip(header, *rows, strict=True):
-        texts = [name, *(_cell(value) for value in values)]
-        numbers = bool(values) and all(isinstance(value, int) for value in values)
-        width = max(map(len, texts))
-        columns.append([text.rjust(width) if numbers else text.ljust(width) for text in texts])
+        columns.append([name, *map(_cell, values)])
+        texts.append(not values or not all(isinstance(value, int) for value in values))
+    widths = [max(map(len, column)) for column in columns]
+    excess = sum(2 + width for width in widths) - LINE_CHARACTERS
+    if excess > 0 and any(texts):
+        widest = max((width, at) for at, width in enumerate(widths) if texts[at])[1]
+        widths[widest] = max(widths[widest] - excess, _NARROWEST)
     for cells in zip(*columns, strict=True):
-        yield ("  " + "  ".join(cells)).rstrip()
+        aligned = (
+            _cut(cell, width).ljust(width) if is_text else cell.rjust(width)
+            for cell, width, is_text in zip(cells, widths, texts, strict=True)
+        )
+        yield ("  " + "  ".join(aligned)).rstrip()
 
 
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     text = "".join(char if char.isprintable() else " " for char in str(value))
-    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 3] + "..."
+    return _cut(text, _CELL_CHARACTERS)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _show_sources(sources: dict[str, Any]) -> Iterator[str]:
@@ -80,38 +112,39 @@ def _show_sources(sources: dict[str, Any]) -> Iterator[str]:
         "columns": [len(source["header"]) for source in sources.values()],
         "staged": [source["staged"] for source in sources.values()],
         "quarantined": [source["rejected"] for source in sources.values()],
-        "cells emptied": [source["cells_emptied"] for source in sources.values()],
-        "": ["a capped export?" if source["capped"] else "" for source in sources.values()],
+        "emptied": [source["cells_emptied"] for source in sources.values()],
+        "": ["capped?" if source["capped"] else "" for source in sources.values()],
     }
-    if not any(columns["cells emptied"]):
-        del columns["cells emptied"]
+    if not any(columns["emptied"]):
+        del columns["emptied"]
     yield from ("", "Source files")
     yield from format_table(list(columns), list(zip(*columns.values(), strict=True)))
+    if "emptied" in columns:
+        yield "  emptied: cells without a valid value, null in the warehouse"
+    if any(columns[""]):
+        yield "  capped? exactly a million rows, as in an export that was cut off"
 
 
 def _show_summary(reports_dir: Path, level: str) -> Iterator[str]:
     path = reports_dir / f"summary_by_{level}.csv"
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream)
-        header = next(reader)
+        reader = csv.DictReader(stream)
         rows = list(itertools.islice(reader, _FIRST_ROWS))
         more = sum(1 for _ in reader)
-    # The times would make the lines too long; they are in the file.
-    columns = [place for place, name in enumerate(header) if not name.endswith("_recorded_at")]
-    first = [
-        [int(row[at]) if header[at].endswith("_count") else row[at] for at in columns]
-        for row in rows
-    ]
+    names = [name for name in reader.fieldnames or () if name.endswith(("_name", "_description"))]
+    texts = [level, *names]
+    counts = _SUMMARY_COUNTS.values()
+    first = [[*(row[name] for name in texts), *(int(row[name]) for name in counts)] for row in rows]
     yield from ("", f"Summary by {level} ({len(rows) + more:,} rows)")
-    yield from format_table([header[at] for at in columns], first)
-    if more:
-        yield f"  ... {more:,} more in {path}"
+    yield from format_table([*texts, *_SUMMARY_COUNTS], first)
+    rows_too = f"{count_of(more, 'more row')} and " if more else ""
+    yield f"  {rows_too}more columns are in {path}"
 
 
 def _show_assumptions(assumptions: list[dict[str, Any]]) -> Iterator[str]:
     yield from ("", "Assumptions")
     for item in assumptions:
-        yield f"  {'holds' if item['holds'] else 'FAILS'}  {item['assumption']}"
+        yield from wrap(f"  {'holds' if item['holds'] else 'FAILS'}  {item['assumption']}", 9)
 
 
 def _show_unmapped(unmapped: list[dict[str, str]]) -> Iterator[str]:
@@ -130,7 +163,8 @@ def show_places(settings: Settings) -> Iterator[str]:
     quarantined = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.csv"))]
     files = ", ".join(quarantined[:_NAMED_FILES]) or "nothing"
     more = len(quarantined) - _NAMED_FILES
-    yield f"  quarantine  {folder}/ ({files}{f', {more:,} more' if more > 0 else ''})"
+    listed = f"{folder}/ ({files}{f', {more:,} more' if more > 0 else ''})"
+    yield from wrap(f"  quarantine  {listed}", indent=14)
     yield f"  staging     {settings.staging_dir}/"
     yield f"  logs        {settings.logs_dir}/"
 
@@ -148,14 +182,21 @@ def _show_warnings(sources: dict[str, Any]) -> Iterator[str]:
             yield "  Lines of a section that luigi.cfg has already belong below its name there."
     for warning in warnings:
         first, *lines = warning.split("\n")
-        yield from textwrap.wrap(
-            first,
-            _LINE_CHARACTERS,
-            initial_indent="  ",
-            subsequent_indent="     ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        yield from wrap(f"  {first}", indent=5)
         yield from lines
         if lines and warning != warnings[-1]:
             yield ""
+
+
+def _show_verdict(reports_dir: Path, figures: dict[str, Any], summary: str) -> Iterator[str]:
+    """What became of the tasks, what needs attention, and where to read more: three lines."""
+    sources = figures["sources"].values()
+    counts = {
+        "failed assumption": sum(not item["holds"] for item in figures["assumptions"]),
+        "quarantined row": sum(source["rejected"] for source in sources),
+        "warning": sum(len(source["warnings"]) for source in sources),
+    }
+    found = ", ".join(count_of(count, thing) for thing, count in counts.items() if count)
+    yield summary
+    yield f"Needs attention: {found}." if found else "Nothing needs attention."
+    yield f"The page with {'the details' if found else 'all figures'}: {reports_dir}/index.html"

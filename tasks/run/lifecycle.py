@@ -19,6 +19,7 @@ from luigi.setup_logging import DaemonLogging
 from tasks.core.errors import PipelineError, cleaned
 from tasks.core.files import remove_leftovers
 from tasks.core.waiting import no_task, report_waits_of
+from tasks.run.history import keep_interrupted, keep_run
 from tasks.run.hooks import run_hook
 from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
 from tasks.run.outcome import SUCCEEDED, RunOutcome
@@ -84,6 +85,7 @@ def begin_run(uncaught: list[str]) -> list[logging.Handler]:
     file = LogFile(logs_dir())
     sys.excepthook = _finish_screen_and_report
     outcome = RunOutcome(reports_dir())
+    keep_interrupted(reports_dir(), outcome.before)
     if outcome.before is not None and outcome.before.is_killed:
         what = f"{outcome.before.describe()} What it had not done is done now."
         record = logger.makeRecord(logger.name, logging.WARNING, "", 0, what, (), None)
@@ -159,17 +161,22 @@ def end_run(uncaught: Sequence[str], log: LogFile, outcome: RunOutcome) -> None:
         logger.error("%s", error)
         runs = []
     statuses = [run.status for run in runs]
-    if statuses:
-        logger.info("%s", summarise(statuses))
     is_whole = any(run.task == _EVERYTHING and run.status in (BUILT, FRESH) for run in runs)
     failures = [(run.task, run.why) for run in runs if run.status in (FAILED, UNSCHEDULED)]
     failures += [("", why) for why in uncaught]
+    summary = f"{summarise(statuses)} It took {outcome.seconds:,.1f} s."
+    if is_whole:  # The console has it in the results.
+        log.handle(logger.makeRecord(logger.name, logging.INFO, "", 0, summary, (), None))
+    elif statuses:
+        logger.info("%s", summary)
     ended = outcome.end(ending_with(), statuses, failures, is_whole)
+    if is_whole or ended.status != SUCCEEDED:
+        keep_run(reports_dir(), ended, outcome.seconds)
     with contextlib.suppress(BrokenPipeError):  # Nobody reads on, as with `| head`.
         if is_whole:
             from tasks.run.console import print_results
 
-            print_results(settings())
+            print_results(settings(), summary, in_full=BUILT in statuses)
         if failures:
             lines = _describe(failures, statuses.count(PENDING), log.path)
             print(cleaned("\n".join(lines)), file=sys.stderr, flush=True)

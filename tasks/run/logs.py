@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import textwrap
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,9 @@ KEPT = 10
 
 NEWEST = "pipeline.log"
 """Name of a link to the newest one."""
+
+LINE_CHARACTERS = 80
+"""So wide is the console."""
 
 UNCAUGHT_IN = "run_with_retcodes"
 """Luigi's function that logs an error which no task raised."""
@@ -61,7 +65,27 @@ class ConsoleFormatter(logging.Formatter):
         lines = [self.formatMessage(record)]
         if record.exc_info and record.exc_info[1]:
             lines += traceback.format_exception_only(record.exc_info[1])
-        return cleaned("\n".join(lines).rstrip())
+        first, *others = cleaned("\n".join(lines).rstrip()).split("\n")
+        # The others may be lines of luigi.cfg, to be copied.
+        return "\n".join([*wrap(first, len("hh:mm:ss ")), *others])
+
+
+def wrap(line: str, indent: int) -> list[str]:
+    """A line as lines of at most 80 characters; words, such as paths, stay whole.
+
+    Args:
+        line: What is to be shown on the console.
+        indent: Spaces before all lines but the first.
+    """
+    if len(line) <= LINE_CHARACTERS:
+        return [line]
+    return textwrap.wrap(
+        line,
+        LINE_CHARACTERS,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 class LogFile(logging.Handler):

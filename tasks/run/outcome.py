@@ -12,6 +12,7 @@ import html
 import json
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -118,10 +119,16 @@ class RunOutcome:
     def __init__(self, reports: Path):
         self._reports = reports
         self._began = _now()
+        self._started = time.monotonic()
         self._has_ended = False
         self.before = last_outcome(reports)
         """How the run before this one ended; None if that is unknown."""
         self._write(RUNNING, None, {}, [])
+
+    @property
+    def seconds(self) -> float:
+        """How long this run has taken so far."""
+        return time.monotonic() - self._started
 
     def end(
         self,

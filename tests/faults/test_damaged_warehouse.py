@@ -14,7 +14,7 @@ import pytest
 from config.bookkeeping import BOOKKEEPING, LOAD_RECEIPT
 from config.warehouse import TABLES
 from tasks.warehouse.open import open_warehouse
-from tests.conftest import Project
+from tests.conftest import Project, unwrapped
 from tests.runs import new_random, soak
 
 OWN = [name for name in (*TABLES, *BOOKKEEPING) if name != LOAD_RECEIPT.name]
@@ -135,7 +135,7 @@ def test_a_file_that_no_run_has_loaded_is_not_set_aside(project: Project) -> Non
     project.database.write_text("notes " * 1000)
     result = project.luigi("AllReports")
     assert result.status == 30
-    assert "file is not a database" in result.err
+    assert "file is not a database" in unwrapped(result.err)
     assert project.database.read_text() == "notes " * 1000
 
 

@@ -256,11 +256,11 @@ def test_two_runs_at_once_both_end_well_and_write_whole_lines(
     shown = [run.communicate(timeout=120)[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], shown
     assert project.outputs() == ran.outputs()
-    for err in shown:
-        assert re.search(r" INFO (\d+ tasks: |Everything is up to date)[^\n]*\n\Z", err)
-    logs = project.log_files()
+    logs = [log.read_text() for log in project.log_files()]
     assert len(logs) == 2
-    text = "".join(log.read_text() for log in logs)
+    for log in logs:
+        assert re.search(r": (\d+ tasks: |Everything is up to date)[^\n]*\n\Z", log)
+    text = "".join(logs)
     assert text.count("Done scheduling tasks") == 2
     assert_lines_are_whole(text)
 

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from tasks.graph import EnrichedLogs, LoadDimension
-from tests.conftest import Project, Result
+from tests.conftest import Project, Result, unwrapped
 from tests.locks import LOCKS, READS, WRITES, in_use
 from tests.runs import soak
 from tests.ui import LONGEST_WAIT_S, Ui, luigid, wait_for
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def err(self) -> str:
-        return (self.project.folder.parent / "err").read_text(encoding="utf-8")
+        return unwrapped((self.project.folder.parent / "err").read_text(encoding="utf-8"))
 
     def message(self, task: EnrichedLogs | LoadDimension) -> str:
         """What the scheduler shows beside a task."""
@@ -143,7 +143,7 @@ def test_reading_waits_too(edited: Project) -> None:
             "luigi", "--module", "tasks", "LoadFactLogs", "--local-scheduler", stderr=stream
         )
         reported = f"{WAREHOUSE[0].upper()}{WAREHOUSE[1:]}; waiting for at most 3,600 s\n"
-        wait_for(lambda: f" WARNING {reported}" in err.read_text(), err.read_text)
+        wait_for(lambda: f" WARNING {reported}" in unwrapped(err.read_text()), err.read_text)
     assert run.wait(LONGEST_WAIT_S) == 0, err.read_text()
 
 

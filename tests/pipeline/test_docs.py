@@ -91,7 +91,7 @@ def test_each_command_of_the_readme_runs(ran: Project, command: str) -> None:
 
 
 def test_the_readme_shows_commands() -> None:
-    assert len(COMMANDS) == 22
+    assert len(COMMANDS) == 23
 
 
 def test_the_readmes_query_answers(ran: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 
 import pyarrow.parquet as pq
@@ -262,12 +263,19 @@ def test_reconciliation_lists_every_count_and_they_agree(ran: Project) -> None:
     assert all(row["expected"] == row["found"] for row in rows)
 
 
+TOOK = r"It took \d+\.\d s\."
+VERDICT = [
+    "Needs attention: 1 failed assumption, 2 warnings.",
+    "The page with the details: reports/index.html",
+]
+
+
 def test_the_console_shows_files_summaries_assumptions_and_places(project: Project) -> None:
     result = project.passes("AllReports")
     for line in (
         "  POINT.csv            8        3       8            0",
         "Summary by unit_id (4 rows)",
-        "  7        Unit 7             3             5              1            4",
+        "  7        Unit 7        3        5        1      4",
         "Summary by app_instance_id (6 rows)",
         "Summary by app_type_id (4 rows)",
         "  holds  Each application instance belongs to one application type.",
@@ -276,8 +284,23 @@ def test_the_console_shows_files_summaries_assumptions_and_places(project: Proje
         assert line in result.out
     assert "Staged POINT: 8 rows, 3 columns" in result.log
 
+    assert max(map(len, [*result.out.splitlines(), *result.err.splitlines()])) <= 80
+    first, *others = result.out.splitlines()[-3:]
+    assert re.fullmatch(rf"30 tasks: 30 built\. {TOOK}", first)
+    assert others == VERDICT
+
     again = project.passes("AllReports")
-    assert (again.ran, again.out) == ([], result.out)
+    first, *others = again.out.splitlines()
+    assert re.fullmatch(rf"Everything is up to date\. {TOOK}", first)
+    assert (others, again.err, again.ran) == (VERDICT, "", [])
+
+
+def test_the_verdict_counts_tasks_and_what_needs_attention(ran: Project) -> None:
+    ran.configure("[source defaults]\nmax_sentinels = 1\n[POINT]\nmax_rejected = 0.5")
+    ran.edit("POINT.csv", "1007,105", "x,105")
+    *_, blank, first, second, _ = ran.passes("AllReports").out.splitlines()
+    assert re.fullmatch(rf"30 tasks: \d+ built, \d+ found nothing new\. {TOOK}", first)
+    assert (blank, second) == ("", "Needs attention: 1 failed assumption, 1 quarantined row.")
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,7 @@ def test_a_loss_of_all_of_a_log_instance_raises_a_warning(project: Project) -> N
     lines = [line.replace("1,", "2,", 1) if "7 F" in line else line for line in lines]
     write(project, DIGITALS, "\n".join(lines))
     result = project.passes("CheckWarehouse")
-    assert "4 of 4 rows of log instance 2 were rejected: value is not a switch" in result.err
+    assert "4 of 4 rows of log instance 2 were rejected: value is not a switch" in result.log
     assert len(facts(project, "B")) == 996
 
 
@@ -328,7 +328,7 @@ def test_codes_are_sentinels_where_a_setting_says_so(project: Project) -> None:
     error = refused(project, "LOG_RCD_F")
     assert "value is not a number: 'E17' (it has letters)" in error
     result = project.passes("CheckWarehouse")
-    assert "12 of 20 values are sentinels in place of a number (60.0%" in result.err
+    assert "12 of 20 values are sentinels in place of a number (60.0%" in result.log
     assert facts(project)[1:4] == [
         ("2025-02-03 21:01:00", None, "E17"),
         ("2025-02-03 21:02:00", None, "FAULT 3"),

@@ -15,7 +15,7 @@ import pytest
 
 from tasks.run.hooks import run_hook
 from tasks.run.outcome import Outcome, last_outcome
-from tests.conftest import ALL_REPORTS, ROOT, Project
+from tests.conftest import ALL_REPORTS, ROOT, Project, unwrapped
 from tests.processes import PIPELINE, start
 from tests.runs import soak
 from tests.terminal import slowly
@@ -118,8 +118,8 @@ def test_a_run_that_is_killed_is_reported_by_the_next(ran: Project) -> None:
     started.process.wait(LONGEST_WAIT_S)
     killed = f"was killed (process {started.process.pid})."
     assert ran.tasks("status").out.splitlines()[-1].endswith(killed)
-    result = ran.passes("AllReports")
-    assert re.search(rf"\d WARNING The run .*{re.escape(killed)} What it had not done", result.err)
+    err = unwrapped(ran.passes("AllReports").err)
+    assert re.search(rf"\d WARNING The run .*{re.escape(killed)} What it had not done", err)
     assert killed in ran.log_file.read_text()
     assert killed not in ran.passes("AllReports").err
 

@@ -105,7 +105,7 @@ def test_emptied_cells_are_listed_apart_and_are_no_rejected_rows(project: Projec
     project.edit("LOG_INSTANCE.csv", "3,1002,74,60", '3,1002,"=1+1\r7",60')
     project.configure("[LOG_INSTANCE]\nmax_rejected = 0.3")
     result = project.passes("AllReports")
-    assert "LOG_INSTANCE.csv     9        4       8            1              1\n" in result.out
+    assert "LOG_INSTANCE.csv     9        4       8            1        1\n" in result.out
     run = project.report("run.json")
     assert [row["row"] for row in run["rejected"]] == ["x,1,1,1"]
     assert [row["quarantine"] for row in run["rejected"]] == ["LOG_INSTANCE.csv"]

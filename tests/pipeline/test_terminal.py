@@ -35,8 +35,8 @@ def test_what_takes_long_has_a_bar_that_is_removed_at_the_end(
     for line in seen.lines[: tables - 1]:
         assert re.match(r"\d\d:\d\d:\d\d INFO \S", line), line
     every = len(walk(AllReports()))
-    assert seen.lines[tables - 2].endswith(f"INFO {every} tasks: {every} built.")
-    assert seen.lines[-1] == "  logs        logs/"
+    assert seen.lines[-3].startswith(f"{every} tasks: {every} built. It took ")
+    assert seen.lines[-1] == "The page with the details: reports/index.html"
     loaded = [
         line.split()[3] for line in seen.lines[:tables] if re.search(" (Staged|Loaded) ", line)
     ]
