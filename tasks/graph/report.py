@@ -183,7 +183,7 @@ class PageTarget(FileTarget):
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 5
+    code_version = 6
 
     def page(self) -> str:
         """The page itself."""

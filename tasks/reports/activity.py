@@ -186,6 +186,7 @@ REPORT = Report(
     title="Time",
     position=20,
     tables=("gaps", "records_over_time", "unit_days"),
+    leading=("missing", "missing_share", "expected", "actual"),
     figures=figures,
     values=values,
     code_version=3,

@@ -145,6 +145,8 @@ class Report:
         title: The section in the page's navigation.
         position: Sections are in the order of this number.
         tables: CSV files of the reports folder, without ".csv"; the page reads the same rows.
+        leading: Columns that follow the first one in the page's tables: names and measures. A table
+            need not have them.
         files: Other files: name -> path in the reports folder, or "staging/..." in that one.
         figures: Its part of `run.json`, from what was built.
         values: What its template needs beside `o`, which is all of `run.json`, and `tables`.
@@ -162,6 +164,7 @@ class Report:
     title: str
     position: int
     tables: tuple[str, ...] = ()
+    leading: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     figures: Callable[[Results], Json] = lambda results: {}
     values: Callable[[Results, Json], dict[str, Any]] = lambda results, overview: {}
