@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from config.declarations import UNKNOWN
 from tasks.core.partition import Partition
-from tasks.reports.charts import SHADES, columns, shade
+from tasks.reports.charts import SHADES, columns, every_label, shade
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ SHOWN_UNITS = 150
 """Rows of the heat map."""
 
 SHOWN_LARGEST = 12
+_HEAT_WIDTH, _PHONE_WIDTH = 860, 280
+"""Pixels that the heat map has at least, on a desk and on a phone."""
+
 _SHOWN_WORST = 5
 _MOST_BUCKETS = 500
 
@@ -161,6 +164,7 @@ def _heat(rows: pd.DataFrame) -> dict[str, Any]:
         "most": most,
         "uneven": uneven,
         "columns": labels,
+        "labelled": [every_label(len(labels), width) for width in (_HEAT_WIDTH, _PHONE_WIDTH)],
         "body": _heat_body(largest_counts, most),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,18 @@ from tests.conftest import Project
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+
+WRAPPED = r"""all => all.filter(e => /^[-\d.,%: ]+$/.test(e.innerText) && e.checkVisibility())
+    .filter(e => {
+      const range = document.createRange();
+      range.selectNodeContents(e);
+      return range.getClientRects().length > 1;
+    }).map(e => e.innerText)"""
+"""Of cells that are numbers or times, those in several lines."""
+
+
+A4_HEIGHT = 297 / 25.4 * 96  # Pixels.
 
 
 class Opened:
@@ -152,15 +165,7 @@ def test_numbers_and_times_are_in_one_line_and_all_columns_are_seen_at_1440_pixe
     assert outside == []  # Times to the microsecond may be: they come last.
     for width in (1440, 390):
         opened.page.set_viewport_size({"width": width, "height": 900})
-        wrapped = opened.page.locator("tbody td").evaluate_all(
-            r"""all => all.filter(e => /^[-\d.,%: ]+$/.test(e.innerText) && e.checkVisibility())
-                .filter(e => {
-                  const range = document.createRange();
-                  range.selectNodeContents(e);
-                  return range.getClientRects().length > 1;
-                }).map(e => e.innerText)"""
-        )
-        assert wrapped == []
+        assert opened.page.locator("tbody td").evaluate_all(WRAPPED) == []
 
 
 def test_the_first_column_stays_in_sight_and_the_measure_is_beside_it(opened: Opened) -> None:
@@ -231,7 +236,7 @@ def test_every_text_has_enough_contrast(
             assert contrast(ink, paper) >= 4.5, (ink, paper)
 
 
-def test_it_is_printed_on_white_with_nothing_to_scroll(opened: Opened, tmp_path: Path) -> None:
+def test_it_is_printed_on_white_with_nothing_to_scroll(opened: Opened) -> None:
     opened.page.emulate_media(media="print", color_scheme="dark")
     assert opened.colour() == "rgb(255, 255, 255)"
     for name in (".top", ".find"):
@@ -247,8 +252,55 @@ def test_it_is_printed_on_white_with_nothing_to_scroll(opened: Opened, tmp_path:
         ".filter(e => e.getBoundingClientRect().right > 701).map(e => e.outerHTML.slice(0, 80))"
     )
     assert cut == []
-    printed = opened.page.pdf(path=tmp_path / "page.pdf", format="A4")
-    assert printed.startswith(b"%PDF")
+    broken = opened.page.locator("td.n").evaluate_all(WRAPPED)
+    assert broken == []
+    tallest = opened.page.locator("svg").evaluate_all("all => all.map(e => e.clientHeight)")
+    assert max(tallest) < 1000
+    drawn = opened.page.locator(".bars i, .heat td, .shades i").evaluate_all(
+        "all => all.map(e => getComputedStyle(e).printColorAdjust)"
+    )
+    assert set(drawn) == {"exact"}
+
+
+def test_no_page_of_paper_is_nearly_blank(page: Page, ran: Project, tmp_path: Path) -> None:
+    """Also with more units than a page has room for."""
+    text = ran.report("index.html")
+    row = re.search(r'<tr><th scope="row">Unit 7</th>.*?</tr>\n', text)
+    assert row is not None
+    (tmp_path / "long.html").write_text(text.replace(row[0], row[0] * 120), encoding="utf-8")
+    opened = Opened(page, tmp_path / "long.html")
+    used = used_shares(opened.page.pdf(format="A4"))
+    assert len(used) > 5
+    assert min(used[:-1]) > 0.6, used
+
+
+def used_shares(pdf: bytes) -> list[float]:
+    """How far down each page of a PDF by Chromium the last text is, as a share of its height."""
+    objects = dict(re.findall(rb"\n(\d+) 0 obj\n(.*?)\nendobj", pdf, re.DOTALL))
+    used: list[float] = []
+    for content in objects.values():
+        if re.search(rb"/Type /Page\b", content):
+            (number,) = re.findall(rb"/Contents (\d+) 0 R", content)
+            stream = objects[number].partition(b"stream\n")[2].rpartition(b"\nendstream")[0]
+            places = re.findall(rb"([-\d.]+) Tm", zlib.decompress(stream))
+            # Places are in pixels from the top of the first page.
+            lowest = max((float(y) for y in places), default=0)
+            used.append(lowest / A4_HEIGHT - len(used))
+    return used
+
+
+def test_charts_fit_on_a_phone_and_their_letters_stay_legible(opened: Opened) -> None:
+    opened.page.set_viewport_size({"width": 390, "height": 844})
+    cut = opened.page.locator("figure .scroll").evaluate_all(
+        "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
+    )
+    assert cut == []
+    axis = opened.page.locator(".chart .axis text").first
+    assert axis.evaluate("e => e.getBoundingClientRect().height") > 10
+    assert overlapping(opened) == []
+    opened.page.set_viewport_size({"width": 1440, "height": 844})
+    assert opened.page.locator(".chart .spare").count() > 0
+    assert opened.page.locator(".chart .spare").first.is_visible()
 
 
 @pytest.mark.parametrize("name", ["index.html", "schema_change.html"])
@@ -288,8 +340,16 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(opened: Opened) ->
 
 
 def test_nothing_on_the_page_overlaps(opened: Opened) -> None:
-    """Labels of one axis are beside each other, boxes of a diagram too."""
-    overlapping = opened.page.evaluate(
+    assert overlapping(opened) == []
+
+
+def overlapping(opened: Opened) -> list[str]:
+    """Labels of one axis are beside each other, and those of the heat map; boxes of a diagram too.
+
+    Returns:
+        The texts of what overlaps.
+    """
+    found: list[str] = opened.page.evaluate(
         """() => {
           const found = [];
           const boxes = (all) => [...all].map(e => [e, e.getBoundingClientRect()]);
@@ -302,8 +362,10 @@ def test_nothing_on_the_page_overlaps(opened: Opened) -> None:
             }));
           };
           for (const axis of document.querySelectorAll('.chart .axis')) {
-            check([...axis.querySelectorAll('text')].filter(t => !t.hasAttribute('transform')));
+            check([...axis.querySelectorAll('text')].filter(t => t.checkVisibility()));
           }
+          check([...document.querySelectorAll('.heat thead span')]
+            .filter(e => e.checkVisibility({ visibilityProperty: true })));
           for (const diagram of document.querySelectorAll('.diagram')) {
             check(diagram.querySelectorAll('.box rect'));
           }
@@ -311,7 +373,7 @@ def test_nothing_on_the_page_overlaps(opened: Opened) -> None:
           return found;
         }"""
     )
-    assert overlapping == []
+    return found
 
 
 def test_no_text_of_a_diagram_leaves_its_box(opened: Opened) -> None:
