@@ -2,74 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from tests.conftest import Project
+from tests.opened_page import Opened, overlapping
+from tests.opened_page import opened as opened
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-
-WRAPPED = r"""all => all.filter(e => /^[-\d.,%: ]+$/.test(e.innerText) && e.checkVisibility())
-    .filter(e => {
-      const range = document.createRange();
-      range.selectNodeContents(e);
-      return range.getClientRects().length > 1;
-    }).map(e => e.innerText)"""
-"""Of cells that are numbers or times, those in several lines."""
-
-
-A4_HEIGHT = 297 / 25.4 * 96  # Pixels.
-
-
-class Opened:
-    """A page in the browser, and what it said and asked for.
-
-    Attributes:
-        page: Playwright's page.
-        said: Messages on its console, errors, dialogs.
-        asked: Addresses that it asked for, aside from itself.
-    """
-
-    def __init__(self, page: Page, path: Path, color_scheme: Literal["light", "dark"] = "light"):
-        self.page = page
-        self.page.set_viewport_size({"width": 1200, "height": 900})
-        self.page.emulate_media(color_scheme=color_scheme)
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(path.as_uri())
-        assert self.asked.pop(0) == path.as_uri()
-
-    def column(self, table: str, place: int) -> list[str]:
-        """The texts of a column of a table, of the visible rows."""
-        cells = self.page.locator(f"#{table} tbody tr:not([hidden]) td:nth-child({place})")
-        return [text.strip() for text in cells.all_inner_texts()]
-
-    def colour(self, of: str = "background-color") -> str:
-        found: str = self.page.evaluate(f"getComputedStyle(document.body)['{of}']")
-        return found
-
-    def is_wider_than_the_window(self) -> bool:
-        """Whether one has to scroll sideways."""
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
-
-
-@pytest.fixture
-def opened(page: Page, ran: Project) -> Iterator[Opened]:
-    """The page of the miniature; fails at the end if it complained or asked for anything."""
-    opened = Opened(page, ran.reports / "index.html")
-    yield opened
-    assert opened.said == opened.asked == []
 
 
 def test_it_opens_and_the_first_screen_says_what_matters(opened: Opened) -> None:
@@ -82,105 +25,6 @@ def test_it_opens_and_the_first_screen_says_what_matters(opened: Opened) -> None
         assert box is not None
         assert box["y"] + box["height"] < 900, name
     assert not opened.is_wider_than_the_window()
-
-
-def test_a_table_is_sorted_by_a_click_and_by_the_keyboard(opened: Opened) -> None:
-    table = opened.page.locator("#table-unit_id")
-    head = table.get_by_role("columnheader", name="record_count")
-    head.get_by_role("button").click()
-    assert head.get_attribute("aria-sort") == "descending"  # Numbers: the largest first.
-    assert opened.column("table-unit_id", 3) == ["5", "4", "3", "1"]
-    assert opened.column("table-unit_id", 1) == ["7", "-1", "8", "9"]
-    head.get_by_role("button").focus()
-    opened.page.keyboard.press("Enter")
-    assert head.get_attribute("aria-sort") == "ascending"
-    assert opened.column("table-unit_id", 3) == ["1", "3", "4", "5"]
-    other = table.get_by_role("columnheader", name="unit_name")
-    other.get_by_role("button").click()
-    assert other.get_attribute("aria-sort") == "ascending"
-    assert opened.column("table-unit_id", 2) == ["Unit 7", "Unit 8", "Unit 9", "Unknown"]
-    assert head.get_attribute("aria-sort") is None
-
-
-def test_numbers_are_sorted_as_numbers_and_empty_cells_come_last(opened: Opened) -> None:
-    table = opened.page.locator("#table-gaps")
-    names = [text.replace("\n", "") for text in table.locator("thead th").all_inner_texts()]
-    for name in ("log_interval", "first_recorded_at"):
-        place = names.index(name) + 1
-        for _ in range(2):
-            table.get_by_role("columnheader", name=name).get_by_role("button").click()
-            texts = opened.column("table-gaps", place)
-            assert "" not in texts[: len([text for text in texts if text])]
-            if name == "log_interval":
-                steps = [int(text) for text in texts]
-                assert steps in (sorted(steps), sorted(steps, reverse=True))
-                assert {60, 5400} <= set(steps)
-
-
-def test_a_table_is_searched(opened: Opened) -> None:
-    find = opened.page.locator('input[data-table="table-app_type_id"]')
-    count = opened.page.locator('output[data-table="table-app_type_id"]')
-    assert count.inner_text() == "4 of 4 rows"
-    find.fill("fan COND")
-    assert opened.column("table-app_type_id", 2) == ["Fan, Condenser"]
-    assert count.inner_text() == "1 of 4 rows"
-    find.fill("ondenser")  # Not where a word begins.
-    assert opened.column("table-app_type_id", 2) == []
-    find.fill("nothing like that")
-    assert opened.column("table-app_type_id", 2) == []
-    find.fill("")
-    assert count.inner_text() == "4 of 4 rows"
-
-
-def test_a_number_is_found_with_or_without_commas_but_not_by_its_end(
-    page: Page, ran: Project, tmp_path: Path
-) -> None:
-    text = ran.report("index.html")
-    changed = tmp_path / "changed.html"
-    changed.write_text(
-        re.sub(r'(<td>Unit 7</td><td class="n">)5<', r"\g<1>31,160<", text), encoding="utf-8"
-    )
-    opened = Opened(page, changed)
-    find = page.locator('input[data-table="table-unit_id"]')
-    for typed, units in {
-        "31,160": ["7"],
-        "31160": ["7"],
-        "311": ["7"],
-        "160": [],
-        "t 7": [],
-    }.items():
-        find.fill(typed)
-        assert opened.column("table-unit_id", 1) == units, typed
-
-
-def test_numbers_and_times_are_in_one_line_and_all_columns_are_seen_at_1440_pixels(
-    opened: Opened,
-) -> None:
-    opened.page.set_viewport_size({"width": 1440, "height": 900})
-    outside = opened.page.locator(".scroll tr:first-child > :not(.t)").evaluate_all(
-        """all => all.filter(e => e.checkVisibility()).filter(e =>
-            e.getBoundingClientRect().right > e.closest('.scroll').getBoundingClientRect().right)
-            .map(e => e.innerText)"""
-    )
-    assert outside == []  # Times to the microsecond may be: they come last.
-    for width in (1440, 390):
-        opened.page.set_viewport_size({"width": width, "height": 900})
-        assert opened.page.locator("tbody td").evaluate_all(WRAPPED) == []
-
-
-def test_the_first_column_stays_in_sight_and_the_measure_is_beside_it(opened: Opened) -> None:
-    opened.page.set_viewport_size({"width": 390, "height": 800})
-    for name in ("unit_id", "app_instance_id", "app_type_id", "gaps"):
-        table = opened.page.locator(f"#table-{name}")
-        head = [text.strip("\n ") for text in table.locator("thead th").all_inner_texts()]
-        assert ("missing" if name == "gaps" else "record_count") in head[1:3], head
-        table.evaluate("e => { e.parentElement.scrollLeft = 150 }")
-        lefts = table.evaluate(
-            """e => [e.parentElement, e.rows[0].cells[0], e.rows[1].cells[0]]
-                .map(one => one.getBoundingClientRect().left)"""
-        )
-        assert table.evaluate("e => e.parentElement.scrollLeft") == 150
-        assert max(lefts) - min(lefts) <= 2
 
 
 def test_light_and_dark(page: Page, ran: Project) -> None:
@@ -236,82 +80,6 @@ def test_every_text_has_enough_contrast(
             assert contrast(ink, paper) >= 4.5, (ink, paper)
 
 
-def test_it_is_printed_on_white_with_nothing_to_scroll(opened: Opened) -> None:
-    opened.page.emulate_media(media="print", color_scheme="dark")
-    assert opened.colour() == "rgb(255, 255, 255)"
-    for name in (".top", ".find"):
-        assert not opened.page.locator(name).first.is_visible()
-    heights = opened.page.locator(".scroll.tall").evaluate_all(
-        "all => all.map(e => [e.scrollHeight, e.clientHeight, getComputedStyle(e).overflowY])"
-    )
-    assert heights
-    assert all(overflow == "visible" for _, _, overflow in heights)
-    opened.page.set_viewport_size({"width": 700, "height": 1000})  # A4, less its margins.
-    cut = opened.page.evaluate(
-        "() => [...document.querySelectorAll('table, svg, p, li, pre')]"
-        ".filter(e => e.getBoundingClientRect().right > 701).map(e => e.outerHTML.slice(0, 80))"
-    )
-    assert cut == []
-    broken = opened.page.locator("td.n").evaluate_all(WRAPPED)
-    assert broken == []
-    tallest = opened.page.locator("svg").evaluate_all("all => all.map(e => e.clientHeight)")
-    assert max(tallest) < 1000
-    drawn = opened.page.locator(".bars i, .heat td, .shades i").evaluate_all(
-        "all => all.map(e => getComputedStyle(e).printColorAdjust)"
-    )
-    assert set(drawn) == {"exact"}
-
-
-def test_no_page_of_paper_is_nearly_blank(page: Page, ran: Project, tmp_path: Path) -> None:
-    """Also with more units than a page has room for."""
-    text = ran.report("index.html")
-    row = re.search(r'<tr><th scope="row">Unit 7</th>.*?</tr>\n', text)
-    assert row is not None
-    (tmp_path / "long.html").write_text(text.replace(row[0], row[0] * 120), encoding="utf-8")
-    opened = Opened(page, tmp_path / "long.html")
-    used = used_shares(opened.page.pdf(format="A4"))
-    assert len(used) > 5
-    assert min(used[:-1]) > 0.6, used
-
-
-def used_shares(pdf: bytes) -> list[float]:
-    """How far down each page of a PDF by Chromium the last text is, as a share of its height."""
-    objects = dict(re.findall(rb"\n(\d+) 0 obj\n(.*?)\nendobj", pdf, re.DOTALL))
-    used: list[float] = []
-    for content in objects.values():
-        if re.search(rb"/Type /Page\b", content):
-            (number,) = re.findall(rb"/Contents (\d+) 0 R", content)
-            stream = objects[number].partition(b"stream\n")[2].rpartition(b"\nendstream")[0]
-            places = re.findall(rb"([-\d.]+) Tm", zlib.decompress(stream))
-            # Places are in pixels from the top of the first page.
-            lowest = max((float(y) for y in places), default=0)
-            used.append(lowest / A4_HEIGHT - len(used))
-    return used
-
-
-def test_charts_fit_on_a_phone_and_their_letters_stay_legible(opened: Opened) -> None:
-    opened.page.set_viewport_size({"width": 390, "height": 844})
-    cut = opened.page.locator("figure .scroll").evaluate_all(
-        "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
-    )
-    assert cut == []
-    axis = opened.page.locator(".chart .axis text").first
-    assert axis.evaluate("e => e.getBoundingClientRect().height") > 10
-    assert overlapping(opened) == []
-    opened.page.set_viewport_size({"width": 1440, "height": 844})
-    assert opened.page.locator(".chart .spare").count() > 0
-    assert opened.page.locator(".chart .spare").first.is_visible()
-
-
-@pytest.mark.parametrize("name", ["index.html", "schema_change.html"])
-def test_on_a_phone_only_tables_and_charts_are_scrolled_sideways(
-    page: Page, ran: Project, name: str
-) -> None:
-    opened = Opened(page, ran.reports / name)
-    page.set_viewport_size({"width": 360, "height": 700})
-    assert not opened.is_wider_than_the_window()
-
-
 def test_everything_can_be_reached_by_keyboard_and_has_a_name(opened: Opened) -> None:
     opened.page.keyboard.press("Tab")
     skip = opened.page.evaluate("document.activeElement.className")
@@ -341,39 +109,6 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(opened: Opened) ->
 
 def test_nothing_on_the_page_overlaps(opened: Opened) -> None:
     assert overlapping(opened) == []
-
-
-def overlapping(opened: Opened) -> list[str]:
-    """Labels of one axis are beside each other, and those of the heat map; boxes of a diagram too.
-
-    Returns:
-        The texts of what overlaps.
-    """
-    found: list[str] = opened.page.evaluate(
-        """() => {
-          const found = [];
-          const boxes = (all) => [...all].map(e => [e, e.getBoundingClientRect()]);
-          const check = (all) => {
-            const list = boxes(all);
-            list.forEach(([a, r], i) => list.slice(i + 1).forEach(([b, s]) => {
-              const apart = r.right <= s.left + 1 || s.right <= r.left + 1
-                || r.bottom <= s.top + 2 || s.bottom <= r.top + 2;
-              if (!apart) found.push(a.textContent + ' / ' + b.textContent);
-            }));
-          };
-          for (const axis of document.querySelectorAll('.chart .axis')) {
-            check([...axis.querySelectorAll('text')].filter(t => t.checkVisibility()));
-          }
-          check([...document.querySelectorAll('.heat thead span')]
-            .filter(e => e.checkVisibility({ visibilityProperty: true })));
-          for (const diagram of document.querySelectorAll('.diagram')) {
-            check(diagram.querySelectorAll('.box rect'));
-          }
-          check(document.querySelectorAll('main > section'));
-          return found;
-        }"""
-    )
-    return found
 
 
 def test_no_text_of_a_diagram_leaves_its_box(opened: Opened) -> None:
