@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -196,6 +197,8 @@ def check_profiles(project: Project) -> None:
             unique = column["distinct"] == column["rows"] - column["nulls"] > 0
             is_unique = "none is duplicated" in row["most frequent (rows)"]
             assert is_unique == (unique and column["distinct_is_exact"]), (name, column["name"])
+            shown = row["quantiles"].split("±")[0]
+            assert (shown == "") == (column["mean"] is None)
             if column["histogram"] is not None:
                 (classes,) = re.findall(
                     rf"<caption>{name}.{column['name']}, rows by class</caption>.*?</table>",
@@ -206,8 +209,28 @@ def check_profiles(project: Project) -> None:
                 assert [int(n.replace(",", "")) for n in counts] == column["histogram"]["counts"]
 
 
-def test_profiles_are_those_of_the_file(ran: Project) -> None:
+def test_profiles_are_those_of_the_file_and_of_the_database(ran: Project) -> None:
     check_profiles(ran)
+    of_values = "FROM fact_logs WHERE log_kind = 'F' AND value IS NOT NULL"
+    (ends,) = ran.query(f"SELECT min(value), avg(value), max(value), count(*) {of_values}")
+    low, mean, high, count = ends
+    middle = f"ORDER BY value LIMIT 1 OFFSET {math.ceil(count / 2) - 1}"
+    ((median,),) = ran.query(f"SELECT value {of_values} {middle}")
+    (column,) = (
+        c for c in ran.report("profile.json")["LOG_RCD_F"]["columns"] if c["name"] == "value"
+    )
+    assert (column["minimum"], column["maximum"], column["quantiles"]["p50"]) == (low, high, median)
+    assert column["mean"] == pytest.approx(mean, rel=1e-14)
+    page = Page(ran.reports / "index.html")
+    (row,) = (
+        row for row in page.rows("columns-LOG_RCD_F") if row["column"].startswith("valuefrom")
+    )
+    assert row["range"] == f"min{low:g}mean{mean:.6g}max{high:g}"
+    assert f"p50{median:g}p75" in row["quantiles"]
+    (described,) = (
+        r for r in ran.report("profile.csv") if (r["source"], r["column"]) == ("LOG_RCD_F", "value")
+    )
+    assert (float(described["p50"]), float(described["mean"])) == (median, column["mean"])
 
 
 def test_at_the_samples_size_a_page_is_small_and_quickly_made(tmp_path: Path) -> None:
