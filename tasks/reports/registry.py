@@ -43,12 +43,14 @@ class Inputs:
         previous: Name -> file of the report as its last build left it; it need not exist.
         warehouse: The warehouse; it is loaded and checked if the report reads it.
         level: The task's parameter; "" if it has none.
+        limits: Defect -> shares, as `judge` takes them; of a report that reads "limits".
     """
 
     paths: Mapping[str, Mapping[str, Path]]
     previous: Mapping[str, Path]
     warehouse: Warehouse
     level: str = ""
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def query(self, sql: str, times: tuple[str, ...] = ()) -> pd.DataFrame:
         """The rows that a SELECT gives; whole numbers stay whole beside NULL.

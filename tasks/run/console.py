@@ -111,7 +111,7 @@ def _show_summary(reports_dir: Path, level: str) -> Iterator[str]:
 def _show_assumptions(assumptions: list[dict[str, Any]]) -> Iterator[str]:
     yield from ("", "Assumptions")
     for item in assumptions:
-        yield f"  {'holds' if item['holds'] else 'FAILS'}  {item['assumption']}"
+        yield f"  {item['verdict']:9}  {item['assumption']}"
 
 
 def _show_unmapped(unmapped: list[dict[str, str]]) -> Iterator[str]:
