@@ -54,14 +54,30 @@ def judge_run(overview: Mapping[str, Any]) -> list[dict[str, Any]]:
     Returns:
         For each: name, verdict, share, limits, figures (a sentence) and link (to its rows).
     """
-    totals, limits = overview["totals"], overview["limits"]
+    limits = overview["limits"]
+    return [
+        {
+            "name": name,
+            "verdict": judge(share, limits.get(name, NONE_AT_ALL)),
+            "share": share,
+            "limits": list(limits.get(name, NONE_AT_ALL)),
+            "figures": f"{figures}.",
+            "link": link,
+        }
+        for name, share, figures, link in _shares(overview)
+    ]
+
+
+def _shares(overview: Mapping[str, Any]) -> list[tuple[str, float, str, str]]:
+    """What is judged: name, share, figures in words, link."""
+    totals = overview["totals"]
     checks = totals["checks"]
     sources = overview["sources"].values()
     lossy = max(sources, key=lambda source: _lost(source) / (source["rows"] or 1))
     doubled = max(sources, key=lambda source: _repeated(source) / (source["rows"] or 1))
     unknown, missing = totals["facts_unknown"]["unit_id"], totals["records_missing"]
     expected = overview["gaps"]["expected"]
-    found = [
+    return [
         (
             "counts",
             share_of(checks["failed"], checks["passed"] + checks["failed"]),
@@ -94,17 +110,6 @@ def judge_run(overview: Mapping[str, Any]) -> list[dict[str, Any]]:
             "key with other content, the largest share of all sources",
             "#lost-rows",
         ),
-    ]
-    return [
-        {
-            "name": name,
-            "verdict": judge(share, limits.get(name, NONE_AT_ALL)),
-            "share": share,
-            "limits": list(limits.get(name, NONE_AT_ALL)),
-            "figures": f"{figures}.",
-            "link": link,
-        }
-        for name, share, figures, link in found
     ]
 
 
