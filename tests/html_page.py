@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.reports.templates import environment
 
-VOID = {"meta", "link", "input", "br", "i", "hr", "img"}
+VOID = {"meta", "link", "input", "br", "i", "hr", "img", "wbr"}
 
 
 class Page(HTMLParser):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from config.declarations import Source
 from config.sources import LOG_KINDS, LOOKUPS, SOURCES
 from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
@@ -20,6 +21,7 @@ from tasks.graph.files import (
     staging_file,
 )
 from tasks.graph.stage import CsvToParquet, staging
+from tasks.run.source_settings import source
 
 
 class LogActivity(PartitionedTask):
@@ -64,7 +66,7 @@ class LogActivity(PartitionedTask):
 class SourceProfiles(PartitionedTask):
     """What the columns of each staged file hold: of every partition of every source."""
 
-    code_version = 2
+    code_version = 3
     phase = "profiling"
     priority = 5
 
@@ -81,8 +83,9 @@ class SourceProfiles(PartitionedTask):
         return {partition.name: staged(partition.name)}
 
     def partition_declarations(self, partition: Partition) -> Mapping[str, object]:
-        """The primary key."""
-        return {"primary_key": SOURCES[partition.source].primary_key}
+        """The primary key, and how numbers and times are written."""
+        primary_key = SOURCES[partition.source].primary_key
+        return {"primary_key": primary_key, "notation": _notation(partition.source)}
 
     def partition_size(self, partition: Partition) -> int:
         """Rows."""
@@ -100,12 +103,29 @@ class SourceProfiles(PartitionedTask):
             staged(partition.name).file,
             SOURCES[partition.source].primary_key,
             out["profile"],
-            advance=self.progress.advance,
+            _notation(partition.source),
+            self.progress.advance,
         )
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Report how much was profiled."""
         self.progress.result = f"{self.progress.rows:,} rows profiled"
+
+
+def _notation(name: str) -> Source:
+    """What of a source's settings decides how numbers and times in its texts are read."""
+    given = source(name)
+    return Source(
+        name,
+        "",
+        (),
+        decimal=given.decimal,
+        thousands=given.thousands,
+        na_values=given.na_values,
+        time_format=given.time_format,
+        time_window=given.time_window,
+        source_timezone=given.source_timezone,
+    )
 
 
 class SourceRelations(FreshTask):

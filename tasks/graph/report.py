@@ -60,6 +60,7 @@ INPUTS = {
     "profiles": Input(
         lambda: [SourceProfiles()], lambda: SourceProfiles().output(), lambda: SOURCES
     ),
+    "limits": Input(list, dict, lambda: {"limits": settings().limits}),
 }
 """What reports may read, by the names in their `reads`."""
 
@@ -129,7 +130,7 @@ class ReportTask(FreshTask):
         }
         previous = {name: target.file for name, target in self.output().items()}
         self.progress.result = self.report.build(
-            Inputs(files, previous, warehouse(), self.level),
+            Inputs(files, previous, warehouse(), self.level, settings().limits),
             Outputs(out, settings().csv_bom),
         )
 
@@ -183,7 +184,7 @@ class PageTarget(FileTarget):
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 5
+    code_version = 6
 
     def page(self) -> str:
         """The page itself."""

@@ -18,18 +18,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pandas.util import hash_array
 
-from config.declarations import Type
+from config.declarations import Source, Type
 from tasks.core.arrow import open_parquet
 from tasks.core.files import read_json
 from tasks.core.progress import Advance, no_progress
-from tasks.measures.sketches import DistinctSketch, FrequentValues, Histogram
+from tasks.measures.numbers import Numbers, Reading, read_texts
+from tasks.measures.sketches import COUNTED, DistinctSketch, FrequentValues
+from tasks.parsing.columns import DEFAULTS
 from tasks.parsing.numbers import INSTANT
 
 SHOWN_LETTERS = 200
 """Longer texts are cut: among the frequent values, and as minimum and maximum."""
-
-_KEPT_WHEN_MANY = 256
-"""Frequent values kept of a file of which not all values are counted."""
 
 _KINDS = {
     pa.int64(): Type.INTEGER,
@@ -48,14 +47,15 @@ class ColumnProfile:
         unique: Whether it is a primary key: its values are distinct, and none is frequent.
         rows: Of the files that have the column.
         nulls: Rows without a value.
-        low, high: Smallest and largest value, texts by code point and cut; None without a value.
+        low, high: Of texts, the smallest and largest by code point, cut; None without one.
         not_finite: Numbers that are infinite or NaN. They count in nothing else but `rows`.
         empty: Texts without a letter.
         shortest, longest: Letters of the shortest and longest text; None without one.
         distinct: Distinct values; empty for a unique column.
         frequent: The most frequent values. A text beyond SHOWN_LETTERS is cut there, and its hash
             follows.
-        histogram: Of numbers and times.
+        numbers: What numbers and times are like.
+        readings: Texts read as numbers and as times.
     """
 
     kind: Type
@@ -70,7 +70,17 @@ class ColumnProfile:
     longest: int | None = None
     distinct: DistinctSketch = field(default_factory=DistinctSketch)
     frequent: FrequentValues = field(default_factory=FrequentValues)
-    histogram: Histogram = field(default_factory=Histogram)
+    numbers: Numbers = field(default_factory=Numbers)
+    readings: dict[str, Reading] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind is Type.TEXT and not self.readings:
+            self.readings = {kind.value: Reading(kind) for kind in (Type.NUMBER, Type.TIMESTAMP)}
+
+    @property
+    def reading(self) -> Reading | None:
+        """What the texts of the column look like; None: like texts, or it has no texts."""
+        return next((one for one in self.readings.values() if one.looks_right), None)
 
     @property
     def distinct_count(self) -> int:
@@ -83,12 +93,12 @@ class ColumnProfile:
         """Whether that is exact, not an estimate."""
         return self.unique or self.distinct.exact
 
-    def add(self, values: pa.Array) -> None:
+    def add(self, values: pa.Array, how: Source) -> None:
         """Add some rows; texts are dictionary-encoded."""
         self.rows += len(values)
         self.nulls += values.null_count
         if self.kind is Type.TEXT:
-            self._add_texts(values)
+            self._add_texts(values, how)
         else:
             self._add_numbers(values)
 
@@ -106,11 +116,10 @@ class ColumnProfile:
         self.not_finite += int(counts[~finite].sum())
         numbers, counts = numbers[finite], counts[finite]
         if len(numbers):
-            self._widen(numbers.min().item(), numbers.max().item())
-            self.histogram.merge(Histogram.of(numbers, counts))
+            self.numbers.add(numbers, counts)
             self._count(numbers, hash_array(numbers), counts)
 
-    def _add_texts(self, values: pa.DictionaryArray) -> None:
+    def _add_texts(self, values: pa.DictionaryArray, how: Source) -> None:
         texts, indices = values.dictionary, values.indices.drop_null().to_numpy()
         counts = np.bincount(indices, minlength=len(texts))
         if not counts.all():
@@ -126,7 +135,21 @@ class ColumnProfile:
         hashes = hash_array(keys, categorize=False)
         for at in np.flatnonzero(lengths > SHOWN_LETTERS).tolist():
             keys[at] = f"{keys[at][:SHOWN_LETTERS]}{hashes[at]:016x}"
+        if self._has_readings() or self.unique:
+            read_texts(self.readings, keys, counts, how)
+        elif len(self.frequent.counts) + len(keys) > COUNTED:
+            self.finish(how)
+            read_texts(self.readings, keys, counts, how)
         self._count(keys, hashes, counts)
+
+    def _has_readings(self) -> bool:
+        return any(reading.has_begun for reading in self.readings.values())
+
+    def finish(self, how: Source) -> None:
+        """Read texts that were only counted so far: a few different ones, at once."""
+        if not self._has_readings():
+            texts, counts = self.frequent.counts.keys(), self.frequent.counts.values()
+            read_texts(self.readings, np.array([*texts], object), np.array([*counts]), how)
 
     def _count(self, values: np.ndarray, hashes: np.ndarray, counts: np.ndarray) -> None:
         if not self.unique:
@@ -153,37 +176,42 @@ class ColumnProfile:
             self._widen_lengths(other.shortest, other.longest)
         self.distinct.add(other.distinct.hashes)
         self.frequent.merge(other.frequent)
-        self.histogram.merge(other.histogram)
+        self.numbers.merge(other.numbers)
+        for name, reading in self.readings.items():
+            reading.merge(other.readings[name])
 
     def to_json(self) -> dict[str, Any]:
         """The profile as JSON can hold it."""
-        if self.frequent.error:
-            self.frequent.shrink(_KEPT_WHEN_MANY)
-        counts = self.frequent.counts
         return {
             **vars(self),
             "distinct": self.distinct.to_text(),
-            "frequent": [list(counts), list(counts.values()), self.frequent.error],
-            "histogram": list(vars(self.histogram).values()),
+            "frequent": self.frequent.to_json(),
+            "numbers": self.numbers.to_json(),
+            "readings": {name: one.to_json() for name, one in self.readings.items()},
         }
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> ColumnProfile:
         """The profile that `to_json` gave this for."""
-        values, counts, error = content["frequent"]
+        readings = content["readings"]
         return ColumnProfile(
             **{
                 **content,
                 "kind": Type(content["kind"]),
                 "distinct": DistinctSketch.from_text(content["distinct"]),
-                "frequent": FrequentValues(dict(zip(values, counts, strict=True)), error),
-                "histogram": Histogram(*content["histogram"]),
+                "frequent": FrequentValues.from_json(content["frequent"]),
+                "numbers": Numbers.from_json(content["numbers"]),
+                "readings": {name: Reading.from_json(one) for name, one in readings.items()},
             }
         )
 
 
 def profile_file(
-    staged: Path, primary_key: str | None, into: Path, advance: Advance = no_progress
+    staged: Path,
+    primary_key: str | None,
+    into: Path,
+    how: Source = DEFAULTS,
+    advance: Advance = no_progress,
 ) -> int:
     """Profile the columns of a staged file, by row groups, and return its number of rows.
 
@@ -191,6 +219,7 @@ def profile_file(
         staged: Parquet file.
         primary_key: The column that is unique, if one is.
         into: JSON file to write, as `merge_profiles` reads it.
+        how: How numbers and times in texts are written.
         advance: Called for each row group, with its rows.
     """
     kinds = {column.name: _KINDS[column.type] for column in pq.read_schema(staged)}
@@ -202,8 +231,10 @@ def profile_file(
             table = file.read_row_group(group, use_threads=False)
             for name, profile in profiles.items():
                 for chunk in table[name].chunks:
-                    profile.add(chunk)
+                    profile.add(chunk, how)
             advance(len(table), len(table))
+    for profile in profiles.values():
+        profile.finish(how)
     SourceProfile(rows, profiles).write(into)
     return rows
 
@@ -226,8 +257,7 @@ class SourceProfile:
 def merge_profiles(files: Iterable[Path]) -> SourceProfile:
     """Merge the profiles of a source's files.
 
-    Row counts, nulls, minima, maxima, histograms and the sketch of distinct values are those of one
-    file with all rows; so are the frequent values where they are exact.
+    All of it is that of one file with all rows, but for frequent values that are not exact.
     """
     whole = SourceProfile(0, {})
     for file in files:

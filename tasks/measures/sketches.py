@@ -23,7 +23,13 @@ DISTINCT_ERROR = 1 / math.sqrt(DISTINCT_KEPT - 2)
 COUNTED = 4096
 """Distinct values whose frequency is counted at a time."""
 
-MOST_BINS = 32
+MOST_BINS = 1024
+"""Bins that are kept, for quantiles."""
+
+SHOWN_BINS = 32
+_KEPT_WHEN_MANY = 256
+"""Frequent values kept in a file if not all values are counted."""
+
 _NARROWEST = -40  # 10^-12
 
 
@@ -110,6 +116,18 @@ class FrequentValues:
         sure = [pair for pair in self.counts.items() if pair[1] > self.error]
         return sorted(sure, key=lambda pair: (-pair[1], pair[0]))[:number]
 
+    def to_json(self) -> list[Any]:
+        """The counts as JSON can hold them."""
+        if self.error:
+            self.shrink(_KEPT_WHEN_MANY)
+        return [list(self.counts), list(self.counts.values()), self.error]
+
+    @staticmethod
+    def from_json(content: list[Any]) -> FrequentValues:
+        """The counts that `to_json` gave this for."""
+        values, counts, error = content
+        return FrequentValues(dict(zip(values, counts, strict=True)), error)
+
 
 def _largest_dropped(counts: np.ndarray, kept: int) -> int:
     """The largest count that is not among the `kept` largest; 0 if there are no more.
@@ -127,7 +145,8 @@ def _largest_dropped(counts: np.ndarray, kept: int) -> int:
 class Histogram:
     """Counts of numbers in at most MOST_BINS bins, whose width is a power of two, aligned at zero.
 
-    Bin i has the numbers from i * 2**exponent up to (i + 1) * 2**exponent. Where numbers need more
+    A bin is at most 1/512 of the range of the numbers wide, or as narrow as `exponent` allows. Bin
+    i has the numbers from i * 2**exponent up to (i + 1) * 2**exponent. Where numbers need more
     bins, two bins become one: so the histogram is the same however the numbers are divided.
 
     Attributes:
@@ -167,6 +186,13 @@ class Histogram:
             merged = _binned(exponent, np.concatenate(places), self.counts + other.counts)
         self.exponent, self.first, self.counts = merged.exponent, merged.first, merged.counts
 
+    def coarser(self, most: int = SHOWN_BINS) -> Histogram:
+        """The same counts in at most so many bins."""
+        if self.exponent is None:
+            return self
+        places = self.first + np.arange(len(self.counts))
+        return _binned(self.exponent, places, self.counts, most)
+
     def edges(self) -> list[int | float]:
         """Where each bin begins, and where the last one ends."""
         if self.exponent is None:
@@ -183,11 +209,13 @@ class Histogram:
         ]
 
 
-def _binned(exponent: int, places: np.ndarray, counts: np.ndarray | list[int]) -> Histogram:
+def _binned(
+    exponent: int, places: np.ndarray, counts: np.ndarray | list[int], most: int = MOST_BINS
+) -> Histogram:
     """The histogram of counts in bins of this width, or as much wider as needed."""
     low, high = int(places.min()), int(places.max())
     shift = 0
-    while (high >> shift) - (low >> shift) >= MOST_BINS:
+    while (high >> shift) - (low >> shift) >= most:
         shift += 1
     first = low >> shift
     binned = np.bincount((places >> shift) - first, weights=counts)

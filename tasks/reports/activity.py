@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from config.declarations import UNKNOWN
 from tasks.core.partition import Partition
-from tasks.reports.charts import SHADES, columns, shade
+from tasks.reports.charts import SHADES, columns, every_label, shade
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ SHOWN_UNITS = 150
 """Rows of the heat map."""
 
 SHOWN_LARGEST = 12
+_HEAT_WIDTH, _PHONE_WIDTH = 860, 280
+"""Pixels that the heat map has at least, on a desk and on a phone."""
+
 _SHOWN_WORST = 5
 _MOST_BUCKETS = 500
 
@@ -143,26 +146,40 @@ def _bucket_name(start: str, bucket: str) -> str:
 
 
 def _heat(rows: pd.DataFrame) -> dict[str, Any]:
-    """A row per unit, the largest units; a column per bucket."""
+    """A row per unit, those that deviate most first; a column per bucket."""
     bucket = rows["bucket"].iloc[0] if len(rows) else "day"
     starts, uneven = fill_buckets(sorted(set(rows["bucket_start"])), bucket)
     counts = rows.pivot_table("record_count", "unit_id", "bucket_start", "sum", fill_value=0)
     counts = counts.reindex(columns=starts, fill_value=0).astype("int64")
-    largest = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index[:SHOWN_UNITS]
-    largest_counts = counts.loc[sorted(largest)]
+    order = deviation(counts).sort_values(ascending=False, kind="stable").index
+    shown = counts.loc[order[:SHOWN_UNITS]]
     # What is unknown comes from many units and would leave no shades for the others.
-    known = largest_counts.drop(index=UNKNOWN, errors="ignore")
-    most = int((known if len(known) else largest_counts).to_numpy().max(initial=0))
+    known = shown.drop(index=UNKNOWN, errors="ignore")
+    most = int((known if len(known) else shown).to_numpy().max(initial=0))
     labels = [_bucket_name(start, bucket) for start in starts]
     return {
         "bucket": bucket,
-        "units": len(largest_counts),
+        "units": len(shown),
         "all_units": len(counts),
         "most": most,
         "uneven": uneven,
         "columns": labels,
-        "body": _heat_body(largest_counts, most),
+        "labelled": [every_label(len(labels), width) for width in (_HEAT_WIDTH, _PHONE_WIDTH)],
+        "body": _heat_body(shown, most),
     }
+
+
+def deviation(counts: pd.DataFrame) -> pd.Series:
+    """How far the buckets of each unit are from its own median, on average, as a share of that.
+
+    The first and the last bucket, which may be cut, are left out if there are others between.
+
+    Args:
+        counts: One row per unit, one column per bucket.
+    """
+    whole = counts.iloc[:, 1:-1] if counts.shape[1] > 2 else counts
+    typical = whole.median(axis=1)
+    return whole.sub(typical, axis=0).abs().mean(axis=1) / typical.clip(lower=1)
 
 
 def _heat_body(counts: pd.DataFrame, most: int) -> Markup:
@@ -186,6 +203,7 @@ REPORT = Report(
     title="Time",
     position=20,
     tables=("gaps", "records_over_time", "unit_days"),
+    leading=("missing", "missing_share", "expected", "actual"),
     figures=figures,
     values=values,
     code_version=3,

@@ -23,6 +23,8 @@ LEFT, RIGHT, TOP, BOTTOM = 76, 850, 24, 240
 
 _MOST_TICKS = 6
 _LABEL_LETTER = 6.5
+_DATE_WIDTH = 70
+"""Pixels of a date above a heat map, with room beside it."""
 
 
 def columns(labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> dict[str, Any]:
@@ -33,8 +35,9 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> dict[
         series: Name -> its value in each column.
 
     Returns:
-        What the macro `columns` draws: ticks and labels with their places, and for each series its
-        marks: x, y, width, height and text.
+        What the macro `columns` draws: ticks and labels with their places; which labels have no
+        room on a phone, where letters are twice as large; for each series its marks: x, y, width,
+        height and text.
     """
     totals = [sum(of) for of in zip(*series.values(), strict=True)]
     ticks = round_ticks(max(totals, default=0))
@@ -52,10 +55,12 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> dict[
             marks[name].append((x, y, width, value * scale, text))
     longest = max(map(len, labels), default=1) * _LABEL_LETTER + 14
     every = max(1, math.ceil(len(labels) * longest / (RIGHT - LEFT)))
+    places = [(LEFT + step * (at + 0.5), labels[at]) for at in range(0, len(labels), every)]
     return {
-        "ticks": [(BOTTOM - scale * tick, f"{tick:,}") for tick in ticks],
+        "ticks": [(BOTTOM - scale * tick, _short(tick)) for tick in ticks],
         "labels": [
-            (LEFT + step * (at + 0.5), readable(labels[at])) for at in range(0, len(labels), every)
+            (x, readable(label), at % 2 == 1 or x > WIDTH - longest)
+            for at, (x, label) in enumerate(places)
         ],
         "series": marks,
         "field": (LEFT, RIGHT, TOP, BOTTOM),
@@ -72,6 +77,26 @@ def round_ticks(highest: int) -> list[int]:
     steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
     step = next(step for step in steps if step * (_MOST_TICKS - 1) >= highest)
     return [step * at for at in range(max(1, math.ceil(highest / step)) + 1)]
+
+
+def _short(number: int) -> str:
+    """A round number in few letters.
+
+    >>> [_short(number) for number in (0, 500, 1_000, 25_000, 2_500_000)]
+    ['0', '500', '1k', '25k', '2.5M']
+    """
+    if number < 1_000:
+        return str(number)
+    return f"{number / 1_000:g}k" if number < 1_000_000 else f"{number / 1_000_000:g}M"
+
+
+def every_label(count: int, width: int) -> int:
+    """Of how many columns of a heat map one has a label: dates do not overlap in this many pixels.
+
+    >>> every_label(6, 600), every_label(6, 280), every_label(120, 280)
+    (1, 2, 30)
+    """
+    return max(1, math.ceil(count * _DATE_WIDTH / width))
 
 
 def waterfall(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

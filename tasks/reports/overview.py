@@ -1,24 +1,25 @@
-"""What a run found, and what to do next: the figures of `reports/index.html` and `run.json`.
+"""What a run found: the figures of `reports/index.html` and `run.json`.
 
 Everything is read from what the other tasks have made; `docs/run.schema.json` documents the shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from config.sources import LOG_KINDS
 from config.warehouse import origin_path
 from tasks.core.files import read_json
-from tasks.core.text import count_of
+from tasks.reports.advice import advise
 from tasks.reports.registry import Json, Results, reports
+from tasks.reports.verdicts import judge_run, worst
 from tasks.state import BUILT, TaskRun
 from tasks.warehouse.open import Warehouse
 from tasks.warehouse.tables import describe_tables
 
-FORMAT = 1
+FORMAT = 2
 """Version of `run.json`'s shape."""
 
 
@@ -71,7 +72,7 @@ def collect_overview(results: Results, warehouse: Warehouse, run: Run, previous:
     tables = _tables(warehouse)
     totals = _totals(figures, tables, results)
     files = {name: digest for task in run.graph for name, digest in sorted(task.reads.items())}
-    overview = {
+    overview: Json = {
         "format": FORMAT,
         "run": run.name,
         "made_at": run.made_at,
@@ -87,7 +88,11 @@ def collect_overview(results: Results, warehouse: Warehouse, run: Run, previous:
             if task.makes
         ],
     }
-    return {**overview, "advice": list(_advise(overview))}
+    overview["verdicts"] = judge_run(overview)
+    judged = [*overview["verdicts"], *overview["assumptions"]]
+    overview["verdict"] = worst(item["verdict"] for item in judged)
+    overview["advice"] = advise(overview)
+    return overview
 
 
 def _totals(figures: Json, tables: Sequence[Json], results: Results) -> Json:
@@ -196,82 +201,3 @@ def _tables(warehouse: Warehouse) -> list[Json]:
         ]
         tables.append(content)
     return tables
-
-
-# --- advice ----------------------------------------------------------------------------------
-
-
-def _advise(overview: Json) -> Iterator[str]:
-    """What to do next, the most important first. Plain text."""
-    capped = [name for name, source in overview["sources"].items() if source["capped"]]
-    if capped:
-        yield (
-            f"Ask for a full export of {_listed(capped)}: exactly 1,000,000 rows look like an "
-            "export that was cut off."
-        )
-    yield from _on_missing_rows(overview["hops"], capped)
-    yield from _on_reading(overview)
-    yield from _on_gaps(overview["gaps"], any(name in LOG_KINDS.values() for name in capped))
-    for assumption in overview["assumptions"]:
-        if not assumption["holds"]:
-            yield f"An assumption does not hold: {assumption['assumption']}"
-    changes = overview["schema_change"]["changes"]
-    if changes:
-        yield (
-            f"The columns of {_listed([change['source'] for change in changes])} changed: see "
-            "the schema change report."
-        )
-
-
-def _on_missing_rows(lookups: Sequence[Json], capped: Sequence[str]) -> Iterator[str]:
-    for lookup in lookups:
-        records = sum(lookup["records"].values())
-        if records and lookup["parent"] not in capped:
-            yield (
-                f"{lookup['parent']} lacks rows that {count_of(records, 'log record')} need (such "
-                f"as {lookup['key']} {_listed([*map(str, lookup['examples'][:3])])}): find out "
-                "whether the export left them out."
-            )
-
-
-def _on_reading(overview: Json) -> Iterator[str]:
-    for item in overview["unmapped"]:
-        yield (
-            f"{item['source']} has no column that was taken for {item['column']}: if one is "
-            f"meant, name it in luigi.cfg: {item['line']}"
-        )
-    totals = overview["totals"]
-    if totals["rows_quarantined"]:
-        rows = count_of(totals["rows_quarantined"], "row")
-        yield f"Look at what was quarantined ({rows}); the next run reads a fixed file."
-    if totals["cells_emptied"]:
-        cells = count_of(totals["cells_emptied"], "cell")
-        yield f"Look at what was emptied ({cells} without a valid value, null in the warehouse)."
-    if overview["warnings"]:
-        yield (
-            f"Read {count_of(len(overview['warnings']), 'warning')} about how files were read: "
-            "some may be meant otherwise."
-        )
-
-
-def _on_gaps(gaps: Json, log_is_capped: bool) -> Iterator[str]:
-    if gaps["missing"]:
-        yield (
-            f"{count_of(gaps['with_gaps'], 'log instance')} with fewer records than expected "
-            f"({gaps['missing']:,} are missing); the worst: "
-            f"{_listed([str(key) for key in gaps['worst']])}."
-        )
-    if gaps["silent"]:
-        yield (
-            f"{count_of(gaps['silent'], 'log instance')} without any record: switched off"
-            f"{', or missing where the export was cut off' if log_is_capped else ''}?"
-        )
-
-
-def _listed(words: Sequence[str]) -> str:
-    """Words as a list in a sentence.
-
-    >>> _listed(["A", "B", "C"])
-    'A, B and C'
-    """
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,43 +67,64 @@ def _section(report: Report, results: Results, overview: Json) -> Section:
     names = [name.format(level=level) for name in report.tables for level in report.levels or ("",)]
     values = {
         **report.values(results, overview),
-        "tables": {name: _table(name, results) for name in names},
+        "tables": {name: _table(name, results, report.leading) for name in names},
     }
     return Section(report.anchor, report.title, report.position, report.template, values)
 
 
-def _table(name: str, results: Results) -> dict[str, Any]:
+def _table(name: str, results: Results, leading: Sequence[str]) -> dict[str, Any]:
     """A table of a report, as the macro `whole_table` shows it: its first rows."""
     rows = results.table(name)
     first = rows.slice(0, SHOWN_ROWS)
     if rows.num_rows > SHOWN_ROWS and "record_count" in rows.column_names:
         first = rows.sort_by([("record_count", "descending")]).slice(0, SHOWN_ROWS)
+    key, *others = rows.column_names
+    order = [key, *(one for one in leading if one in others)]
+    order += [one for one in others if one not in order]
     return {
         "csv": f"{name}.csv",
         "total": rows.num_rows,
         "shown": first.num_rows,
-        "header": rows.column_names,
-        "body": _table_body(first.to_pylist()),
+        "header": [(one, _kind(one)) for one in order],
+        "body": _table_body(first.select(order).to_pylist()),
     }
 
 
 def _table_body(rows: Iterable[Mapping[str, Any]]) -> Markup:
     """Rows of a table. There are too many for a template."""
     lines = []
-    cells: list[tuple[str, Callable[[Any], str]]] = []
+    cells: list[tuple[str, str, Callable[[Any], str]]] = []
     for row in rows:
-        cells = cells or [(name, _cell(name)) for name in row]
-        drawn = (draw(row[name]) if row[name] is not None else "<td></td>" for name, draw in cells)
+        cells = cells or [(name, _start(_kind(name)), _text(name)) for name in row]
+        drawn = (
+            f"{start}{'' if row[name] is None else text(row[name])}</td>"
+            for name, start, text in cells
+        )
         lines.append(f"<tr>{''.join(drawn)}</tr>")
     return Markup("\n".join(lines))  # noqa: S704  # Each cell is escaped.
 
 
-def _cell(column: str) -> Callable[[Any], str]:
-    """What makes the cells of a column."""
-    if column.endswith(("_count", "expected", "actual", "missing")):
-        return lambda value: f'<td class="n">{value:,}</td>'
-    if column.endswith(("_id", "_interval", "_step_s")):
-        return lambda value: f'<td class="n">{value}</td>'
-    if column.endswith("_share") or column.startswith("share_"):
-        return lambda value: f'<td class="n">{value:.1%}</td>'
-    return lambda value: f"<td>{escape(readable(value))}</td>"
+_COUNTS = ("_count", "expected", "actual", "missing")
+_PLAIN_NUMBERS = ("_id", "_interval", "_step_s")
+
+
+def _kind(column: str) -> str:
+    """The class of a column's cells: n for numbers, t for times; neither is wrapped."""
+    if column.endswith((*_COUNTS, *_PLAIN_NUMBERS, "_share")) or column.startswith("share_"):
+        return "n"
+    return "t" if column.endswith("_at") else ""
+
+
+def _start(kind: str) -> str:
+    return f'<td class="{kind}">' if kind else "<td>"
+
+
+def _text(column: str) -> Callable[[Any], str]:
+    """What makes the text of a column's cells."""
+    if column.endswith(_COUNTS):
+        return lambda value: f"{value:,}"
+    if column.endswith(_PLAIN_NUMBERS):
+        return str
+    if _kind(column) == "n":
+        return lambda value: f"{value:.1%}"
+    return lambda value: escape(readable(value))

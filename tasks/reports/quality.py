@@ -14,17 +14,13 @@ from tasks.core.files import read_json
 from tasks.core.text import count_of, describe_reading, readable, visible_lines
 from tasks.reports.charts import waterfall
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
+from tasks.reports.verdicts import FAILED, OK, Limits, judge, percent, share_of, worst
 
 if TYPE_CHECKING:
     from tasks.staging.audit import Audit
 
 EXPORT_CAP = 1_000_000
 """An export with exactly this many rows was probably cut off."""
-
-CLEAN_REJECTED = 0.01
-CLEAN_UNKNOWN = 0.05
-"""Up to these shares of quarantined rows (and emptied cells) and of records without unit, data is
-relatively clean; if sentinels among the values are as few as accepted, too."""
 
 _LONGEST_ROW = 2_000
 
@@ -55,7 +51,8 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
         "unmapped": unmapped(audits),
         "hops": lookups,
         "relations": relations,
-        "assumptions": judge_assumptions(audits, relations, lookups),
+        "limits": inputs.limits,
+        "assumptions": judge_assumptions(audits, relations, lookups, inputs.limits),
         "further_data": further_data(audits),
     }
     outputs.write_json("figures", content)
@@ -128,26 +125,37 @@ def _relations(audits: Mapping[str, Audit], measured: list[Json]) -> list[Json]:
 
 
 def judge_assumptions(
-    audits: Mapping[str, Audit], relations: list[Json], lookups: list[Json]
+    audits: Mapping[str, Audit],
+    relations: list[Json],
+    lookups: list[Json],
+    limits: Mapping[str, Limits],
 ) -> list[Json]:
-    """The assumptions that the data model rests on: each with `holds` and the figures."""
-    return [_one_type(audits, relations), _one_to_many(relations), _clean(audits, lookups)]
+    """The assumptions that the data model rests on: each with its verdict and the figures.
+
+    `holds` is whether the verdict is not "failed".
+    """
+    found = [
+        _one_type(audits, relations, limits["duplicated"]),
+        _one_to_many(relations, limits["duplicated"]),
+        _clean(audits, lookups, limits),
+    ]
+    return [{**one, "holds": one["verdict"] != FAILED} for one in found]
 
 
-def _one_type(audits: Mapping[str, Audit], relations: list[Json]) -> Json:
+def _one_type(audits: Mapping[str, Audit], relations: list[Json], limits: Limits) -> Json:
     instances = audits["APP_INSTANCE"]
     different = instances.repeated_keys.get("different", 0)
     untyped = next(r["orphans"] for r in relations if r["child"] == "APP_INSTANCE")
     return {
         "assumption": "Each application instance belongs to one application type.",
-        "holds": different == 0,
+        "verdict": judge(share_of(different, instances.rows), limits),
         "figures": f"{instances.staged:,} application instances; {different:,} further rows repeat "
         "the key of one with other content (quarantined, the first row counts); "
         f"{untyped:,} refer to a type reference that does not exist.",
     }
 
 
-def _one_to_many(relations: list[Json]) -> Json:
+def _one_to_many(relations: list[Json], limits: Limits) -> Json:
     figures = []
     for r in relations:
         text = f"{r['parent']} to {r['child']}: up to {r['most_children']:,}"
@@ -156,45 +164,50 @@ def _one_to_many(relations: list[Json]) -> Json:
         figures.append(text)
     return {
         "assumption": "The relations are one-to-many.",
-        "holds": not any(r["repeated_parents"] for r in relations),
+        "verdict": worst(
+            judge(share_of(r["repeated_parents"], r["parents"] + r["repeated_parents"]), limits)
+            for r in relations
+        ),
         "figures": f"{'; '.join(figures)}.",
     }
 
 
-def _clean(audits: Mapping[str, Audit], lookups: list[Json]) -> Json:
+def _clean(audits: Mapping[str, Audit], lookups: list[Json], limits: Mapping[str, Limits]) -> Json:
     def share(audit: Audit) -> float:
-        return _share(audit.rejected_or_emptied, audit.rows)
+        return share_of(audit.rejected_or_emptied, audit.rows)
 
     rows = sum(audit.rows for audit in audits.values())
     rejected = sum(audit.rejected for audit in audits.values())
     emptied = sum(audit.cells_emptied for audit in audits.values())
-    worst = max(audits.values(), key=share)
+    lossy = max(audits.values(), key=share)
     records = sum(audits[name].staged for name in LOG_KINDS.values())
     # An unknown application type leaves the unit known.
     no_unit = sum(sum(h["records"].values()) for h in lookups if h["parent"] != "APP_TYPE")
     sentinels = sum(audit.word_rows for audit in audits.values())
     too_many = [
-        f"in {audit.source} {_share(audit.word_rows, audit.values):.2%} of the values, up to "
+        f"in {audit.source} {share_of(audit.word_rows, audit.values):.2%} of the values, up to "
         f"{audit.max_sentinels:.2%} is clean"
         for audit in audits.values()
         if audit.has_many_sentinels
     ]
     return {
         "assumption": "The data is relatively clean.",
-        "holds": share(worst) <= CLEAN_REJECTED
-        and _share(no_unit, records) <= CLEAN_UNKNOWN
-        and not too_many,
+        "verdict": worst(
+            [
+                judge(share(lossy), limits["quarantined"]),
+                judge(share_of(no_unit, records), limits["unknown"]),
+                FAILED if too_many else OK,
+            ]
+        ),
         "figures": f"{rejected:,} of {rows:,} rows quarantined"
         + (f", {count_of(emptied, 'cell')} emptied" if emptied else "")
-        + f" (most in {worst.source}: {share(worst):.2%}, up to {CLEAN_REJECTED:.0%} is clean); "
-        f"{no_unit:,} of {records:,} log records without a unit ({_share(no_unit, records):.2%}, "
-        f"up to {CLEAN_UNKNOWN:.0%}); {sentinels:,} with a word in place of a value"
+        + f" (most in {lossy.source}: {share(lossy):.2%}, OK up to "
+        f"{percent(limits['quarantined'][0])}, failed above {percent(limits['quarantined'][1])}); "
+        f"{no_unit:,} of {records:,} log records without a unit ({share_of(no_unit, records):.2%}, "
+        f"OK up to {percent(limits['unknown'][0])}, failed above {percent(limits['unknown'][1])}); "
+        f"{sentinels:,} with a word in place of a value"
         + (f" ({'; '.join(too_many)})." if too_many else "."),
     }
-
-
-def _share(count: int, whole: int) -> float:
-    return count / whole if whole else 0.0
 
 
 def unmapped(audits: Mapping[str, Audit]) -> list[dict[str, str]]:
@@ -266,7 +279,10 @@ def figures(results: Results) -> Json:
             for name, source in sources.items()
             for warning in source["warnings"]
         ],
-        **{name: quality[name] for name in ("unmapped", "assumptions", "relations", "hops")},
+        **{
+            name: quality[name]
+            for name in ("limits", "unmapped", "assumptions", "relations", "hops")
+        },
         "waterfall": _waterfall(quality),
         "rejected": list(_rejected(sources, results.staging / "quarantine")),
         "emptied": [
@@ -336,7 +352,7 @@ def values(results: Results, overview: Json) -> dict[str, Any]:
 REPORT = Report(
     name="DataQualityReport",
     summary="Where every row went, what is unknown and why, and whether the assumptions hold.",
-    reads=("warehouse", "audits", "unmatched", "relations"),
+    reads=("warehouse", "audits", "unmatched", "relations", "limits"),
     build=build,
     anchor="trust",
     title="Trust",
@@ -344,5 +360,5 @@ REPORT = Report(
     files={"markdown": "data_quality.md", "figures": "data_quality.json"},
     figures=figures,
     values=values,
-    code_version=3,
+    code_version=4,
 )

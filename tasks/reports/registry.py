@@ -43,12 +43,14 @@ class Inputs:
         previous: Name -> file of the report as its last build left it; it need not exist.
         warehouse: The warehouse; it is loaded and checked if the report reads it.
         level: The task's parameter; "" if it has none.
+        limits: Defect -> shares, as `judge` takes them; of a report that reads "limits".
     """
 
     paths: Mapping[str, Mapping[str, Path]]
     previous: Mapping[str, Path]
     warehouse: Warehouse
     level: str = ""
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def query(self, sql: str, times: tuple[str, ...] = ()) -> pd.DataFrame:
         """The rows that a SELECT gives; whole numbers stay whole beside NULL.
@@ -145,6 +147,8 @@ class Report:
         title: The section in the page's navigation.
         position: Sections are in the order of this number.
         tables: CSV files of the reports folder, without ".csv"; the page reads the same rows.
+        leading: Columns that follow the first one in the page's tables: names and measures. A table
+            need not have them.
         files: Other files: name -> path in the reports folder, or "staging/..." in that one.
         figures: Its part of `run.json`, from what was built.
         values: What its template needs beside `o`, which is all of `run.json`, and `tables`.
@@ -162,6 +166,7 @@ class Report:
     title: str
     position: int
     tables: tuple[str, ...] = ()
+    leading: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     figures: Callable[[Results], Json] = lambda results: {}
     values: Callable[[Results, Json], dict[str, Any]] = lambda results, overview: {}

@@ -171,6 +171,7 @@ REPORT = Report(
     title="Summaries",
     position=10,
     tables=("summary_by_{level}",),
+    leading=("unit_name", "app_type_description", "record_count"),
     figures=figures,
     values=values,
     levels=SUMMARY_LEVELS,

@@ -144,7 +144,7 @@ def _show_summary(reports_dir: Path, level: str) -> Iterator[str]:
 def _show_assumptions(assumptions: list[dict[str, Any]]) -> Iterator[str]:
     yield from ("", "Assumptions")
     for item in assumptions:
-        yield from wrap(f"  {'holds' if item['holds'] else 'FAILS'}  {item['assumption']}", 9)
+        yield from wrap(f"  {item['verdict']:9}  {item['assumption']}", 13)
 
 
 def _show_unmapped(unmapped: list[dict[str, str]]) -> Iterator[str]:

@@ -61,6 +61,9 @@ def supply_defaults() -> None:
             config.set(section, option, value.replace("%", "%%"))
 
 
+_LIMITED = ("quarantined", "unknown", "missing", "duplicated")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where things are, and how strict to be.
@@ -82,6 +85,9 @@ class Settings:
         max_gap: How many intervals the state of a digital point lasts at most; a longer time
             without a record is a gap.
         all_points: Whether `dim_point` has the points that nobody logs, too.
+        quarantined_limits, unknown_limits, missing_limits, duplicated_limits: Shares up to which
+            the verdict on rows quarantined, log records of unknown units, log records missing and
+            keys duplicated is OK, and above which it is failed.
         on_success: Command that is run when a run has succeeded; "" if none.
         on_failure: Command that is run when one has failed.
         max_wait_s: Seconds to wait for other programs that use the warehouse, and for another run
@@ -103,10 +109,19 @@ class Settings:
     report_timezone: str = "UTC"
     max_gap: float = 3
     alarm_statuses: tuple[str, ...] = ("ALARM", "ALM", "FAULT")
+    quarantined_limits: tuple[float, float] = (0.001, 0.01)
+    unknown_limits: tuple[float, float] = (0.01, 0.05)
+    missing_limits: tuple[float, float] = (0.01, 0.1)
+    duplicated_limits: tuple[float, float] = (0.0, 0.001)
     on_success: str = ""
     on_failure: str = ""
     max_wait_s: float = OTHERS.seconds
     max_state_wait_s: float = STATE_FILE.seconds
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """The limits of the verdicts, by what they are on."""
+        return {name: getattr(self, f"{name}_limits") for name in _LIMITED}
 
 
 @functools.cache
@@ -128,6 +143,7 @@ def settings() -> Settings:
         "report_timezone": _zone,
         "max_gap": _intervals,
         "all_points": partial(_choice, "all_points", {"true": True, "false": False}),
+        **{f"{name}_limits": partial(_shares, f"{name}_limits") for name in _LIMITED},
         "max_wait_s": partial(_seconds, "max_wait_s"),
         "max_state_wait_s": partial(_seconds, "max_state_wait_s"),
     }
@@ -274,6 +290,18 @@ def _choice(name: str, choices: Mapping[str, bool | None], text: str) -> bool | 
             remedy=f"Give one of {', '.join(choices)}.",
         )
     return choices[text.lower()]
+
+
+def _shares(name: str, text: str) -> tuple[float, float]:
+    with contextlib.suppress(ValueError):
+        first, second = (float(share) for share in text.split(","))
+        if 0 <= first <= second <= 1:
+            return first, second
+    raise PipelineError(
+        f"luigi.cfg: section [pipeline]: {name} = {text} cannot be used.",
+        remedy="Give two shares from 0 to 1, such as 0.01, 0.05: OK up to the first, failed above "
+        "the second.",
+    )
 
 
 def _seconds(name: str, text: str) -> float:

@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from tests.conftest import Project
+from tests.opened_page import Opened, overlapping
+from tests.opened_page import opened as opened
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-
-class Opened:
-    """A page in the browser, and what it said and asked for.
-
-    Attributes:
-        page: Playwright's page.
-        said: Messages on its console, errors, dialogs.
-        asked: Addresses that it asked for, aside from itself.
-    """
-
-    def __init__(self, page: Page, path: Path, color_scheme: Literal["light", "dark"] = "light"):
-        self.page = page
-        self.page.set_viewport_size({"width": 1200, "height": 900})
-        self.page.emulate_media(color_scheme=color_scheme)
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(path.as_uri())
-        assert self.asked.pop(0) == path.as_uri()
-
-    def column(self, table: str, place: int) -> list[str]:
-        """The texts of a column of a table, of the visible rows."""
-        cells = self.page.locator(f"#{table} tbody tr:not([hidden]) td:nth-child({place})")
-        return [text.strip() for text in cells.all_inner_texts()]
-
-    def colour(self, of: str = "background-color") -> str:
-        found: str = self.page.evaluate(f"getComputedStyle(document.body)['{of}']")
-        return found
-
-    def is_wider_than_the_window(self) -> bool:
-        """Whether one has to scroll sideways."""
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
-
-
-@pytest.fixture
-def opened(page: Page, ran: Project) -> Iterator[Opened]:
-    """The page of the miniature; fails at the end if it complained or asked for anything."""
-    opened = Opened(page, ran.reports / "index.html")
-    yield opened
-    assert opened.said == opened.asked == []
 
 
 def test_it_opens_and_the_first_screen_says_what_matters(opened: Opened) -> None:
@@ -68,48 +25,6 @@ def test_it_opens_and_the_first_screen_says_what_matters(opened: Opened) -> None
         assert box is not None
         assert box["y"] + box["height"] < 900, name
     assert not opened.is_wider_than_the_window()
-
-
-def test_a_table_is_sorted_by_a_click_and_by_the_keyboard(opened: Opened) -> None:
-    table = opened.page.locator("#table-unit_id")
-    head = table.get_by_role("columnheader", name="record_count")
-    head.get_by_role("button").click()
-    assert head.get_attribute("aria-sort") == "ascending"
-    assert opened.column("table-unit_id", 4) == ["1", "3", "4", "5"]
-    assert opened.column("table-unit_id", 1) == ["9", "8", "-1", "7"]
-    head.get_by_role("button").focus()
-    opened.page.keyboard.press("Enter")
-    assert head.get_attribute("aria-sort") == "descending"
-    assert opened.column("table-unit_id", 4) == ["5", "4", "3", "1"]
-    other = table.get_by_role("columnheader", name="unit_name")
-    other.get_by_role("button").click()
-    assert opened.column("table-unit_id", 2) == ["Unit 7", "Unit 8", "Unit 9", "Unknown"]
-    assert head.get_attribute("aria-sort") is None
-
-
-def test_numbers_are_sorted_as_numbers_and_empty_cells_come_last(opened: Opened) -> None:
-    head = opened.page.locator("#table-gaps").get_by_role("columnheader", name="log_interval")
-    head.get_by_role("button").click()
-    assert opened.column("table-gaps", 5)[0] == "60"
-    assert opened.column("table-gaps", 5)[-1] == "5400"
-    share = opened.page.locator("#table-gaps").get_by_role("columnheader", name="first_recorded_at")
-    for _ in range(2):
-        share.get_by_role("button").click()
-        texts = opened.column("table-gaps", 9)
-        assert "" not in texts[: len([text for text in texts if text])]
-
-
-def test_a_table_is_searched(opened: Opened) -> None:
-    find = opened.page.locator('input[data-table="table-app_type_id"]')
-    count = opened.page.locator('output[data-table="table-app_type_id"]')
-    assert count.inner_text() == "4 of 4 rows"
-    find.fill("fan COND")
-    assert opened.column("table-app_type_id", 2) == ["Fan, Condenser"]
-    assert count.inner_text() == "1 of 4 rows"
-    find.fill("nothing like that")
-    assert opened.column("table-app_type_id", 2) == []
-    find.fill("")
-    assert count.inner_text() == "4 of 4 rows"
 
 
 def test_light_and_dark(page: Page, ran: Project) -> None:
@@ -165,35 +80,6 @@ def test_every_text_has_enough_contrast(
             assert contrast(ink, paper) >= 4.5, (ink, paper)
 
 
-def test_it_is_printed_on_white_with_nothing_to_scroll(opened: Opened, tmp_path: Path) -> None:
-    opened.page.emulate_media(media="print", color_scheme="dark")
-    assert opened.colour() == "rgb(255, 255, 255)"
-    for name in (".top", ".find"):
-        assert not opened.page.locator(name).first.is_visible()
-    heights = opened.page.locator(".scroll.tall").evaluate_all(
-        "all => all.map(e => [e.scrollHeight, e.clientHeight, getComputedStyle(e).overflowY])"
-    )
-    assert heights
-    assert all(overflow == "visible" for _, _, overflow in heights)
-    opened.page.set_viewport_size({"width": 700, "height": 1000})  # A4, less its margins.
-    cut = opened.page.evaluate(
-        "() => [...document.querySelectorAll('table, svg, p, li, pre')]"
-        ".filter(e => e.getBoundingClientRect().right > 701).map(e => e.outerHTML.slice(0, 80))"
-    )
-    assert cut == []
-    printed = opened.page.pdf(path=tmp_path / "page.pdf", format="A4")
-    assert printed.startswith(b"%PDF")
-
-
-@pytest.mark.parametrize("name", ["index.html", "schema_change.html"])
-def test_on_a_phone_only_tables_and_charts_are_scrolled_sideways(
-    page: Page, ran: Project, name: str
-) -> None:
-    opened = Opened(page, ran.reports / name)
-    page.set_viewport_size({"width": 360, "height": 700})
-    assert not opened.is_wider_than_the_window()
-
-
 def test_everything_can_be_reached_by_keyboard_and_has_a_name(opened: Opened) -> None:
     opened.page.keyboard.press("Tab")
     skip = opened.page.evaluate("document.activeElement.className")
@@ -222,30 +108,7 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(opened: Opened) ->
 
 
 def test_nothing_on_the_page_overlaps(opened: Opened) -> None:
-    """Labels of one axis are beside each other, boxes of a diagram too."""
-    overlapping = opened.page.evaluate(
-        """() => {
-          const found = [];
-          const boxes = (all) => [...all].map(e => [e, e.getBoundingClientRect()]);
-          const check = (all) => {
-            const list = boxes(all);
-            list.forEach(([a, r], i) => list.slice(i + 1).forEach(([b, s]) => {
-              const apart = r.right <= s.left + 1 || s.right <= r.left + 1
-                || r.bottom <= s.top + 2 || s.bottom <= r.top + 2;
-              if (!apart) found.push(a.textContent + ' / ' + b.textContent);
-            }));
-          };
-          for (const axis of document.querySelectorAll('.chart .axis')) {
-            check([...axis.querySelectorAll('text')].filter(t => !t.hasAttribute('transform')));
-          }
-          for (const diagram of document.querySelectorAll('.diagram')) {
-            check(diagram.querySelectorAll('.box rect'));
-          }
-          check(document.querySelectorAll('main > section'));
-          return found;
-        }"""
-    )
-    assert overlapping == []
+    assert overlapping(opened) == []
 
 
 def test_no_text_of_a_diagram_leaves_its_box(opened: Opened) -> None:

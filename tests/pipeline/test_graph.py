@@ -278,7 +278,7 @@ def test_the_console_shows_files_summaries_assumptions_and_places(project: Proje
         "  7        Unit 7        3        5        1      4",
         "Summary by app_instance_id (6 rows)",
         "Summary by app_type_id (4 rows)",
-        "  holds  Each application instance belongs to one application type.",
+        "  OK         Each application instance belongs to one application type.",
         "  warehouse   sqlite:///data_warehouse.db",
     ):
         assert line in result.out

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ def test_every_chart_says_what_it_shows_and_has_its_numbers(page: Page) -> None:
         if '<svg class="chart' in figure:
             assert "The table behind it" in figure
         elif "<svg" not in figure:
-            assert "<tbody>" in figure
+            assert "<tbody>" in figure or '<p class="alike">' in figure
 
 
 def test_the_figures_are_those_of_the_database(ran: Project, page: Page, figures: dict) -> None:
@@ -159,6 +161,15 @@ def test_the_heat_map_has_the_records_of_each_unit_and_bucket(ran: Project, page
         name = "Unknown" if row["unit_id"] == "-1" else f"Unit {row['unit_id']}"
         cell = rows[name][buckets.index(row["bucket_start"][:10])]
         assert int(cell.replace(",", "")) == int(row["record_count"])
+    whole = [[int(cell) for cell in row[1:-1]] for row in rows.values()]
+    spread = [
+        sum(abs(n - statistics.median(days)) for n in days)
+        / len(days)
+        / max(statistics.median(days), 1)
+        for days in whole
+    ]
+    assert spread == sorted(spread, reverse=True)
+    assert "deviate most from their own typical (median) day come first" in page.text
     total = sum(int(cell.replace(",", "")) for cells in rows.values() for cell in cells)
     assert ran.query("SELECT count(*) FROM fact_logs WHERE recorded_at > ''") == [(total,)]
 
@@ -196,6 +207,8 @@ def check_profiles(project: Project) -> None:
             unique = column["distinct"] == column["rows"] - column["nulls"] > 0
             is_unique = "none is duplicated" in row["most frequent (rows)"]
             assert is_unique == (unique and column["distinct_is_exact"]), (name, column["name"])
+            shown = row["quantiles"].split("±")[0]
+            assert (shown == "") == (column["mean"] is None)
             if column["histogram"] is not None:
                 (classes,) = re.findall(
                     rf"<caption>{name}.{column['name']}, rows by class</caption>.*?</table>",
@@ -206,8 +219,28 @@ def check_profiles(project: Project) -> None:
                 assert [int(n.replace(",", "")) for n in counts] == column["histogram"]["counts"]
 
 
-def test_profiles_are_those_of_the_file(ran: Project) -> None:
+def test_profiles_are_those_of_the_file_and_of_the_database(ran: Project) -> None:
     check_profiles(ran)
+    of_values = "FROM fact_logs WHERE log_kind = 'F' AND value IS NOT NULL"
+    (ends,) = ran.query(f"SELECT min(value), avg(value), max(value), count(*) {of_values}")
+    low, mean, high, count = ends
+    middle = f"ORDER BY value LIMIT 1 OFFSET {math.ceil(count / 2) - 1}"
+    ((median,),) = ran.query(f"SELECT value {of_values} {middle}")
+    (column,) = (
+        c for c in ran.report("profile.json")["LOG_RCD_F"]["columns"] if c["name"] == "value"
+    )
+    assert (column["minimum"], column["maximum"], column["quantiles"]["p50"]) == (low, high, median)
+    assert column["mean"] == pytest.approx(mean, rel=1e-14)
+    page = Page(ran.reports / "index.html")
+    (row,) = (
+        row for row in page.rows("columns-LOG_RCD_F") if row["column"].startswith("valuefrom")
+    )
+    assert row["range"] == f"min{low:g}mean{mean:.6g}max{high:g}"
+    assert f"p50{median:g}p75" in row["quantiles"]
+    (described,) = (
+        r for r in ran.report("profile.csv") if (r["source"], r["column"]) == ("LOG_RCD_F", "value")
+    )
+    assert (float(described["p50"]), float(described["mean"])) == (median, column["mean"])
 
 
 def test_at_the_samples_size_a_page_is_small_and_quickly_made(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import re
 from importlib.resources import files
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tasks.core.text import count_of, readable, visible_lines
 
@@ -73,6 +73,7 @@ def environment(*, autoescape: bool) -> jinja2.Environment:
     made.filters["count"] = lambda number: f"{number:,}"
     made.filters["of"] = count_of
     made.filters["text"] = markdown_text
+    made.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     made.filters["fenced"] = fenced
     made.globals["readable"] = readable
     return made

@@ -36,11 +36,12 @@
     return cell.dataset.value ?? cell.textContent.trim();
   };
   const order = new Intl.Collator("en", { numeric: true });
-  const compare = (a, b) => {
-    const numbers = [a, b].map((text) => Number(text.replaceAll(",", "")));
-    if (a !== "" && b !== "" && !numbers.some(Number.isNaN)) return numbers[0] - numbers[1];
-    return order.compare(a, b);
-  };
+  const numberOf = (text) => Number(text.replaceAll(",", "").replace(/ ?%$/, ""));
+
+  // Where a word begins; a number is one word: 160 does not find 1,160.
+  const plain = (text) => text.toLowerCase().replace(/(\d),(?=\d)/g, "$1");
+  const beginning = (word) =>
+    new RegExp(`(?<![\\p{L}\\p{N}]|\\d\\.)${word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}`, "u");
 
   for (const table of document.querySelectorAll("table.whole")) {
     const body = table.tBodies[0];
@@ -51,14 +52,19 @@
       button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
-        const down = head.getAttribute("aria-sort") === "ascending";
-        for (const other of heads) other.removeAttribute("aria-sort");
-        head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const rows = [...body.rows].map((row) => [valueOf(row, place), row]);
+        const isNumber = rows.every(([text]) => !Number.isNaN(numberOf(text)));
+        const compare = isNumber ? (a, b) => numberOf(a) - numberOf(b) : order.compare;
+        // Of numbers the largest come first, of texts the first in the alphabet.
+        const first = isNumber ? "descending" : "ascending";
+        const second = isNumber ? "ascending" : "descending";
+        const chosen = head.getAttribute("aria-sort") === first ? second : first;
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", chosen);
         rows.sort((a, b) => {
           // Empty cells come last in both orders.
-          if ((a[0] === "") !== (b[0] === "")) return a[0] === "" ? 1 : -1;
-          return (down ? -1 : 1) * compare(a[0], b[0]);
+          if (a[0] === "" || b[0] === "") return (a[0] === "") - (b[0] === "");
+          return (chosen === "descending" ? -1 : 1) * compare(a[0], b[0]);
         });
         body.append(...rows.map(([, row]) => row));
       });
@@ -68,12 +74,13 @@
     const count = document.querySelector(`output[data-table="${table.id}"]`);
     if (!search) continue;
     search.closest("label").hidden = false;
-    const texts = new Map([...body.rows].map((row) => [row, row.textContent.toLowerCase()]));
+    const textOf = (row) => plain([...row.cells].map((cell) => cell.textContent).join("\n"));
+    const texts = new Map([...body.rows].map((row) => [row, textOf(row)]));
     const find = () => {
-      const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const words = plain(search.value).split(/\s+/).filter(Boolean).map(beginning);
       let found = 0;
       for (const [row, text] of texts) {
-        row.hidden = !words.every((word) => text.includes(word));
+        row.hidden = !words.every((word) => word.test(text));
         if (!row.hidden) found += 1;
       }
       count.textContent = `${found.toLocaleString("en")} of ${texts.size.toLocaleString("en")} rows`;

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from config.declarations import Column, Source, Type
 from tasks.measures.profile import SourceProfile, merge_profiles, profile_file
 from tasks.parsing.numbers import INSTANT
-from tasks.reports.profile import source_figures
+from tasks.reports.profile import QUANTILES, source_figures
 from tasks.staging.stage import Audit
 from tests.activity import SECOND, SHARED, YEAR_1, YEAR_9999
 from tests.conftest import Project
@@ -57,12 +59,13 @@ HOSTILE = [
     "x" * 5_000,
     "x" * 4_999 + "y",
 ]
+READ = ["7", "-2.5", "7.0 ", "1e3", "2024-06-01 12:00", "2024-06-02"]
 ROWS = st.lists(
     st.tuples(
         st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(0, 3)),
         st.one_of(st.none(), st.integers(YEAR_1, YEAR_9999 + SECOND - 1), st.just(0)),
         st.one_of(st.none(), st.floats(), st.sampled_from([0.0, -0.0, 1.5])),
-        st.one_of(st.none(), st.text(max_size=5), st.sampled_from(HOSTILE)),
+        st.one_of(st.none(), st.text(max_size=5), st.sampled_from([*HOSTILE, *READ])),
     ),
     max_size=40,
 )
@@ -126,13 +129,21 @@ def test_each_column_is_what_python_makes_of_its_values(
             assert column["maximum"] == time_text(max(values))
         if name == "text":
             assert column["empty"] == values.count("")
-            assert column["minimum"] == min((text[:200] for text in values), default=None)
-            assert column["maximum"] == max((text[:200] for text in values), default=None)
+            if column["read_as"] is None:
+                assert column["minimum"] == min((text[:200] for text in values), default=None)
+                assert column["maximum"] == max((text[:200] for text in values), default=None)
+                assert column["histogram"] is None
             assert column["shortest"] == min(map(len, values), default=None)
             assert column["longest"] == max(map(len, values), default=None)
-            assert column["histogram"] is None
         elif values:
             assert sum(column["histogram"]["counts"]) == len(values)
+            if name != "at":
+                assert column["mean"] == float(sum(map(Fraction, values)) / len(values))
+            for share, quantile in zip(
+                QUANTILES.values(), column["quantiles"].values(), strict=True
+            ):
+                exact = sorted(values)[max(1, math.ceil(share * len(values))) - 1]
+                assert quantile == (time_text(exact) if name == "at" else exact)
         else:
             assert column["histogram"] is None
 
@@ -170,6 +181,8 @@ def test_partitions_with_many_values_add_up_but_for_bounds_of_frequent_ones(tmp_
         assert not column["distinct_is_exact"]
         exact = len(set(table[name].to_pylist()))
         assert abs(column["distinct"] - exact) < 4 * column["distinct_error"] * exact
+        assert column["quantile_error"] > 0
+        check_quantiles(column, table[name], 1e6 if name == "at" else 1)
         found = {key: value for key, value in column.items() if not key.startswith("frequent")}
         assert {key: merged[name][key] for key in found} == found
     sevens = table["value"].to_pylist().count(7.0)
@@ -178,6 +191,53 @@ def test_partitions_with_many_values_add_up_but_for_bounds_of_frequent_ones(tmp_
         assert first["value"] == 7.0
         assert first["count"] <= sevens <= first["count"] + found["value"]["frequent_error"]
         assert not found["value"]["frequent_is_exact"]
+
+
+def check_quantiles(column: dict[str, Any], values: pa.ChunkedArray, scale: float) -> None:
+    """Each is within the error that is given; times in seconds."""
+    numbers = values.cast(pa.int64()) if values.type == INSTANT else values
+    ordered = sorted(float(number) / scale for number in numbers.to_pylist())
+    for share, found in zip(QUANTILES.values(), column["quantiles"].values(), strict=True):
+        if isinstance(found, str):
+            found = np.datetime64(found, "us").astype(int) / scale
+        exact = ordered[math.ceil(share * len(ordered)) - 1]
+        assert abs(found - exact) <= column["quantile_error"]
+
+
+def test_texts_that_are_numbers_or_times_are_profiled_as_such(tmp_path: Path) -> None:
+    numbers = [f"{number}" for number in (9, 10, 100, -5)] * 10
+    table = table_of([(None, None, None, text) for text in [*numbers, "", " ", "N/A", "open"]])
+    column = figures(profile(tmp_path, table))["text"]
+    assert (column["read_as"], column["not_read"]) == ("number", 2)
+    assert (column["minimum"], column["maximum"], column["mean"]) == (-5, 100, 28.5)
+    assert [*column["quantiles"].values()] == [-5, -5, 9, 10, 100]
+    assert column["quantile_error"] == 0
+    assert sum(column["histogram"]["counts"]) == 40
+    times = [f"2024-06-0{day} 12:00" for day in (1, 2, 4)]
+    column = figures(profile(tmp_path, table_of([(None, None, None, text) for text in times])))[
+        "text"
+    ]
+    assert (column["read_as"], column["mean"]) == ("timestamp", "2024-06-02 20:00:00")
+    assert (column["minimum"], column["maximum"]) == ("2024-06-01 12:00:00", "2024-06-04 12:00:00")
+
+
+def test_texts_of_which_too_many_are_no_numbers_stay_texts(tmp_path: Path) -> None:
+    for others in (["no", "yes"] * 3, [f"room {number}" for number in range(17)]):
+        texts = [*others, *(["7"] * (50 if len(others) < 17 else 1000))]
+        column = figures(profile(tmp_path, table_of([(None, None, None, t) for t in texts])))[
+            "text"
+        ]
+        assert (column["read_as"], column["mean"], column["histogram"]) == (None, None, None)
+        assert column["minimum"] == "7"
+
+
+def test_texts_are_read_as_the_source_writes_them(tmp_path: Path) -> None:
+    staged, into = tmp_path / "0.parquet", tmp_path / "0.json"
+    rows: list[Row] = [(None, None, None, text) for text in ("1.234,5", "-")]
+    pq.write_table(table_of(rows * 30), staged)
+    profile_file(staged, None, into, replace(SOURCE, decimal=",", thousands=".", na_values=("-",)))
+    column = figures(merge_profiles([into]))["text"]
+    assert (column["read_as"], column["maximum"], column["not_read"]) == ("number", 1234.5, 0)
 
 
 def test_a_primary_key_is_not_counted(tmp_path: Path) -> None:

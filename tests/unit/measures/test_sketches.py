@@ -16,6 +16,7 @@ from tasks.measures.sketches import (
     DISTINCT_ERROR,
     DISTINCT_KEPT,
     MOST_BINS,
+    SHOWN_BINS,
     DistinctSketch,
     FrequentValues,
     Histogram,
@@ -157,9 +158,22 @@ def test_each_number_is_in_its_bin(values: list[float]) -> None:
 
 def test_bins_are_as_narrow_as_they_can_be() -> None:
     bins = binned([np.linspace(-20, 30, 1001)])
-    assert bins.exponent == 1
-    assert bins.edges()[0] == -20
-    assert len(bins.counts) == 26
+    shown = bins.coarser()
+    assert shown.exponent == 1
+    assert shown.edges()[0] == -20
+    assert len(shown.counts) == 26
+    assert len(bins.counts) == 801
+    assert bins.exponent == -4
+
+
+@given(st.lists(st.one_of(FLOATS, st.floats(-50, 50)), min_size=1))
+def test_coarser_bins_are_those_of_the_numbers_themselves(values: list[float]) -> None:
+    bins = binned([np.array(values)])
+    shown = bins.coarser()
+    assert len(shown.counts) <= SHOWN_BINS
+    assert sum(shown.counts) == len(values)
+    assert shown.edges()[0] <= min(values)
+    assert max(values) <= shown.edges()[-1]
 
 
 def test_no_values_have_no_bins() -> None:

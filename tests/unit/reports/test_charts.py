@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
+from tasks.reports.activity import deviation
 from tasks.reports.charts import SHADES, columns, shade, waterfall
 from tests.html_page import render_macro
 
@@ -41,6 +43,24 @@ def test_bars_are_as_long_as_their_values_the_first_on_top() -> None:
         ["Unit 8", "100"],
     ]
     assert [row.find("td/i").get("style") for row in rows] == ["width:100.0%", "width:25.0%"]  # type: ignore[union-attr]
+
+
+def test_bars_that_hardly_differ_become_a_sentence() -> None:
+    alike = [("Unit 7", 102), ("Unit 8", 101), ("Unit 9", 100)]
+    html = render_macro("charts.html.j2", "bars", alike, "unit", "log records", "units")
+    text = ElementTree.fromstring(html).text
+    assert text == "3 units have between 100 and 102 log records each: Unit 7, Unit 8, Unit 9."
+    for values in ([100, 98], [0, 0], [5]):  # 2 % or more, nothing at all, a single one.
+        items = [(f"Unit {at}", value) for at, value in enumerate(values)]
+        assert "<table" in render_macro("charts.html.j2", "bars", items, "unit", "n", "units")
+
+
+def test_units_that_deviate_from_their_own_typical_day_come_first() -> None:
+    counts = pd.DataFrame(
+        {"d1": [0, 5, 0], "d2": [1000, 10, 100], "d3": [1001, 0, 90], "d4": [1000, 10, 100]},
+        index=[1, 2, 3],
+    ).assign(d5=[3, 3, 3])
+    assert deviation(counts).round(4).to_dict() == {1: 0.0003, 2: 0.3333, 3: 0.0333}
 
 
 def test_columns_are_stacked_to_scale() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.reports.templates import markdown_text
 from tests.conftest import Project
+from tests.html_page import Page
 
 
 def figures(project: Project, task: str = "DataQualityReport") -> Any:
@@ -76,8 +77,9 @@ def test_clean_data_is_called_clean(project: Project) -> None:
     (clean,) = (item for item in found["assumptions"] if item["assumption"] == CLEAN)
     assert clean["holds"] is False  # 1 of 8 values of LOG_RCD_F is a word.
     assert clean["figures"] == (
-        "0 of 43 rows quarantined (most in APP_TYPE: 0.00%, up to 1% is clean); 0 of 13 log "
-        "records without a unit (0.00%, up to 5%); 1 with a word in place of a value (in LOG_RCD_F "
+        "0 of 43 rows quarantined (most in APP_TYPE: 0.00%, OK up to 0.1%, failed above 1%); 0 of "
+        "13 log records without a unit (0.00%, OK up to 1%, failed above 5%); 1 with a word in "
+        "place of a value (in LOG_RCD_F "
         "12.50% of the values, up to 5.00% is clean)."
     )
     project.configure("[LOG_RCD_F]\nmax_sentinels = 0.125")
@@ -95,8 +97,8 @@ def test_emptied_cells_count_like_rejected_rows(project: Project) -> None:
     (clean,) = (item for item in found["assumptions"] if item["assumption"] == CLEAN)
     assert clean["holds"] is False
     assert clean["figures"].startswith(
-        "0 of 43 rows quarantined, 2 cells emptied (most in LOG_INSTANCE: 25.00%, up to 1% is "
-        "clean)"
+        "0 of 43 rows quarantined, 2 cells emptied (most in LOG_INSTANCE: 25.00%, OK up to "
+        "0.1%, failed above 1%)"
     )
     text = project.report("data_quality.md")
     assert "| LOG_INSTANCE | LOG_INSTANCE.csv | 8 | 4 | 8 | 0 | 2 |\n" in text
@@ -191,3 +193,25 @@ def test_what_is_not_mapped_and_what_further_data_would_help_is_listed(project: 
 
 def test_data_cannot_break_the_report() -> None:
     assert markdown_text("a|b\n# <script>") == "a\\|b \\# \\<script\\>"
+
+
+def test_the_limits_of_the_verdicts_are_those_of_the_configuration(project: Project) -> None:
+    """4 of 13 log records have no unit."""
+    for limits, verdict in (("0.1, 0.3", "failed"), ("0.1, 0.4", "attention"), ("0.4, 0.5", "OK")):
+        text = (project.folder / "luigi.cfg").read_text(encoding="utf-8")
+        text = re.sub("unknown_limits = .*", f"unknown_limits = {limits}", text)
+        (project.folder / "luigi.cfg").write_text(text, encoding="utf-8")
+        project.passes("AllReports")
+        run = project.report("run.json")
+        found = {item["name"]: item for item in run["verdicts"]}
+        assert found["unknown"]["verdict"] == verdict
+        assert found["unknown"]["share"] == 4 / 13
+        ((unknown,),) = project.query("SELECT avg(unit_id = -1) FROM fact_logs")
+        assert unknown == found["unknown"]["share"]
+        page = Page(project.reports / "index.html")
+        (row,) = (row for row in page.rows("all-verdicts") if row["on"] == "unknown")
+        assert row["verdict"] == verdict
+        assert page.texts["verdict"].startswith(f"Verdict: {run['verdict']}")
+        weights = [item["verdict"] for item in run["advice"]]
+        assert weights == sorted(weights, key=["failed", "attention", "OK"].index)
+        assert all(item["why"] and item["link"] in page.links for item in run["advice"])

@@ -70,7 +70,8 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "[pipeline] has lines that mean nothing:\n  data_dri = x\nKnown there: data_dir, "
             "staging_dir, reports_dir, logs_dir, warehouse_url, source_timezone, max_rejected, "
             "reports_url, csv_bom, dim_point_columns, all_points, report_timezone, max_gap, "
-            "alarm_statuses, on_success, on_failure, max_wait_s, max_state_wait_s.",
+            "alarm_statuses, quarantined_limits, unknown_limits, missing_limits, "
+            "duplicated_limits, on_success, on_failure, max_wait_s, max_state_wait_s.",
         ),
         (
             "[POINT]\npointid = x",
@@ -108,6 +109,11 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
                 "Give one such as 3, at least 1.",
             )
             for text in ("0.5", "inf", "many")
+        ),
+        (
+            "[pipeline]\nunknown_limits = 0.05, 0.01",
+            "[pipeline]: unknown_limits = 0.05, 0.01 cannot be used.\nGive two shares from 0 to 1, "
+            "such as 0.01, 0.05: OK up to the first, failed above the second.",
         ),
         (
             "[pipeline]\nmax_wait_s = -1",
