@@ -92,7 +92,7 @@ def replace_dimension(
         _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
         before_commit()
-        size = None if before.other_bytes is None else db.used_bytes() - before.other_bytes
+        size = before.size_now(db)
         loaded = _receipt_of(table, receipt, rows, digests[""])._replace(size_bytes=size)
         _write_receipts(db, [loaded], table)
     return int(rows)
@@ -120,8 +120,7 @@ def replace_partitions(
         Names of the partitions that were loaded, and the number of all facts.
 
     Raises:
-        PipelineError: The rows do not fit the table, or a view of someone else has the name of one
-            of ours. The previous rows then stay.
+        PipelineError: The rows do not fit, or a view has the name of one of ours.
     """
     with warehouse.transaction(FACT_LOGS) as db:
         before = _begin(db, FACT_LOGS)
@@ -130,20 +129,13 @@ def replace_partitions(
             _create_if_missing(db, table)
         kept = _unchanged(db, partitions)
         derive_all = not (is_derived and kept)
-        stale = sorted((p for p in partitions if p.id not in kept), key=lambda p: p.id)
-        rows = {p: pq.read_metadata(partitions[p].file).num_rows for p in stale}
-        new = sum(rows.values())
         others = f"partition_id NOT IN ({', '.join(map(str, kept))})"
         if not derive_all:
             remember_changes(db, others)
         _remove_others(db, kept, before.is_whole)
-        progress.begin("loading", new)
-        digests: Counter[str] = Counter()
-        referenced = _append_facts(db, {p: partitions[p].file for p in stale}, digests, progress)
-        remove_unreferenced(db)
-        progress.begin("checking")
-        _check_references(db, FACT_LOGS, referenced)
-        size = None if before.other_bytes is None else db.used_bytes() - before.other_bytes
+        changed = {one: partitions[one] for one in partitions if one.id not in kept}
+        loaded = _load_facts(db, changed, progress)
+        size = before.size_now(db)
         if derive_all:
             for table in AGGREGATES.values():
                 _empty(db, table)
@@ -152,14 +144,10 @@ def replace_partitions(
         derived = derive(db, derivation, derive_all, progress)
         _create_views(db, derivation.rules.alarms)
         before_commit()
-        loaded = [
-            _receipt_of(FACT_LOGS, partitions[p].digest, n, digests[p.name], p)
-            for p, n in rows.items()
-        ]
-        total = sum(kept.values()) + new
+        total = sum(kept.values()) + sum(one.row_count for one in loaded)
         of_table = _receipt_of(FACT_LOGS, receipt, total, None)._replace(size_bytes=size)
         _write_receipts(db, [of_table, *loaded, *derived], FACT_LOGS)
-    return [p.name for p in stale], total
+    return [one.partition for one in loaded], total
 
 
 class Enriched(NamedTuple):
@@ -185,6 +173,10 @@ class _Before(NamedTuple):
 
     is_whole: bool
     other_bytes: int | None
+
+    def size_now(self, db: Transaction) -> int | None:
+        """The bytes that the table uses now; None if that is unknown."""
+        return None if self.other_bytes is None else db.used_bytes() - self.other_bytes
 
 
 def _begin(db: Transaction, table: Table) -> _Before:
@@ -298,24 +290,36 @@ def _remove_others(db: Transaction, kept: Mapping[int, int], is_whole: bool) -> 
     db.run(f"DELETE FROM {_ACTIVITY} WHERE {others}")
 
 
-def _append_facts(
-    db: Transaction, enriched: Mapping[Partition, Path], digests: Counter[str], progress: Phases
-) -> dict[str, set[int]]:
-    """Append the facts of partitions, and their counts by log instance; returns as `_append`."""
+def _load_facts(
+    db: Transaction, partitions: Mapping[Partition, Enriched], progress: Phases
+) -> list[LoadReceipt]:
+    """Append facts, and their counts by log instance; the receipts of the partitions."""
+    rows = {
+        partition: pq.read_metadata(partitions[partition].file).num_rows
+        for partition in sorted(partitions, key=lambda partition: partition.id)
+    }
+    progress.begin("loading", sum(rows.values()))
+    digests: Counter[str] = Counter()
     activity: list[pa.RecordBatch] = []
     batches = (
         batch
-        for partition, path in enriched.items()
+        for one in rows
         for batch in counted(
-            partition, digested(facts(path), digests, partition.name), digests, activity
+            one, digested(facts(partitions[one].file), digests, one.name), digests, activity
         )
     )
     referenced = _append(db, FACT_LOGS, batches, progress.advance)
     if activity:
         keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
-        rows = pa.Table.from_batches(activity).sort_by(keys)
-        db.append(_ACTIVITY, rows.to_batches(), no_progress)
-    return referenced
+        counts = pa.Table.from_batches(activity).sort_by(keys)
+        db.append(_ACTIVITY, counts.to_batches(), no_progress)
+    remove_unreferenced(db)
+    progress.begin("checking")
+    _check_references(db, FACT_LOGS, referenced)
+    return [
+        _receipt_of(FACT_LOGS, partitions[one].digest, number, digests[one.name], one)
+        for one, number in rows.items()
+    ]
 
 
 def _create_views(db: Transaction, alarms: Sequence[str]) -> None:
