@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from config.aggregates import FACT_LOG_DAYS
+from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, POINT, SOURCES
-from config.warehouse import DIM_POINT, DIMENSIONS, FACT_LOGS
+from config.warehouse import DIM_LOG_INSTANCE, DIM_POINT, DIMENSIONS, FACT_LOGS, NO_TIME
 from tasks.core.arrow import open_parquet, read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.files import write_csv
 from tasks.core.partition import Partition
 from tasks.staging.audit import read_audit
-from tasks.warehouse.log_instance_activity import facts_of
 from tasks.warehouse.open import Warehouse
 from tasks.warehouse.tables import metadata
 
@@ -45,17 +45,13 @@ def count_partition(
     """Count the log records of one partition where they are staged, enriched and loaded.
 
     Returns:
-        kind; staged: rows; timed: enriched records with a time; loaded: facts of that kind; units:
-        [unit, enriched, loaded] of each.
+        kind; staged: rows; timed: enriched records with a time; loaded: facts of that kind whose
+        unit is that of their log instance; units: [unit, enriched, loaded] of each.
     """
-    own = facts_of(f"partition_id = {partition.id}", "log_kind, unit_id")
-    counted = f"SELECT log_kind, unit_id, count(*) FROM ({own}) AS own GROUP BY log_kind, unit_id"
-    found: Counter[int] = Counter()
-    loaded = 0
     with warehouse.connect() as connection:
-        for kind, unit, count in connection.execute(sa.text(counted)):
-            found[unit] += count
-            loaded += count if kind == partition.kind else 0
+        of_partition = {"partition": partition.id, "kind": partition.kind}
+        rows = connection.execute(sa.text(_loaded_by_unit()), of_partition).all()
+    found: dict[int, int] = {unit: count for unit, count in rows}
     expected: Counter[int] = Counter()
     timed = 0
     with open_parquet(enriched) as file:
@@ -67,9 +63,25 @@ def count_partition(
         "kind": partition.kind,
         "staged": pq.read_metadata(staged).num_rows,
         "timed": timed,
-        "loaded": loaded,
-        "units": [(unit, expected[unit], found[unit]) for unit in {*expected, *found}],
+        "loaded": sum(found.values()),
+        "units": [(unit, expected[unit], found.get(unit, 0)) for unit in {*expected, *found}],
     }
+
+
+def _loaded_by_unit() -> str:
+    """A query for facts by unit. Each log instance is a range of the key: nothing is sorted."""
+    facts = (
+        f"(SELECT count(*) FROM {FACT_LOGS.name} AS fact WHERE"
+        " fact.point_log_inst_id = own.point_log_inst_id AND fact.partition_id = own.partition_id"
+        " AND fact.log_kind = :kind AND fact.unit_id = chain.unit_id AND fact.recorded_at"
+    )
+    timed = f"{facts} BETWEEN own.first_recorded_at AND own.last_recorded_at)"
+    return (
+        f"SELECT unit_id, sum(facts) FROM (SELECT chain.unit_id, {timed} + {facts} = '{NO_TIME}')"
+        f" AS facts FROM {LOG_INSTANCE_ACTIVITY.name} AS own JOIN {DIM_LOG_INSTANCE.name} AS chain"
+        " ON chain.point_log_inst_id = own.point_log_inst_id WHERE own.partition_id = :partition"
+        ") AS counted GROUP BY unit_id"
+    )
 
 
 def reconcile(

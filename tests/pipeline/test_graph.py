@@ -259,6 +259,7 @@ def test_reconciliation_lists_every_count_and_they_agree(ran: Project) -> None:
         "F records of unit -1": 3,
         "F records of unit 7": 4,
         "F records of unit 9": 1,
+        "records with a time": 12,
     }
     assert all(row["expected"] == row["found"] for row in rows)
 
