@@ -19,8 +19,7 @@ from typing import Any
 
 import pytest
 
-from config.bookkeeping import DATA_DICTIONARY, LOG_INSTANCE_ACTIVITY
-from config.warehouse import TABLES
+from config.bookkeeping import ALL_TABLES, LOAD_RECEIPT
 from tasks.run.settings import settings
 from tasks.run.source_settings import source
 from tests.chromium import chromium as chromium
@@ -213,8 +212,8 @@ class Project:
         existing = {name for (name,) in self.query("SELECT name FROM sqlite_schema")}
         return {
             name: self.query(f"SELECT * FROM {name} ORDER BY 1, 2")
-            for name in (*TABLES, LOG_INSTANCE_ACTIVITY.name, DATA_DICTIONARY.name)
-            if name in existing
+            for name in ALL_TABLES
+            if name in existing and name != LOAD_RECEIPT.name
         }
 
     def figures(self) -> dict[str, object] | None:

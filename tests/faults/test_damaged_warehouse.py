@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from config.bookkeeping import BOOKKEEPING, LOAD_RECEIPT
-from config.warehouse import TABLES
+from config.bookkeeping import ALL_TABLES, LOAD_RECEIPT
 from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project, unwrapped
 from tests.runs import new_random, soak
 
-OWN = [name for name in (*TABLES, *BOOKKEEPING) if name != LOAD_RECEIPT.name]
+OWN = [name for name in ALL_TABLES if name != LOAD_RECEIPT.name]
 
 
 def content(path: Path) -> list[list[tuple]] | None:

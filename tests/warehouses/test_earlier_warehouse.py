@@ -57,6 +57,8 @@ def test_it_is_rebuilt_once_and_what_others_made_stays(earlier: Project) -> None
         "dim_log_instance",
         "dim_point",
         "dim_unit",
+        "fact_log_days",
+        "fact_log_gaps",
         "fact_logs",
         "load_receipt",
         "log_instance_activity",
