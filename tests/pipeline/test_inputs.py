@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Project, unwrapped
 
 START = datetime(2025, 2, 3, 21, 0)
 FLOATS, DIGITALS = "LOG_RCD_F.csv", "LOG_RCD_B.csv"
@@ -186,7 +186,7 @@ def test_an_hour_beside_a_date_and_abbreviations_of_a_whole_year(project: Projec
 
     # What is guessed from a date alone is loaded with a warning.
     warned = refused(project, "LOG_RCD_B", "LOG_RCD_F")
-    assert "recorded_at was guessed from Date, which holds dates alone" in warned
+    assert "recorded_at was guessed from Date, which holds dates alone" in unwrapped(warned)
     assert "[LOG_RCD_F]\nrecorded_at = Date, Hour" in warned
     assert "time_format = %d-%b-%y %I:%M:%S %p %Z\nsource_timezone = America/New_York\n" in warned
     # ISO 8601 has hours of two digits.

@@ -27,6 +27,7 @@ from config.warehouse import (
     PARTITION_ROWS,
 )
 from tasks.core.partition import Partition
+from tasks.core.progress import Phases
 from tasks.warehouse.load import Enriched, replace_partitions
 from tasks.warehouse.log_days import Derivation
 from tasks.warehouse.open import open_warehouse
@@ -60,6 +61,7 @@ RECORDS = st.lists(
 )
 ZONES = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"])
 Partitions = dict[str, list[Record]]
+SILENT = Mock()
 
 
 def load_star(url: str) -> None:
@@ -76,7 +78,9 @@ def partition_of(name: str) -> Partition:
     return Partition(f"LOG_RCD_F/{name}", Path(f"{name}.csv"), ord(name))
 
 
-def load_records(url: str, partitions: Partitions, rules: Rules) -> None:
+def load_records(
+    url: str, partitions: Partitions, rules: Rules, progress: Phases = SILENT
+) -> None:
     folder = Path(url.removeprefix("sqlite:///")).parent
     enriched = {}
     for name, records in partitions.items():
@@ -89,7 +93,8 @@ def load_records(url: str, partitions: Partitions, rules: Rules) -> None:
         pq.write_table(table, folder / f"{name}.parquet")
         enriched[partition] = Enriched(repr(records), folder / f"{name}.parquet")
     how = Derivation(rules, "rules")
-    replace_partitions(open_warehouse(url), enriched, how, "receipt", nothing, Mock())
+    warehouse = open_warehouse(url)
+    replace_partitions(warehouse, enriched, how, "receipt", nothing, progress)
 
 
 def derived(url: str) -> tuple[list[tuple], list[tuple]]:
@@ -186,6 +191,36 @@ def test_days_and_gaps_are_the_same_however_the_records_came(
             load_star(other)
             load_records(other, partitions, rules)
             assert digests(other) == digests(one)
+
+
+class RowsOfPhases(Counter[str]):
+    """The rows of each phase of a load."""
+
+    phase = ""
+
+    def begin(self, phase: str, total: int | None = None) -> None:
+        self.phase = phase
+
+    def advance(self, amount: int, rows: int) -> None:
+        self[self.phase] += rows
+
+
+def test_only_the_records_of_days_that_changed_are_read_again(tmp_path: Path) -> None:
+    url, rules = f"sqlite:///{tmp_path}/one.db", Rules("UTC", 3, ())
+    days = {
+        name: [Record(1, START + timedelta(days=day, minutes=5 * n), 1.0) for n in range(20)]
+        for name, day in (("a", 0), ("b", 10), ("c", 20))
+    }
+    load_star(url)
+    load_records(url, {name: days[name] for name in "ab"}, rules)
+
+    added, removed = RowsOfPhases(), RowsOfPhases()
+    load_records(url, days, rules, added)
+    # The new file's, those of the day before, whose last state it ends, and one record before them.
+    assert added["summing up by day"] == 41
+    load_records(url, {name: days[name] for name in "ac"}, rules, removed)
+    # Those of the day before, and one record after them.
+    assert removed["summing up by day"] == 21
 
 
 def digests(url: str) -> dict[str, str]:
