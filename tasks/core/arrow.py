@@ -37,16 +37,22 @@ def read_parquet(path: Path, *columns: str, only: tuple[str, pa.Array] | None = 
         columns: The columns.
         only: One of them, and the values that it has in the rows to be read.
     """
+    if only is not None:
+        return _read_rows(path, columns, *only)
     with open_parquet(path) as file:
-        if only is not None:
-            name, values = only
-            batches = [
-                batch.filter(pc.is_in(batch[name], values))
-                for batch in file.iter_batches(BATCH_ROWS, columns=list(columns) or None)
-            ]
-            schema = file.schema_arrow
-            kept = pa.schema([schema.field(one) for one in columns]) if columns else schema
-            return pa.Table.from_batches([b.select(kept.names) for b in batches], kept)
         # Threads cost more than they bring where there is next to nothing to read.
         several = file.metadata.num_rows > _FEW_ROWS
         return file.read(list(columns) or None, use_threads=several)
+
+
+def _read_rows(path: Path, columns: Sequence[str], name: str, values: pa.Array) -> pa.Table:
+    whole = pq.read_schema(path)
+    schema = pa.schema([whole.field(one) for one in columns]) if columns else whole
+    # Most texts are never made: dictionaries are filtered.
+    texts = [field.name for field in schema if field.type == pa.string()]
+    with open_parquet(path, texts) as file:
+        batches = [
+            batch.select(schema.names).filter(pc.is_in(batch[name], values)).cast(schema)
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns) or None)
+        ]
+    return pa.Table.from_batches(batches, schema)

@@ -18,6 +18,7 @@ Hashes = npt.NDArray[np.uint64]
 
 _NULL = 0x9E3779B97F4A7C15
 _TEXTS = 8_192
+_FIRST = 256
 
 
 def rows_digest(batch: pa.RecordBatch) -> int:
@@ -60,10 +61,14 @@ def digest_text(digest: int) -> str:
 def _bits(column: pa.Array) -> Hashes:
     """64 bits of each value."""
     if pa.types.is_string(column.type):
-        encoded = column.dictionary_encode()
-        texts = _text_bits(encoded.dictionary)
-        codes = pc.fill_null(encoded.indices, 0).to_numpy()
-        bits = texts[codes] if len(texts) else np.zeros(len(column), np.uint64)
+        first = column.slice(0, _FIRST)
+        if pc.count_distinct(first).as_py() > len(first) / 2:
+            bits = _text_bits(pc.fill_null(column, ""))
+        else:
+            encoded = column.dictionary_encode()
+            texts = _text_bits(pc.fill_null(encoded.dictionary, ""))
+            codes = pc.fill_null(encoded.indices, 0).to_numpy()
+            bits = texts[codes] if len(texts) else np.zeros(len(column), np.uint64)
     elif pa.types.is_floating(column.type):
         # Not every database keeps -0.0 apart from 0.0, or NaN from NULL.
         column = pc.if_else(pc.is_nan(column), None, column)

@@ -35,7 +35,7 @@ _FOLLOWED = {FACT_LOG_DAYS.name: ("day", "first_day", "last_day")} | {
 
 _RECORD = (
     "f.point_log_inst_id, f.recorded_at, coalesce(f.value, 0.0) AS value,"
-    " f.value IS NOT NULL AS has_value, f.log_kind = 'B' AS is_digital,"
+    " (f.value IS NOT NULL) + 2 * (f.log_kind = 'B') AS flags,"
     " coalesce(f.status, '') AS status"
 )
 _ORDER = ", ".join(f"f.{name}" for name in FACT_LOGS.key_columns)
@@ -121,12 +121,12 @@ def _records_of_ranges() -> str:
 
 def _read(db: Transaction, sql: str, progress: Phases) -> Iterator[pa.RecordBatch]:
     for batch in db.read(sql):
-        value = pc.if_else(pc.equal(batch["has_value"], 1), batch["value"], None)
+        has_value = pc.equal(pc.bit_wise_and(batch["flags"], 1), 1)
         columns = {
             "point_log_inst_id": batch["point_log_inst_id"],
             "recorded_at": batch["recorded_at"].cast(pa.timestamp("us")),
-            "value": value.cast(pa.float64()),
-            "is_digital": batch["is_digital"].cast(pa.bool_()),
+            "value": pc.if_else(has_value, batch["value"], None).cast(pa.float64()),
+            "is_digital": pc.greater_equal(batch["flags"], 2),
             "status": batch["status"],
         }
         yield pa.record_batch(columns, schema=RECORDS)

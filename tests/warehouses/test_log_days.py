@@ -78,9 +78,7 @@ def partition_of(name: str) -> Partition:
     return Partition(f"LOG_RCD_F/{name}", Path(f"{name}.csv"), ord(name))
 
 
-def load_records(
-    url: str, partitions: Partitions, rules: Rules, progress: Phases = SILENT
-) -> None:
+def load_records(url: str, partitions: Partitions, rules: Rules, progress: Phases = SILENT) -> None:
     folder = Path(url.removeprefix("sqlite:///")).parent
     enriched = {}
     for name, records in partitions.items():
