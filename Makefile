@@ -67,6 +67,7 @@ trials: bench-environment # single choices, measured
 lock: # needs uv; resolves pyproject.toml again: one set of versions for running and for the checks
 	$(COMPILE) --extra build --extra dev -o requirements-dev.lock
 	$(COMPILE) --extra build -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) --extra build --extra explore -c requirements-dev.lock -o requirements-explore.lock
 	$(COMPILE) --extra build --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean: # what the pipeline and the checks made; the CSV files and the environment stay
