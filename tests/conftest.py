@@ -288,6 +288,20 @@ def ran(_ran_once: Path, tmp_path: Path) -> Project:
     return Project(Path(shutil.copytree(_ran_once, tmp_path / "ran")))
 
 
+def with_sample(folder: Path, data: Path | None = None, scale: str = "0.02") -> Project:
+    """A project with sample data where there is no other, run once; not to be changed."""
+    project = make_project(folder / "project", data=data)
+    project.passes("SampleData", "--scale", scale)
+    project.passes("AllReports")
+    return project
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with sample data that has been run; not to be changed."""
+    return with_sample(tmp_path_factory.mktemp("sample"))
+
+
 @pytest.fixture(scope="session")
 def _hostile_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
     from tests.hostile import make_hostile
