@@ -5,17 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 CHECKED := $(VENV)/.installed-dev
+EXPLORES := $(VENV)/.installed-explore
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
     --generate-hashes --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: run ui sources test soak setup setup-dev bench bench-environment trials lock clean
+.PHONY: run ui explore sources test soak setup setup-dev bench bench-environment trials lock clean
 
 run: sources
 	$(BIN)/luigi --module tasks AllReports --local-scheduler
 
 ui: sources # in the central scheduler, with its pages; ends with Ctrl-C
 	@exec $(BIN)/python -m tasks ui
+
+explore: $(EXPLORES) # the warehouse in a browser; ends with Ctrl-C
+	@exec $(BIN)/python -m tasks explore
 
 sources: setup # made up, if there is none
 	@if ! $(BIN)/python -m tasks sources >/dev/null; then \
@@ -51,6 +55,10 @@ $(READY): requirements.lock pyproject.toml
 
 $(CHECKED): $(READY) requirements-dev.lock
 	$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(EXPLORES): $(READY) requirements-explore.lock
+	$(INSTALL) --require-hashes -r requirements-explore.lock
 	@touch $@
 
 bench: bench-environment # the pipeline against what a user would write instead; see docs/benchmarks.md

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from config.bookkeeping import DATA_DICTIONARY, LOAD_RECEIPT
 from tasks.core.errors import PipelineError
@@ -18,8 +18,6 @@ from tasks.run.signals import stop_instead
 from tasks.warehouse.open import Warehouse, open_warehouse
 
 ADDRESS = "127.0.0.1"
-DEFAULT_PORT = 8001
-"""Datasette's own."""
 
 QUESTIONS = Path(__file__).parent.parent / "docs" / "queries.md"
 
@@ -46,16 +44,25 @@ FACETS = {
 """Table or view -> columns whose values are counted beside its rows."""
 
 SETTINGS = {
+    "default_facet_size": 10,
     # Counting a column of two million facts takes half a second; Datasette would give up.
     "facet_time_limit_ms": 2_000,
     # Trying all columns of a table takes longer than its rows and facets.
     "suggest_facets": False,
-    "sql_time_limit_ms": 10_000,
+    "sql_time_limit_ms": 5_000,
 }
+"""Datasette's, where its own are for small tables that many people read."""
+
+# Else the descriptions of a table's columns, each on two lines, fill the screen before its rows.
+_STYLE = """
+dl.column-descriptions { columns: 26em; font-size: 85%; }
+dl.column-descriptions dt { break-after: avoid; }
+dl.column-descriptions dd { break-before: avoid; margin-left: 1em; }
+"""
 
 _QUESTION = re.compile(r"^## (.*?)\n\n(.*?)```sql\n(.*?)```", re.DOTALL | re.MULTILINE)
-_HOSTS = {"127.0.0.1", "localhost", "::1"}
-_STOPS_S = 3
+_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+_STOPS_S = 2
 
 _App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -84,7 +91,7 @@ class Question(NamedTuple):
 
 
 def questions(text: str) -> list[Question]:
-    """The questions of a Markdown page: a heading, a remark, SQL."""
+    """The questions of a Markdown page: each has a heading, maybe a remark, and SQL."""
     return [Question(title, " ".join(r.split()), sql) for title, r, sql in _QUESTION.findall(text)]
 
 
@@ -112,43 +119,47 @@ def explore(port: int) -> int:
     datasette.handle_exception.rich = None  # It would print a traceback of each mistake in a query.
     with _listen(port) as listener:
         # Not as immutable: SQLite would miss what later runs write. Datasette opens it read-only.
-        shown = datasette.app.Datasette(
-            [str(warehouse.file)], metadata=shown_beside_rows(warehouse), settings=SETTINGS
+        pages = datasette.app.Datasette(
+            [str(warehouse.file)], metadata=page_metadata(warehouse), settings=SETTINGS
         )
         served = uvicorn.Config(
-            own_requests_only(shown.app()), log_level="warning", timeout_graceful_shutdown=_STOPS_S
+            own_requests_only(pages.app()), log_level="critical", timeout_graceful_shutdown=_STOPS_S
         )
         server = uvicorn.Server(served)
         stop_instead(lambda number: setattr(server, "should_exit", True))
-        print_lines([f"warehouse  http://{ADDRESS}:{port}/", "Ctrl-C ends it."])
+        address = f"http://{ADDRESS}:{port}{pages.urls.database(warehouse.file.stem)}"
+        print_lines([f"warehouse  {address}", "Ctrl-C ends it."])
         asyncio.run(server.serve(sockets=[listener]))
-    shown.get_database(warehouse.file.stem).close()
+    pages.executor.shutdown()  # Waits for a query that is running, at most for its time limit.
+    pages.get_database(warehouse.file.stem).close()
     # The last connection that may write removes the write-ahead log; one that only reads does not.
     warehouse.receipts()
     return 0
 
 
-def shown_beside_rows(warehouse: Warehouse) -> dict[str, Any]:
+def page_metadata(warehouse: Warehouse) -> dict[str, Any]:
     """What Datasette shows beside the rows: descriptions, labels, facets and questions."""
     import sqlalchemy as sa
 
-    from tasks.warehouse.tables import metadata
+    from tasks.warehouse.tables import dictionary_rows, metadata
 
-    dictionary = metadata().tables[DATA_DICTIONARY.name].columns
-    described = sa.select(dictionary.table_name, dictionary.column_name, dictionary.description)
-    tables: dict[str, dict[str, Any]] = {}
+    # The warehouse has the further columns too, but not the order of the declared ones.
+    rows = [tuple(row.values()) for row in dictionary_rows()]
     with warehouse.connect() as connection:
-        for table, column, description in connection.execute(described):
-            shown = tables.setdefault(table, {"columns": {}})
-            if column:
-                shown["columns"][column] = description
-            else:
-                shown["description"] = f"{description[:1].upper()}{description[1:]}."
+        stored = metadata().tables[DATA_DICTIONARY.name]
+        rows += [tuple(row) for row in connection.execute(sa.select(stored))]
+    tables: dict[str, dict[str, Any]] = {}
+    for table, column, _, description in rows:
+        entry = tables.setdefault(table, {"columns": {}})
+        if column:
+            entry["columns"][column] = description
+        else:
+            entry["description"] = f"{description[:1].upper()}{description[1:]}."
     for table, label in LABELS.items():
-        tables.setdefault(table, {})["label_column"] = label
+        tables[table]["label_column"] = label
     for table, facets in FACETS.items():
-        tables.setdefault(table, {})["facets"] = list(facets)
-    tables.setdefault(LOAD_RECEIPT.name, {})["hidden"] = True
+        tables[table]["facets"] = list(facets)
+    tables[LOAD_RECEIPT.name]["hidden"] = True
     queries = {
         question.name: {
             "title": question.title,
@@ -159,6 +170,7 @@ def shown_beside_rows(warehouse: Warehouse) -> dict[str, Any]:
     }
     return {
         "title": "Controller logs",
+        "extra_css_urls": [f"data:text/css,{quote(_STYLE)}"],
         "databases": {warehouse.file.stem: {"tables": tables, "queries": queries}},
     }
 
@@ -171,8 +183,8 @@ def own_requests_only(app: _App) -> _App:
     from datasette import Response
 
     async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        host = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1")
-        if scope["type"] == "lifespan" or urlsplit(f"//{host}").hostname in _HOSTS:
+        host = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1").lower()
+        if scope["type"] == "lifespan" or re.sub(r":\d+$", "", host) in _HOSTS:
             await app(scope, receive, send)
         else:
             rejection = "Rejected: it was sent to another name of this machine.\n"

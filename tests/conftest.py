@@ -303,6 +303,15 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
+def full_size(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with facts of sample data in the size of the assignment; not to be changed."""
+    project = make_project(tmp_path_factory.mktemp("full") / "project", data=None)
+    project.passes("SampleData")
+    project.passes("LoadFactLogs")
+    return project
+
+
+@pytest.fixture(scope="session")
 def _hostile_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
     from tests.hostile import make_hostile
 

@@ -6,13 +6,12 @@ import contextlib
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT, Project, make_project
+from tests.conftest import ROOT, Project
 from tests.queries import QUESTIONS, Answer, ask, documented
 
 PARQUET = (ROOT / "docs" / "parquet.md").read_text(encoding="utf-8")
@@ -33,15 +32,12 @@ def test_every_question_is_answered(sample: Project) -> None:
 
 @pytest.mark.soak
 def test_the_documented_answers_are_those_of_the_sample_in_full_size(
-    tmp_path: Path, figures: Callable[[str], None]
+    full_size: Project, figures: Callable[[str], None]
 ) -> None:
-    project = make_project(tmp_path / "project", data=None)
-    project.passes("SampleData")
-    project.passes("LoadFactLogs")
     of_page, took = documented(), {}
     for title, _, sql in QUESTIONS:
         began = time.perf_counter()
-        answer = ask(project.database, sql)
+        answer = ask(full_size.database, sql)
         took[title] = time.perf_counter() - began
         assert answer.text() == of_page[sql], title
     slowest = max(took, key=lambda title: took[title])
