@@ -5,17 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 CHECKED := $(VENV)/.installed-dev
+EXPLORES := $(VENV)/.installed-explore
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
     --generate-hashes --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: run ui sources test soak setup setup-dev bench bench-environment trials lock clean
+.PHONY: run ui explore sources test soak setup setup-dev bench bench-environment trials lock clean
 
 run: sources
 	$(BIN)/luigi --module tasks AllReports --local-scheduler
 
 ui: sources # in the central scheduler, with its pages; ends with Ctrl-C
 	@exec $(BIN)/python -m tasks ui
+
+explore: $(EXPLORES) # the warehouse in a browser; ends with Ctrl-C
+	@exec $(BIN)/python -m tasks explore
 
 sources: setup # made up, if there is none
 	@if ! $(BIN)/python -m tasks sources >/dev/null; then \
@@ -53,6 +57,10 @@ $(CHECKED): $(READY) requirements-dev.lock
 	$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
+$(EXPLORES): $(READY) requirements-explore.lock
+	$(INSTALL) --require-hashes -r requirements-explore.lock
+	@touch $@
+
 bench: bench-environment # the pipeline against what a user would write instead; see docs/benchmarks.md
 	.venv-bench/bin/python -m tests.benchmarks.bench
 
@@ -67,6 +75,7 @@ trials: bench-environment # single choices, measured
 lock: # needs uv; resolves pyproject.toml again: one set of versions for running and for the checks
 	$(COMPILE) --extra build --extra dev -o requirements-dev.lock
 	$(COMPILE) --extra build -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) --extra build --extra explore -c requirements-dev.lock -o requirements-explore.lock
 	$(COMPILE) --extra build --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean: # what the pipeline and the checks made; the CSV files and the environment stay

@@ -48,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from tasks.ui import show_ui
 
                 return show_ui(options.port, options.workers, run=not options.no_run)
+            case "explore":
+                from tasks.explore import explore
+
+                return explore(options.port)
             case "verify":
                 from tasks.verify import verify
 
@@ -101,6 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=_port, default=8082, help="of the pages and the reports")
     ui.add_argument("--workers", type=int, help="tasks at the same time")
     ui.add_argument("--no-run", action="store_true", help="only show the pages")
+    explored = commands.add_parser(
+        "explore", help="show the warehouse in a browser until Ctrl-C; needs Datasette"
+    )
+    explored.add_argument("--port", type=_port, default=8001, help="of the pages")
     verify = commands.add_parser(
         "verify",
         help="compare all that was built with what was recorded; exit status 1 if it differs",

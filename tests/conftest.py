@@ -287,6 +287,29 @@ def ran(_ran_once: Path, tmp_path: Path) -> Project:
     return Project(Path(shutil.copytree(_ran_once, tmp_path / "ran")))
 
 
+def with_sample(folder: Path, data: Path | None = None, scale: str = "0.02") -> Project:
+    """A project with sample data where there is no other, run once; not to be changed."""
+    project = make_project(folder / "project", data=data)
+    project.passes("SampleData", "--scale", scale)
+    project.passes("AllReports")
+    return project
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with sample data that has been run; not to be changed."""
+    return with_sample(tmp_path_factory.mktemp("sample"))
+
+
+@pytest.fixture(scope="session")
+def full_size(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with facts of sample data in the size of the assignment; not to be changed."""
+    project = make_project(tmp_path_factory.mktemp("full") / "project", data=None)
+    project.passes("SampleData")
+    project.passes("LoadFactLogs")
+    return project
+
+
 @pytest.fixture(scope="session")
 def _hostile_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
     from tests.hostile import make_hostile

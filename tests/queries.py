@@ -11,11 +11,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.conftest import ROOT
+from tasks.explore import QUESTIONS as PAGE
+from tasks.explore import questions
 
-PAGE = ROOT / "docs" / "queries.md"
 _RUNS = 5
 _BLOCK = re.compile(r"```sql\n(.*?)```\n(?:\n```text\n(.*?)```\n\n(.*?)\n)?", re.DOTALL)
+QUESTIONS = questions(PAGE.read_text(encoding="utf-8"))
 
 
 class Answer(NamedTuple):
@@ -32,9 +33,9 @@ class Answer(NamedTuple):
         return "".join(f"{line}\n" for line in lines)
 
 
-def questions() -> list[tuple[str, str]]:
-    """The SQL of each question, and its answer as it is documented."""
-    return [(sql, answer) for sql, answer, _ in _BLOCK.findall(PAGE.read_text(encoding="utf-8"))]
+def documented() -> dict[str, str]:
+    """The documented answer to each SQL."""
+    return {sql: answer for sql, answer, _ in _BLOCK.findall(PAGE.read_text(encoding="utf-8"))}
 
 
 def ask(warehouse: Path, sql: str) -> Answer:

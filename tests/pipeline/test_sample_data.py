@@ -10,23 +10,9 @@ import pandas as pd
 import pytest
 
 from tasks.sample_data import HEADERS, ROWS, write_sample
-from tests.conftest import ROOT, Project, make_project
+from tests.conftest import ROOT, Project, with_sample
 
 REAL = ROOT.parent / "shared" / "take_home_data"
-SCALE = "0.02"
-
-
-def with_sample(folder: Path, data: Path | None = None) -> Project:
-    """A project with sample data where there is no other, run once; not to be changed."""
-    project = make_project(folder / "project", data=data)
-    project.passes("SampleData", "--scale", SCALE)
-    project.passes("AllReports")
-    return project
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return with_sample(tmp_path_factory.mktemp("sample"))
 
 
 @pytest.fixture(scope="module")
