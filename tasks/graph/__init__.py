@@ -13,6 +13,7 @@ LogActivity        CsvToParquet                                           stagin
 SourceProfiles     CsvToParquet                                           staging/profiles/
 SourceRelations    CsvToParquet                                           relations.json
 SummaryReport (3)  CheckWarehouse                                         summary_by_....csv
+ValuesReport       CheckWarehouse                                         alarms.csv, ...
 ActivityReport     LogActivity LogInstanceChains                          gaps.csv, ...
 ProfileReport      SourceProfiles                                         profile.csv, ...
 DataQualityReport  CheckWarehouse SourceRelations                         data_quality.md, ...
@@ -39,6 +40,7 @@ from tasks.graph.report import (
     ReportPage,
     SchemaChangeReport,
     SummaryReport,
+    ValuesReport,
 )
 from tasks.graph.sources import CheckSources, SampleData
 from tasks.graph.stage import AllStaged, CsvToParquet
@@ -63,4 +65,5 @@ __all__ = [
     "SourceProfiles",
     "SourceRelations",
     "SummaryReport",
+    "ValuesReport",
 ]

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 from config.warehouse import FACT_LOGS
@@ -22,6 +23,7 @@ LEFT, RIGHT, TOP, BOTTOM = 76, 850, 24, 240
 """The drawing of a chart of columns, and its field within."""
 
 _MOST_TICKS = 6
+_MOST_DAYS = 400
 _LABEL_LETTER = 6.5
 _DATE_WIDTH = 70
 """Pixels of a date above a heat map, with room beside it."""
@@ -66,6 +68,83 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> dict[
         "field": (LEFT, RIGHT, TOP, BOTTOM),
         "size": (WIDTH, HEIGHT),
     }
+
+
+def band(
+    days: Sequence[str], lows: Sequence[float], means: Sequence[float], highs: Sequence[float]
+) -> dict[str, Any]:
+    """A band from the smallest to the largest value of each day, and a line along the means.
+
+    Days without a value leave a hole.
+
+    Returns:
+        What the macro `band` draws: ticks and labels as of `columns`; areas and lines as the
+        points of paths; a mark for each day: x, y and text.
+    """
+    every_day = _days_between(days[0], days[-1]) or list(days)
+    ticks = ticks_between(min(lows), max(highs))
+    # Halves: the range of all floats is no float.
+    scale = (BOTTOM - TOP) / (ticks[-1] / 2 - ticks[0] / 2)
+    step = (RIGHT - LEFT) / len(every_day)
+    place = {day: LEFT + step * (at + 0.5) for at, day in enumerate(every_day)}
+    level = [
+        [BOTTOM - scale * (value / 2 - ticks[0] / 2) for value in of] for of in (lows, means, highs)
+    ]
+    runs: list[list[int]] = []
+    for at, day in enumerate(days):
+        if runs and place[day] - place[days[runs[-1][-1]]] < 1.5 * step:
+            runs[-1].append(at)
+        else:
+            runs.append([at])
+    edge = min(step / 2, 6)
+    areas, lines = [], []
+    for run in runs:
+        xs = [place[days[at]] for at in run]
+        # A day alone has a width, too.
+        ends = [(xs[0] - edge, run[0]), *zip(xs, run, strict=True), (xs[-1] + edge, run[-1])]
+        upper = [(x, level[2][at]) for x, at in ends]
+        areas.append([*upper, *((x, level[0][at]) for x, at in reversed(ends))])
+        lines.append([(x, level[1][at]) for x, at in ends])
+    texts = (
+        f"{day}: mean {mean:,.6g}, from {low:,.6g} to {high:,.6g}"
+        for day, low, mean, high in zip(days, lows, means, highs, strict=True)
+    )
+    every = every_label(len(every_day), RIGHT - LEFT)
+    return {
+        "ticks": [(BOTTOM - scale * (tick / 2 - ticks[0] / 2), f"{tick:,.6g}") for tick in ticks],
+        "labels": [(place[day], day, at % 2 == 1) for at, day in enumerate(every_day[::every])],
+        "areas": areas,
+        "lines": lines,
+        "marks": [
+            (place[day], y, text) for day, y, text in zip(days, level[1], texts, strict=True)
+        ],
+        "field": (LEFT, RIGHT, TOP, BOTTOM),
+        "size": (WIDTH, HEIGHT),
+    }
+
+
+def _days_between(first: str, last: str) -> list[str]:
+    """All days from one to another; none if there are far too many: then a clock was wrong."""
+    begin = date.fromisoformat(first)
+    days = (date.fromisoformat(last) - begin).days
+    if days > _MOST_DAYS:
+        return []
+    return [str(begin + timedelta(days=at)) for at in range(days + 1)]
+
+
+def ticks_between(low: float, high: float) -> list[float]:
+    """Round numbers from the lowest value or below it to the highest or above it.
+
+    >>> ticks_between(-22.4, 3.1), ticks_between(20.31, 20.32), ticks_between(5, 5)
+    ([-30.0, -20.0, -10.0, 0.0, 10.0], [20.31, 20.315, 20.32], [4.0, 4.5, 5.0, 5.5, 6.0])
+    """
+    if high <= low:
+        low, high = low - max(1.0, abs(low) / 1e6), high + max(1.0, abs(high) / 1e6)
+    power = math.floor(math.log10((high / _MOST_TICKS) - (low / _MOST_TICKS)))
+    steps = (factor * 10.0 ** (power + more) for more in (0, 1) for factor in (1, 2, 5))
+    step = next(one for one in steps if high - low <= one * (_MOST_TICKS - 1))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{step * at:.12g}") for at in range(first, last + 1)]
 
 
 def round_ticks(highest: int) -> list[int]:

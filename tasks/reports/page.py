@@ -110,7 +110,9 @@ _PLAIN_NUMBERS = ("_id", "_interval", "_step_s")
 
 def _kind(column: str) -> str:
     """The class of a column's cells: n for numbers, t for times; neither is wrapped."""
-    if column.endswith((*_COUNTS, *_PLAIN_NUMBERS, "_share")) or column.startswith("share_"):
+    if column.endswith((*_COUNTS, *_PLAIN_NUMBERS, "_share", "_hours")):
+        return "n"
+    if column.startswith(("share_", "value_")):
         return "n"
     return "t" if column.endswith("_at") else ""
 
@@ -125,6 +127,8 @@ def _text(column: str) -> Callable[[Any], str]:
         return lambda value: f"{value:,}"
     if column.endswith(_PLAIN_NUMBERS):
         return str
+    if column.startswith("value_") or column.endswith("_hours"):
+        return lambda value: f"{value:,.6g}"
     if _kind(column) == "n":
         return lambda value: f"{value:.1%}"
     return lambda value: escape(readable(value))

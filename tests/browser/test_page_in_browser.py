@@ -167,3 +167,14 @@ def test_a_script_that_got_into_a_page_would_not_run(
     opened = Opened(page, broken)
     assert opened.page.evaluate("window.hacked") is None
     assert any("Content Security Policy" in message for message in opened.said)
+
+
+def test_the_values_of_another_point_are_chosen(opened: Opened) -> None:
+    figures = opened.page.locator("#bands > figure")
+    names = figures.locator("figcaption").all_text_contents()
+    assert len(names) > 2
+    assert [figure.is_visible() for figure in figures.all()] == [True] + [False] * (len(names) - 1)
+    chosen = names[2].rpartition(", ")[0]
+    opened.page.locator("select[data-figures=bands]").select_option(chosen)
+    shown = [at for at, figure in enumerate(figures.all()) if figure.is_visible()]
+    assert shown == [2]

@@ -203,7 +203,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
                 STATUS: (0, NOT_BUILT),
                 VERIFY: (1, NO_RECORD),
                 FORGET: FORGOTTEN,
-                ALL_REPORTS: (0, "30 tasks: 25 built, 5 found nothing new. "),
+                ALL_REPORTS: (0, "31 tasks: 26 built, 5 found nothing new. "),
             },
             id="state absent",
         ),

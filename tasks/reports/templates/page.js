@@ -89,6 +89,17 @@
     find();
   }
 
+  // One of several figures is shown: the one that is chosen.
+  for (const choice of document.querySelectorAll("select[data-figures]")) {
+    const figures = [...document.querySelectorAll(`#${choice.dataset.figures} > figure`)];
+    const choose = () => figures.forEach((figure, at) => {
+      figure.hidden = at !== choice.selectedIndex;
+    });
+    choice.closest("label").hidden = false;
+    choice.addEventListener("change", choose);
+    choose();
+  }
+
   // Only what has to be scrolled needs to be reached by the keyboard.
   const reach = () => {
     for (const box of document.querySelectorAll(".scroll")) {
