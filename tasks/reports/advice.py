@@ -90,14 +90,14 @@ def _on_reading(overview: Mapping[str, Any], verdict: str) -> Iterator[dict[str,
     if totals["rows_quarantined"]:
         yield _item(
             verdict,
-            f"Look at what was quarantined ({count_of(totals['rows_quarantined'], 'row')}).",
+            f"Check what was quarantined ({count_of(totals['rows_quarantined'], 'row')}).",
             f"{_most_frequent(rejected, 'rows')} The next run reads a fixed file.",
             "#rejected" if rejected else "#lost-rows",
         )
     if totals["cells_emptied"]:
         yield _item(
             verdict,
-            f"Look at what was emptied ({count_of(totals['cells_emptied'], 'cell')}).",
+            f"Check what was emptied ({count_of(totals['cells_emptied'], 'cell')}).",
             f"{_most_frequent(emptied, 'cells')} The warehouse has NULL in their place.",
             "#emptied" if emptied else "#lost-rows",
         )
@@ -124,7 +124,7 @@ def _on_gaps(
     if gaps["missing"]:
         yield _item(
             verdict,
-            f"Look at {count_of(gaps['with_gaps'], 'log instance')} with fewer records than "
+            f"Check {count_of(gaps['with_gaps'], 'log instance')} with fewer records than "
             f"expected; the worst: {_listed([str(key) for key in gaps['worst']])}.",
             f"{gaps['missing']:,} of {gaps['expected']:,} expected log records are missing.",
             "#gaps",

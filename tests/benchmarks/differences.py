@@ -50,7 +50,7 @@ WANTED = {
     r"schema_change\.\w+: .*\b(INSERT|CONSTRAINT|CREATE)": "columns partition_id, is_retained",
     r"run\.json\.tables\..*\.origin\.": "every lookup of a column's chain is an origin",
     r"further_data\.\d\.present: ": "words around figures",
-    r"index\.html: [-+]run: (Log records|Look at|Gone|Removed)": "words around figures",
+    r"index\.html: [-+]run: (Log records|Look at|Check|Gone|Removed)": "words around figures",
     r"index\.html: [-+]trust: −?[\d,]+$": "what is subtracted has a minus in the waterfall",
     r"index\.html: -trust: The bars begin": "the waterfall says where its bars begin",
     r"index\.html: [-+]time: from none": "words around figures",
