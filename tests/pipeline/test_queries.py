@@ -36,9 +36,9 @@ def test_the_documented_answers_are_those_of_the_sample_in_full_size(
 ) -> None:
     of_page, took = documented(), {}
     for title, _, sql in QUESTIONS:
-        began = time.perf_counter()
+        began = time.process_time()
         answer = ask(full_size.database, sql)
-        took[title] = time.perf_counter() - began
+        took[title] = time.process_time() - began
         assert answer.text() == of_page[sql], title
     slowest = max(took, key=lambda title: took[title])
     figures(f"{slowest} {took[slowest] * 1000:.0f} ms")
