@@ -222,6 +222,7 @@ def values(results: Results, overview: Json) -> dict[str, Any]:
             zip(largest["log_instance_label"], largest["alarm_count"].tolist(), strict=True)
         ),
         "alarm_count": int(alarmed["alarm_count"].sum()),
+        "alarm_days": list(zip(by_status["day"], by_status["alarm_count"], strict=True)),
         "alarms_by_day": columns(by_status["day"], {"alarms": by_status["alarm_count"]})
         if by_status["day"]
         else None,
@@ -241,6 +242,10 @@ def _points(rows: pd.DataFrame) -> list[dict[str, Any]]:
             {
                 "label": f"{readable(first['log_instance_label'], 80)}, log instance {key}",
                 "unit": "no engineering unit" if pd.isna(unit) else f"engineering unit {unit:g}",
+                "table": [
+                    (day, *(float(f"{value:.6g}") for value in of_day))
+                    for day, *of_day in zip(of_instance["day"], *ends, strict=True)
+                ],
                 "chart": band(of_instance["day"].tolist(), *ends),
             }
         )

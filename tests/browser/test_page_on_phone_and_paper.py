@@ -82,8 +82,8 @@ def test_charts_fit_on_a_phone_and_their_letters_stay_legible(opened: Opened) ->
     assert axis.evaluate("e => e.getBoundingClientRect().height") > 10
     assert overlapping(opened) == []
     opened.page.set_viewport_size({"width": 1440, "height": 844})
-    assert opened.page.locator(".chart .spare").count() > 0
-    assert opened.page.locator(".chart .spare").first.is_visible()
+    assert opened.page.locator("#time .chart .spare").count() > 0
+    assert opened.page.locator("#time .chart .spare").first.is_visible()
 
 
 @pytest.mark.parametrize("name", ["index.html", "schema_change.html"])

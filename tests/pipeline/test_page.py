@@ -69,7 +69,7 @@ def test_every_link_leads_somewhere(ran: Project, page: Page) -> None:
 
 def test_every_chart_says_what_it_shows_and_has_its_numbers(page: Page) -> None:
     figures = re.findall(r"<figure>.*?</figure>.{0,60}", page.text, flags=re.DOTALL)
-    assert len(figures) == 7
+    assert len(figures) == 10
     for figure in figures:
         assert re.search(r'role="region" aria-label="[^"]+"', figure)
         if '<svg class="chart' in figure:
