@@ -13,6 +13,7 @@ from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ from tasks.core.progress import Phases
 from tasks.warehouse.load import Enriched, replace_partitions
 from tasks.warehouse.log_days import Derivation
 from tasks.warehouse.open import open_warehouse
+from tests.runs import soak
 from tests.warehouses.test_warehouse import as_table, load, nothing, rows_of
 
 INTERVALS: dict[int, int | None] = {1: 600, 2: None, 3: 86_400}
@@ -167,28 +169,32 @@ def figures(records: list[Record], state: list[timedelta] | None) -> tuple[objec
 FIRST, SECOND = [Record(1, START, 1.0)], [Record(1, START + timedelta(minutes=90), 0.0)]
 
 
-@given(
-    st.lists(RECORDS, min_size=4, max_size=4),
-    st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 3), min_size=1), max_size=4),
-    ZONES,
-)
-@example([FIRST, SECOND, [], []], [{"a": 0}, {"a": 0, "b": 1}, {"b": 1}], "UTC")
-@settings(max_examples=40, deadline=None)
-def test_days_and_gaps_are_the_same_however_the_records_came(
-    files: list[list[Record]], changes: list[dict[str, int]], zone: str
-) -> None:
-    rules = Rules(zone, 3, ("ALARM",))
-    with TemporaryDirectory() as folder:
-        one, other = f"sqlite:///{folder}/one.db", f"sqlite:///{folder}/other.db"
-        load_star(one)
-        for chosen in changes:
-            partitions = {name: files[number] for name, number in chosen.items()}
-            load_records(one, partitions, rules)
-            assert derived(one) == expected(partitions, rules)
-        if changes:
-            load_star(other)
-            load_records(other, partitions, rules)
-            assert digests(other) == digests(one)
+@pytest.mark.parametrize("examples", [15, soak(500)])
+def test_days_and_gaps_are_the_same_however_the_records_came(examples: int) -> None:
+    @given(
+        st.lists(RECORDS, min_size=4, max_size=4),
+        st.lists(
+            st.dictionaries(st.sampled_from("abc"), st.integers(0, 3), min_size=1), max_size=4
+        ),
+        ZONES,
+    )
+    @example([FIRST, SECOND, [], []], [{"a": 0}, {"a": 0, "b": 1}, {"b": 1}], "UTC")
+    @settings(max_examples=examples, deadline=None)
+    def compare(files: list[list[Record]], changes: list[dict[str, int]], zone: str) -> None:
+        rules = Rules(zone, 3, ("ALARM",))
+        with TemporaryDirectory() as folder:
+            one, other = f"sqlite:///{folder}/one.db", f"sqlite:///{folder}/other.db"
+            load_star(one)
+            for chosen in changes:
+                partitions = {name: files[number] for name, number in chosen.items()}
+                load_records(one, partitions, rules)
+                assert derived(one) == expected(partitions, rules)
+            if changes:
+                load_star(other)
+                load_records(other, partitions, rules)
+                assert digests(other) == digests(one)
+
+    compare()
 
 
 class RowsOfPhases(Counter[str]):
