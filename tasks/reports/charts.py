@@ -90,15 +90,9 @@ def band(
     level = [
         [BOTTOM - scale * (value / 2 - ticks[0] / 2) for value in of] for of in (lows, means, highs)
     ]
-    runs: list[list[int]] = []
-    for at, day in enumerate(days):
-        if runs and place[day] - place[days[runs[-1][-1]]] < 1.5 * step:
-            runs[-1].append(at)
-        else:
-            runs.append([at])
     edge = min(step / 2, 6)
     areas, lines = [], []
-    for run in runs:
+    for run in _side_by_side([place[day] for day in days], 1.5 * step):
         xs = [place[days[at]] for at in run]
         # A day alone has a width, too.
         ends = [(xs[0] - edge, run[0]), *zip(xs, run, strict=True), (xs[-1] + edge, run[-1])]
@@ -121,6 +115,17 @@ def band(
         "field": (LEFT, RIGHT, TOP, BOTTOM),
         "size": (WIDTH, HEIGHT),
     }
+
+
+def _side_by_side(places: Sequence[float], nearest: float) -> list[list[int]]:
+    """Of ascending places those that follow each other at less than a distance, by number."""
+    runs: list[list[int]] = []
+    for at, place in enumerate(places):
+        if runs and place - places[runs[-1][-1]] < nearest:
+            runs[-1].append(at)
+        else:
+            runs.append([at])
+    return runs
 
 
 def _days_between(first: str, last: str) -> list[str]:

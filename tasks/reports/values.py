@@ -36,11 +36,11 @@ TYPES = {
 }
 """The numbers among these columns: in a column without any, pandas cannot find out what it is."""
 
-SHOWN_POINTS, SHOWN_DAYS = 100, 92
+MOST_POINTS, MOST_DAYS = 100, 92
 """Log instances whose values by day can be chosen on the page, and how many of the last days."""
 
-SHOWN_LARGEST = 12
-SHOWN_STATUSES = 6
+LARGEST = 12
+MOST_STATUSES = 6
 """The most frequent statuses have a column each; the others share one."""
 
 NO_STATUS, OTHER_STATUSES = "(none)", "(others)"
@@ -123,18 +123,18 @@ def by_day(days: pd.DataFrame) -> pd.DataFrame:
 
     They are those with the most alarms, then those with the widest range of values.
     """
-    shown = _analog(days)
-    shown = shown[shown["day"].isin(sorted(shown["day"].unique())[-SHOWN_DAYS:])]
-    of_instance = shown.groupby("point_log_inst_id").agg(
+    rows = _analog(days)
+    rows = rows[rows["day"].isin(sorted(rows["day"].unique())[-MOST_DAYS:])]
+    of_instance = rows.groupby("point_log_inst_id").agg(
         alarms=("alarm_count", "sum"), low=("value_min", "min"), high=("value_max", "max")
     )
     of_instance["width"] = of_instance["high"] - of_instance["low"]
     order = of_instance.sort_values(["alarms", "width"], ascending=False, kind="stable").index
-    chosen = order[:SHOWN_POINTS]
+    chosen = order[:MOST_POINTS]
     names = [*_LABEL, "eng_unit_id", "day", "value_count", "value_min", "value_mean", "value_max"]
     place = {key: at for at, key in enumerate(chosen)}
-    shown = shown[shown["point_log_inst_id"].isin(chosen)]
-    return shown.sort_values("point_log_inst_id", key=lambda keys: keys.map(place), kind="stable")[
+    rows = rows[rows["point_log_inst_id"].isin(chosen)]
+    return rows.sort_values("point_log_inst_id", key=lambda keys: keys.map(place), kind="stable")[
         names
     ]
 
@@ -180,7 +180,7 @@ def status_days(days: pd.DataFrame) -> pd.DataFrame:
             of_day[status.strip() or NO_STATUS] += count
     total = sum(by_status.values(), Counter[str]())
     names = sorted(total, key=lambda status: (-total[status], status))
-    kept = names[:SHOWN_STATUSES]
+    kept = names[:MOST_STATUSES]
     counts = days.groupby("day")[["record_count", "alarm_count"]].sum()
     rows = []
     for day, of_day in sorted(by_status.items()):
@@ -189,7 +189,7 @@ def status_days(days: pd.DataFrame) -> pd.DataFrame:
             continue  # A state that began the day before lasted into it.
         shares = {f"share_{status}": of_day[status] / records for status in kept}
         if len(names) > len(kept):
-            rest = sum(of_day[status] for status in names[SHOWN_STATUSES:])
+            rest = sum(of_day[status] for status in names[MOST_STATUSES:])
             shares[f"share_{OTHER_STATUSES}"] = rest / records
         rows.append(
             {
@@ -208,7 +208,7 @@ def values(results: Results, overview: Json) -> dict[str, Any]:
     alarmed = results.table("alarms").to_pandas()
     units = alarmed.groupby("unit_name")["alarm_count"].sum()
     units = units.sort_values(ascending=False, kind="stable")
-    largest = alarmed.head(SHOWN_LARGEST)
+    largest = alarmed.head(LARGEST)
     by_status = results.table("status_days").to_pydict()
     return {
         "eng_units": results.table("values_by_eng_unit").to_pylist(),
@@ -216,8 +216,8 @@ def values(results: Results, overview: Json) -> dict[str, Any]:
             json.loads(bins) for bins in results.table("values_by_eng_unit")["bins"].to_pylist()
         ],
         "points": _points(results.table("values_by_day").to_pandas()),
-        "shown_days": SHOWN_DAYS,
-        "alarm_units": [(name, int(count)) for name, count in units[:SHOWN_LARGEST].items()],
+        "most_days": MOST_DAYS,
+        "alarm_units": [(name, int(count)) for name, count in units[:LARGEST].items()],
         "alarm_points": list(
             zip(largest["log_instance_label"], largest["alarm_count"].tolist(), strict=True)
         ),
