@@ -61,6 +61,7 @@ INPUTS = {
         lambda: [SourceProfiles()], lambda: SourceProfiles().output(), lambda: SOURCES
     ),
     "limits": Input(list, dict, lambda: {"limits": settings().limits}),
+    "max gap": Input(list, dict, lambda: {"max_gap": settings().max_gap}),
 }
 """What reports may read, by the names in their `reads`."""
 
@@ -130,7 +131,7 @@ class ReportTask(FreshTask):
         }
         previous = {name: target.file for name, target in self.output().items()}
         self.progress.result = self.report.build(
-            Inputs(files, previous, warehouse(), self.level, settings().limits),
+            Inputs(files, previous, warehouse(), self.level, settings().limits, settings().max_gap),
             Outputs(out, settings().csv_bom),
         )
 
@@ -184,7 +185,7 @@ class PageTarget(FileTarget):
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 6
+    code_version = 7
 
     def page(self) -> str:
         """The page itself."""

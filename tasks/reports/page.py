@@ -106,11 +106,14 @@ def _table_body(rows: Iterable[Mapping[str, Any]]) -> Markup:
 
 _COUNTS = ("_count", "expected", "actual", "missing")
 _PLAIN_NUMBERS = ("_id", "_interval", "_step_s")
+_FRACTIONS = ("_hours",)
 
 
 def _kind(column: str) -> str:
     """The class of a column's cells: n for numbers, t for times; neither is wrapped."""
-    if column.endswith((*_COUNTS, *_PLAIN_NUMBERS, "_share")) or column.startswith("share_"):
+    if column.endswith((*_COUNTS, *_PLAIN_NUMBERS, *_FRACTIONS, "_share")) or column.startswith(
+        "share_"
+    ):
         return "n"
     return "t" if column.endswith("_at") else ""
 
@@ -125,6 +128,8 @@ def _text(column: str) -> Callable[[Any], str]:
         return lambda value: f"{value:,}"
     if column.endswith(_PLAIN_NUMBERS):
         return str
+    if column.endswith(_FRACTIONS):
+        return lambda value: f"{value:,.2f}"
     if _kind(column) == "n":
         return lambda value: f"{value:.1%}"
     return lambda value: escape(readable(value))
