@@ -24,7 +24,7 @@ from tasks.graph.load import CatalogTarget, tables, warehouse
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.stage import CsvToParquet, staging
 from tasks.reports.registry import TABLES_FOLDER, Inputs, Outputs, Report, Results, reports
-from tasks.run.outcome import page_digest
+from tasks.run.marks import page_digest
 from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.state import BUILT, UNCHANGED, current_run
@@ -175,7 +175,7 @@ def report_tasks() -> list[ReportTask]:
 
 
 class PageTarget(FileTarget):
-    """The page, known by its content but for the line on the last run."""
+    """The page, known by its content but for what ends of runs write into it."""
 
     def digest(self, snapshot: Snapshot) -> str | None:
         """SHA-256 of the rest of it."""

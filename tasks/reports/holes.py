@@ -94,7 +94,7 @@ def find_holes(gaps: pd.DataFrame, instances: pd.DataFrame, max_gap: float) -> p
         missing_count=("missing_count", "sum"),
         is_open=("is_open", "first"),
         is_jump=("is_jump", "first"),
-        units=("unit_id", listed),
+        units=("unit_id", _list_units),
         log_instances=("point_log_inst_id", listed),
     )
     whole = _whole_units(rows, holes, instances, max_gap)
@@ -185,6 +185,12 @@ def _whole_units(
             if keys.issuperset(of_unit.index[recorded & (max_gap * step < ended - began)]):
                 whole[hole].append(unit)
     return whole
+
+
+def _list_units(units: pd.Series) -> str:
+    """Units as text, the unknown one last."""
+    known = listed(units[units != UNKNOWN])
+    return ", ".join(filter(None, (known, "unknown" if UNKNOWN in units.array else "")))
 
 
 def _note(hole: pd.Series, units: list[int]) -> str:

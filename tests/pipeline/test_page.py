@@ -18,6 +18,7 @@ import pytest
 from config.warehouse import SUMMARY_LEVELS, TABLES, origin_path
 from tasks.reports.page import write_page
 from tasks.reports.registry import Results
+from tasks.run.marks import page_digest
 from tests.conftest import ROOT, Project, make_project
 from tests.html_page import Page
 
@@ -254,6 +255,6 @@ def test_at_the_samples_size_a_page_is_small_and_quickly_made(tmp_path: Path) ->
     results = Results(project.reports, project.staging)
     write_page(overview, results, tmp_path / "again.html")
     assert time.process_time() - began < 1
-    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+    assert page_digest(tmp_path / "again.html") == page_digest(page)
     assert page.stat().st_size < 2_000_000
     check_profiles(project)
