@@ -18,6 +18,7 @@ from tasks.core.partition import Partition
 from tasks.measures.activity import Activity, measure_activity, merge_activity
 from tasks.parsing.numbers import INSTANT
 from tasks.reports import activity_report
+from tasks.reports.isolated import log_extents
 
 SECOND = 1_000_000
 START = 1_717_200_000 * SECOND  # 2024-06-01 00:00 UTC, a Saturday.
@@ -66,7 +67,10 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def gaps(activity: Activity) -> list[dict[str, Any]]:
-    return rows_of(activity_report.gaps(activity, LOG_INSTANCES))
+    extents, _ = log_extents(activity.hours)
+    no_counts = pd.Series([], dtype="int64")
+    judged = activity_report.judge_instances(activity, LOG_INSTANCES, extents, no_counts)
+    return rows_of(activity_report.gaps(judged))
 
 
 TIMES = st.one_of(

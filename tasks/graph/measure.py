@@ -27,7 +27,7 @@ from tasks.run.source_settings import source
 class LogActivity(PartitionedTask):
     """When each log instance recorded, and how far apart: from the staged log records alone."""
 
-    code_version = 2
+    code_version = 3
     phase = "measuring"
     priority = 5
 

@@ -24,7 +24,7 @@ from tasks.graph.load import CatalogTarget, tables, warehouse
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.stage import CsvToParquet, staging
 from tasks.reports.registry import TABLES_FOLDER, Inputs, Outputs, Report, Results, reports
-from tasks.run.outcome import page_digest
+from tasks.run.marks import page_digest
 from tasks.run.recording import state
 from tasks.run.settings import settings
 from tasks.state import BUILT, UNCHANGED, current_run
@@ -61,6 +61,7 @@ INPUTS = {
         lambda: [SourceProfiles()], lambda: SourceProfiles().output(), lambda: SOURCES
     ),
     "limits": Input(list, dict, lambda: {"limits": settings().limits}),
+    "max gap": Input(list, dict, lambda: {"max_gap": settings().max_gap}),
 }
 """What reports may read, by the names in their `reads`."""
 
@@ -130,7 +131,7 @@ class ReportTask(FreshTask):
         }
         previous = {name: target.file for name, target in self.output().items()}
         self.progress.result = self.report.build(
-            Inputs(files, previous, warehouse(), self.level, settings().limits),
+            Inputs(files, previous, warehouse(), self.level, settings().limits, settings().max_gap),
             Outputs(out, settings().csv_bom),
         )
 
@@ -174,7 +175,7 @@ def report_tasks() -> list[ReportTask]:
 
 
 class PageTarget(FileTarget):
-    """The page, known by its content but for the line on the last run."""
+    """The page, known by its content but for what ends of runs write into it."""
 
     def digest(self, snapshot: Snapshot) -> str | None:
         """SHA-256 of the rest of it."""
@@ -184,7 +185,7 @@ class PageTarget(FileTarget):
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 6
+    code_version = 7
 
     def page(self) -> str:
         """The page itself."""

@@ -31,7 +31,14 @@ _MANY_ROWS = 262_144
 DAYS = pa.schema([("point_log_inst_id", pa.int64()), ("day", pa.date32()), ("records", pa.int64())])
 """One row per log instance and UTC day with a record."""
 
-HOURS = pa.schema([("hour", INSTANT), ("records", pa.int64())])
+HOURS = pa.schema(
+    [
+        ("hour", INSTANT),
+        ("records", pa.int64()),
+        ("first_recorded_at", INSTANT),
+        ("last_recorded_at", INSTANT),
+    ]
+)
 """One row per hour with a record."""
 
 STEPS = pa.schema(
@@ -133,7 +140,7 @@ def measure_activity(staged: Path, out: Mapping[str, Path], advance: Advance = n
             us = times.cast(pa.int64()).to_numpy()
             hour = pa.array(us // _HOUR_US * _HOUR_US).cast(INSTANT)
             days.add(keys, hour.cast(pa.date32()), _ones(keys))
-            hours.add(hour, _ones(keys))
+            hours.add(hour, _ones(keys), times, times)
             keys, seconds, latest = _steps(keys.to_numpy(), us, latest)
             steps.add(keys, seconds, _ones(keys))
             records += len(table)

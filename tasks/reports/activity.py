@@ -1,4 +1,4 @@
-"""Activity of the log: records over time, units by day, and gaps."""
+"""Activity of the log: records over time, units by day, holes, and isolated records."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from config.declarations import UNKNOWN
 from tasks.core.partition import Partition
+from tasks.core.text import count_of
 from tasks.reports.charts import SHADES, columns, every_label, shade
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
@@ -26,14 +27,16 @@ _HEAT_WIDTH, _PHONE_WIDTH = 860, 280
 """Pixels that the heat map has at least, on a desk and on a phone."""
 
 _SHOWN_WORST = 5
+_LONG_HOURS = 3
+_KINDS = {"B": "digital", "F": "float"}
 _MOST_BUCKETS = 500
 
 
 def build(inputs: Inputs, outputs: Outputs) -> str:
-    """Write the three tables."""
+    """Write the tables."""
     from tasks.core.arrow import read_parquet
     from tasks.measures.activity import merge_activity
-    from tasks.reports import activity_report
+    from tasks.reports import activity_report, holes, isolated
 
     measured: dict[Partition, dict[str, Path]] = defaultdict(dict)
     for key, path in inputs.paths["activity"].items():
@@ -41,15 +44,21 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
         measured[Partition(partition, Path(partition))][name] = path
     instances = read_parquet(inputs.paths["log instances"]["chains"])
     activity = merge_activity(measured, instances)
-    gaps = activity_report.gaps(activity, instances)
+    extents, groups = isolated.log_extents(activity.hours)
+    counts = isolated.count_isolated(inputs.query, groups)
+    apart = counts.groupby("point_log_inst_id")["records"].sum()
+    judged = activity_report.judge_instances(activity, instances, extents, apart)
+    gaps = holes.read_gaps(inputs.query)
     tables = {
-        "gaps": gaps,
+        "holes": holes.find_holes(gaps, judged, inputs.max_gap),
+        "isolated_records": isolated.describe_isolated(groups, counts, gaps[gaps["is_jump"]]),
+        "gaps": activity_report.gaps(judged),
         "records_over_time": activity_report.records_over_time(activity),
         "unit_days": activity_report.unit_days(activity),
     }
     for name, table in tables.items():
         outputs.write_table(name, table)
-    return f"{int(gaps['missing'].sum()):,} log records found missing"
+    return f"{int(judged['missing'].sum()):,} log records found missing"
 
 
 def figures(results: Results) -> Json:
@@ -66,24 +75,48 @@ def figures(results: Results) -> Json:
             **sums,
             "with_gaps": len(lacking),
             "worst": lacking["point_log_inst_id"].head(_SHOWN_WORST).tolist(),
+            "holes": results.table("holes").num_rows,
+            "isolated": sum(results.table("isolated_records")["record_count"].to_pylist()),
             "csv": "gaps.csv",
         }
     }
 
 
 def values(results: Results, overview: Json) -> dict[str, Any]:
-    """Records over time, the heat map of the units, the worst gaps."""
-    gaps = results.table("gaps").slice(0, SHOWN_LARGEST).to_pylist()
+    """Records over time, the heat map of the units, the largest holes, isolated records."""
+    holes = results.table("holes").slice(0, SHOWN_LARGEST).to_pylist()
     return {
         "over_time": _over_time(results.table("records_over_time").to_pandas()),
         "heat": _heat(results.table("unit_days").to_pandas()),
         "shades": SHADES,
-        "worst": [
-            (f"{row['point_log_inst_id']} (unit {row['unit_id']})", row["missing"])
-            for row in gaps
-            if row["missing"]
+        "largest": [(_describe_hole(hole), hole["missing_count"]) for hole in holes],
+        "isolated": [
+            {**row, "kind": _KINDS[row["log_kind"]], "away": _describe_distance(row)}
+            for row in results.table("isolated_records").to_pylist()
         ],
     }
+
+
+def _describe_hole(hole: Json) -> str:
+    """A hole in a few words.
+
+    >>> hole = {"log_instance_count": 46, "gap_hours": 24.04, "began_at": "2024-05-31 05:00:40"}
+    >>> _describe_hole(hole)
+    '46 log instances, 24 h from 05-31 05:00'
+    """
+    of, hours = hole["log_instance_count"], hole["gap_hours"]
+    lasting = f"{hours:,.0f} h" if hours >= _LONG_HOURS else f"{60 * hours:.0f} min"
+    return f"{count_of(of, 'log instance')}, {lasting} from {hole['began_at'][5:16]}"
+
+
+def _describe_distance(row: Json) -> str:
+    """How far isolated records are from the others.
+
+    >>> _describe_distance({"distance_days": -8})
+    '8 days before all others'
+    """
+    days = row["distance_days"]
+    return f"{count_of(abs(days), 'day')} {'before' if days < 0 else 'after'} all others"
 
 
 def _over_time(rows: pd.DataFrame) -> dict[str, Any]:
@@ -196,15 +229,15 @@ def _heat_body(counts: pd.DataFrame, most: int) -> Markup:
 
 REPORT = Report(
     name="ActivityReport",
-    summary="Records over time, units by day, and the gaps of each log instance.",
-    reads=("activity", "log instances"),
+    summary="Records over time, units by day, holes, and what each log instance lacks.",
+    reads=("activity", "log instances", "warehouse", "max gap"),
     build=build,
     anchor="time",
     title="Time",
     position=20,
-    tables=("gaps", "records_over_time", "unit_days"),
-    leading=("missing", "missing_share", "expected", "actual"),
+    tables=("holes", "isolated_records", "gaps", "records_over_time", "unit_days"),
+    leading=("ended_at", "gap_hours", "log_instance_count", "missing_count", "note"),
     figures=figures,
     values=values,
-    code_version=3,
+    code_version=4,
 )

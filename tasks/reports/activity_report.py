@@ -1,4 +1,4 @@
-"""Figures on the log's activity: records over time, units by day, and gaps."""
+"""Figures on the log's activity: records over time, units by day, records missing."""
 
 from __future__ import annotations
 
@@ -99,11 +99,39 @@ def _texts(times: pd.Series) -> pd.Series:
     return times.dt.tz_localize(None).dropna().map(str).astype("str").reindex(times.index)
 
 
-def gaps(activity: Activity, log_instances: pa.Table) -> pd.DataFrame:
+def gaps(judged: pd.DataFrame) -> pd.DataFrame:
     """The records of each log instance against those to be expected.
 
     Grain: one row per log instance of LOG_INSTANCE. Columns: GAP_COLUMNS; null where a log instance
+    cannot be judged. Times are texts.
+
+    Sorted: the most missing first, then by key; then those without any record; then those that
     cannot be judged.
+
+    Args:
+        judged: As `judge_instances` gives them.
+    """
+    rows = judged.assign(
+        first_recorded_at=_texts(judged["first_recorded_at"]),
+        last_recorded_at=_texts(judged["last_recorded_at"]),
+        group=np.select([judged["actual"] == 0, judged["missing"].isna()], [1, 2], 0),
+    ).reset_index()
+    rows = rows.sort_values(
+        ["group", "missing", "point_log_inst_id"], ascending=[True, False, True]
+    )
+    whole = dict.fromkeys(("typical_step_s", "expected", "actual", "missing"), "Int64")
+    return rows[list(GAP_COLUMNS)].astype(whole)
+
+
+def judge_instances(
+    activity: Activity, log_instances: pa.Table, extents: pd.DataFrame, apart: pd.Series
+) -> pd.DataFrame:
+    """The step of each log instance, and its records against those to be expected.
+
+    Grain: one row per log instance of LOG_INSTANCE, by key. Columns: those of GAP_COLUMNS, times as
+    such; `step_s`, the seconds between two records, null where a log instance cannot be judged;
+    `log_begin` and `log_end`, first and last record of its kind that is not isolated; `end`, of
+    all but the last hundredth of the log instances.
 
     `basis` is where the step between two records comes from: "interval", the declared one, where at
     least half of the steps are within a tenth of it (`share_as_declared`); "typical step", where
@@ -113,17 +141,17 @@ def gaps(activity: Activity, log_instances: pa.Table) -> pd.DataFrame:
 
     `expected` are the records at that step from the log instance's first record to the end of the
     log of its kind (digital or float), so that one that went silent shows, and one whose file was
-    cut off does not. Where a log begins and ends, a hundredth of the log instances, whose clocks
-    may have been wrong, is left out of account. `missing` are those beyond `actual`.
-
-    Sorted: the most missing first, then by key; then those without any record; then those that
-    cannot be judged.
+    cut off does not. Isolated records are left out of account, and where a log begins and ends, a
+    hundredth of the log instances, whose clocks may have been wrong. `missing` are those beyond
+    `actual`, which counts all records.
 
     Args:
         activity: What is measured of the log records.
         log_instances: As `resolve_log_instances` gives them.
+        extents: As `log_extents` gives them.
+        apart: By log instance: how many of its records are isolated.
     """
-    rows = _instances(activity, log_instances)
+    rows = _instances(activity, log_instances, extents)
     enough = rows["steps"] >= _FEWEST_STEPS
     by_interval = enough & (rows["near"] >= _MOST * rows["steps"])
     by_typical = enough & (rows["typical_steps"] >= _MOST * rows["steps"])
@@ -132,51 +160,47 @@ def gaps(activity: Activity, log_instances: pa.Table) -> pd.DataFrame:
     lasting = rows["end"] - first.where(first > begin, begin)
     expected = (lasting // pd.to_timedelta(step_s, unit="s") + 1).clip(lower=0)
     actual = rows["records"].fillna(0)
-    missing = (expected - actual).clip(lower=0)
-    rows = rows.assign(
+    in_log = actual - apart.reindex(rows.index, fill_value=0)
+    missing = (expected - in_log).clip(lower=0)
+    return rows.assign(
+        step_s=step_s,
         share_as_declared=_rounded(rows["near"] / rows["steps"]),
         basis=np.select([by_interval, by_typical], ["interval", "typical step"], "none"),
-        first_recorded_at=_texts(rows["first_recorded_at"]),
-        last_recorded_at=_texts(rows["last_recorded_at"]),
         expected=expected,
         actual=actual,
         missing=missing,
         missing_share=_rounded((missing / expected).mask(expected == 0, 0.0)),
-        group=np.select([actual == 0, missing.isna()], [1, 2], 0),
-    ).reset_index()
-    rows = rows.sort_values(
-        ["group", "missing", "point_log_inst_id"], ascending=[True, False, True]
     )
-    whole = dict.fromkeys(("typical_step_s", "expected", "actual", "missing"), "Int64")
-    return rows[list(GAP_COLUMNS)].astype(whole)
 
 
-def _instances(activity: Activity, log_instances: pa.Table) -> pd.DataFrame:
+def _instances(activity: Activity, log_instances: pa.Table, extents: pd.DataFrame) -> pd.DataFrame:
     columns = [name for name in GAP_COLUMNS if name in log_instances.column_names]
     rows = log_instances.select(columns).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     rows = rows.set_index("point_log_inst_id")
-    return rows.join(_by_instance(activity)).join(_steps(activity, rows["log_interval"]))
+    return rows.join(_by_instance(activity, extents)).join(_steps(activity, rows["log_interval"]))
 
 
 def _rounded(shares: pd.Series) -> pd.Series:
     return shares.map(lambda share: round(share, 6))  # Unlike Series.round, of the exact value.
 
 
-def _by_instance(activity: Activity) -> pd.DataFrame:
+def _by_instance(activity: Activity, extents: pd.DataFrame) -> pd.DataFrame:
     """What is known of each log instance, and when the log of its kind begins and ends.
 
     Of records of both kinds: when the first of both logs begins, and the last one ends.
     """
-    timed = activity.instances.dropna(subset="first_recorded_at")
-    spans = timed.assign(begin=timed["first_recorded_at"], end=timed["last_recorded_at"])
-    for _, of_kind in timed.groupby("log_kind"):
+    timed = activity.instances.dropna(subset="first_recorded_at").reset_index(drop=True)
+    spans = timed.merge(extents, on="log_kind", validate="m:1")
+    spans["begin"] = spans["first_recorded_at"].clip(lower=spans["log_begin"])
+    spans["end"] = spans["last_recorded_at"].clip(upper=spans["log_end"])
+    for _, of_kind in spans.groupby("log_kind"):
         outlying = int(len(of_kind) * _OUTLYING)
-        begins, ends = of_kind["first_recorded_at"], of_kind["last_recorded_at"]
-        spans.loc[of_kind.index, "begin"] = begins.sort_values().iloc[outlying]
-        spans.loc[of_kind.index, "end"] = ends.sort_values().iloc[-1 - outlying]
-    times = {"first_recorded_at": "min", "last_recorded_at": "max", "begin": "min", "end": "max"}
+        spans.loc[of_kind.index, "begin"] = of_kind["begin"].sort_values().iloc[outlying]
+        spans.loc[of_kind.index, "end"] = of_kind["end"].sort_values().iloc[-1 - outlying]
+    earliest = dict.fromkeys(("first_recorded_at", "begin", "log_begin"), "min")
+    latest = dict.fromkeys(("last_recorded_at", "end", "log_end"), "max")
     counts = activity.instances.groupby("point_log_inst_id")[["records", "steps"]].sum()
-    return counts.join(spans.groupby("point_log_inst_id").agg(times))
+    return counts.join(spans.groupby("point_log_inst_id").agg({**earliest, **latest}))
 
 
 def _steps(activity: Activity, intervals: pd.Series) -> pd.DataFrame:

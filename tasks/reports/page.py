@@ -106,11 +106,12 @@ def _table_body(rows: Iterable[Mapping[str, Any]]) -> Markup:
 
 _COUNTS = ("_count", "expected", "actual", "missing")
 _PLAIN_NUMBERS = ("_id", "_interval", "_step_s")
+_FRACTIONS = ("_hours",)
 
 
 def _kind(column: str) -> str:
     """The class of a column's cells: n for numbers, t for times; neither is wrapped."""
-    if column.endswith((*_COUNTS, *_PLAIN_NUMBERS, "_share", "_hours")):
+    if column.endswith((*_COUNTS, *_PLAIN_NUMBERS, *_FRACTIONS, "_share")):
         return "n"
     if column.startswith(("share_", "value_")):
         return "n"
@@ -127,7 +128,9 @@ def _text(column: str) -> Callable[[Any], str]:
         return lambda value: f"{value:,}"
     if column.endswith(_PLAIN_NUMBERS):
         return str
-    if column.startswith("value_") or column.endswith("_hours"):
+    if column.endswith(_FRACTIONS):
+        return lambda value: f"{value:,.2f}"
+    if column.startswith("value_"):
         return lambda value: f"{value:,.6g}"
     if _kind(column) == "n":
         return lambda value: f"{value:.1%}"

@@ -44,6 +44,7 @@ class Inputs:
         warehouse: The warehouse; it is loaded and checked if the report reads it.
         level: The task's parameter; "" if it has none.
         limits: Defect -> shares, as `judge` takes them; of a report that reads "limits".
+        max_gap: Of how many intervals a gap is a hole; of a report that reads "max gap".
     """
 
     paths: Mapping[str, Mapping[str, Path]]
@@ -51,6 +52,7 @@ class Inputs:
     warehouse: Warehouse
     level: str = ""
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    max_gap: float = 3
 
     def query(self, sql: str, times: tuple[str, ...] = ()) -> pd.DataFrame:
         """The rows that a SELECT gives; whole numbers stay whole beside NULL.

@@ -22,6 +22,7 @@ from tasks.core.waiting import no_task, report_waits_of
 from tasks.run.history import keep_interrupted, keep_run
 from tasks.run.hooks import run_hook
 from tasks.run.logs import UNCAUGHT_IN, LogFile, console_handler
+from tasks.run.marks import mark_page, mark_page_at_end
 from tasks.run.outcome import SUCCEEDED, RunOutcome
 from tasks.run.progress import Progress
 from tasks.run.recording import explain, state
@@ -102,7 +103,10 @@ def _note_stop(file: LogFile, outcome: RunOutcome, number: int) -> None:
         screen.finish()
     line = last_line(number)
     file.append(logger.makeRecord(logger.name, logging.WARNING, "", 0, line, (), None))
-    outcome.stop(exit_status(number))
+    # Not even the page's lock: the main thread may be held in a fork, whose end a lock file waits
+    # for. If another run replaces the page meanwhile, the next one builds it.
+    if (stopped := outcome.stop(exit_status(number))) is not None:
+        mark_page(reports_dir(), stopped)
 
 
 def _finish_screen_and_report(
@@ -169,9 +173,10 @@ def end_run(uncaught: Sequence[str], log: LogFile, outcome: RunOutcome) -> None:
         log.handle(logger.makeRecord(logger.name, logging.INFO, "", 0, summary, (), None))
     elif statuses:
         logger.info("%s", summary)
-    ended = outcome.end(ending_with(), statuses, failures, is_whole)
-    if is_whole or ended.status != SUCCEEDED:
+    ended = outcome.end(ending_with(), statuses, failures)
+    if is_whole or ended.status != SUCCEEDED:  # Else what an earlier run failed of may still fail.
         keep_run(reports_dir(), ended, outcome.seconds)
+        mark_page_at_end(reports_dir(), ended)
     with contextlib.suppress(BrokenPipeError):  # Nobody reads on, as with `| head`.
         if is_whole:
             from tasks.run.console import print_results

@@ -1,17 +1,13 @@
-"""How the last run ended, for operators: `last_run.json`, and the first line of the page.
+"""How the last run ended, for operators: `last_run.json`.
 
-`docs/last_run.schema.json` describes the file. The page keeps the figures of the last run that
-built it; if a later one failed or was stopped, its first line says so.
+`docs/last_run.schema.json` describes the file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import html
 import json
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,22 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from tasks.core.files import open_regular, temporary_path
-from tasks.run.settings import lock_dir
 from tasks.state import current_run
 
 RUNNING, SUCCEEDED, FAILED, STOPPED = "running", "succeeded", "failed", "stopped"
-
-_BEGIN, _END = "<!-- last run -->", "<!-- end of last run -->"
-
-_PAGE_TASK = "ReportPage"
-
-_MARKED = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}".encode(), re.DOTALL)
-
-_SHOWN = 5
-"""So many failures are on the page; the others are in `last_run.json`."""
 
 
 class Outcome(NamedTuple):
@@ -100,7 +84,7 @@ def first_line(error: str) -> str:
 def last_outcome(reports: Path) -> Outcome | None:
     """How the last run ended, or that it is under way; None if that is unknown."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        content: dict[str, Any] = json.loads(_read(reports / "last_run.json"))
+        content: dict[str, Any] = json.loads(read_bytes(reports / "last_run.json"))
         outcome = Outcome(**{name: content[name] for name in Outcome._fields})
         errors = [text for one in outcome.failures for text in (one["task"], one["error"])]
         texts = (outcome.run, outcome.status, outcome.began, *errors)
@@ -135,7 +119,6 @@ class RunOutcome:
         exit_code: int,
         statuses: Sequence[str],
         failures: Sequence[tuple[str, str]],
-        is_whole: bool,
     ) -> Outcome:
         """The run has ended by itself; its outcome.
 
@@ -143,27 +126,15 @@ class RunOutcome:
             exit_code: Its exit status.
             statuses: What became of each task.
             failures: The task, "" if it was none, and its error.
-            is_whole: Whether everything is up to date now. Else a line on an earlier failure stays.
         """
         self._has_ended = True
         status = FAILED if exit_code or failures else SUCCEEDED
         listed = [{"task": task, "error": error} for task, error in failures]
-        outcome = self._write(status, exit_code, dict(Counter(statuses)), listed)
-        if is_whole or status != SUCCEEDED:
-            # If another run builds the page, the end of that run marks it.
-            lock = FileLock(lock_dir() / f"{_PAGE_TASK}.lock", timeout=0)
-            with contextlib.suppress(OSError, Timeout), lock:
-                self._mark_page(outcome)
-        return outcome
+        return self._write(status, exit_code, dict(Counter(statuses)), listed)
 
-    def stop(self, exit_code: int) -> None:
-        """The run ends by a signal, maybe while a command of the operator's runs after its end.
-
-        Called in another thread, with no lock: the main thread may be held in a fork, whose end a
-        lock file waits for. If another run replaces the page meanwhile, the next one builds it.
-        """
-        if not self._has_ended:
-            self._mark_page(self._write(STOPPED, exit_code, {}, []))
+    def stop(self, exit_code: int) -> Outcome | None:
+        """The run ends by a signal; None if it has ended, and a command of the operator's runs."""
+        return None if self._has_ended else self._write(STOPPED, exit_code, {}, [])
 
     def _write(
         self,
@@ -179,41 +150,18 @@ class RunOutcome:
         with contextlib.suppress(OSError):
             self._reports.mkdir(parents=True, exist_ok=True)
             content = outcome.to_json().encode("utf-8", "replace")
-            _replace(self._reports / "last_run.json", content)
+            replace_file(self._reports / "last_run.json", content)
         return outcome
 
-    def _mark_page(self, outcome: Outcome) -> None:
-        with contextlib.suppress(OSError):
-            path = self._reports / "index.html"
-            before = _read(path)
-            marked = f"{_BEGIN}{_line_for_page(outcome)}{_END}".encode("utf-8", "replace")
-            after = _MARKED.sub(lambda _: marked, before, count=1)
-            if after != before:
-                _replace(path, after)
 
-
-def page_digest(path: Path) -> str:
-    """SHA-256 of a page without the line on the last run."""
-    return hashlib.sha256(_MARKED.sub(b"", _read(path), count=1)).hexdigest()
-
-
-def _line_for_page(outcome: Outcome) -> str:
-    if outcome.status == SUCCEEDED:
-        return ""
-    text = f"{outcome.describe()} The figures below are of an earlier run."
-    shown = outcome.failures[:_SHOWN]
-    errors = "\n\n".join(f"{one['task']}\n{one['error']}".strip() for one in shown)
-    details = f"<details><summary>The error</summary><pre>{html.escape(errors)}</pre></details>"
-    line = f"<p>{html.escape(text)}</p>{details if errors else ''}"
-    return f'<div class="last-run" role="alert">{line}</div>'
-
-
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; anything else is an OSError."""
     with open(path, "rb", opener=open_regular) as stream:  # noqa: PTH123  # Path.open has no opener.
         return stream.read()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file under a name of this process, then give it its own."""
     # Runs may end at once.
     temporary = temporary_path(path.with_name(f"{os.getpid()}-{path.name}"))
     temporary.write_bytes(content)

@@ -33,18 +33,18 @@ def test_a_table_is_sorted_by_a_click_and_by_the_keyboard(opened: Opened) -> Non
 
 
 def test_numbers_are_sorted_as_numbers_and_empty_cells_come_last(opened: Opened) -> None:
-    table = opened.page.locator("#table-gaps")
+    table = opened.page.locator("#table-app_instance_id")
     names = [text.replace("\n", "") for text in table.locator("thead th").all_inner_texts()]
-    for name in ("log_interval", "first_recorded_at"):
+    for name in ("unit_id", "first_recorded_at"):
         place = names.index(name) + 1
         for _ in range(2):
             table.get_by_role("columnheader", name=name).get_by_role("button").click()
-            texts = opened.column("table-gaps", place)
+            texts = opened.column("table-app_instance_id", place)
             assert "" not in texts[: len([text for text in texts if text])]
-            if name == "log_interval":
-                steps = [int(text) for text in texts]
-                assert steps in (sorted(steps), sorted(steps, reverse=True))
-                assert {60, 5400} <= set(steps)
+            if name == "unit_id":
+                keys = [int(text) for text in texts]
+                assert keys in (sorted(keys), sorted(keys, reverse=True))
+                assert {-1, 7} <= set(keys)
 
 
 def test_a_table_is_searched(opened: Opened) -> None:
@@ -100,10 +100,10 @@ def test_numbers_and_times_are_in_one_line_and_all_columns_are_seen_at_1440_pixe
 
 def test_the_first_column_stays_in_sight_and_the_measure_is_beside_it(opened: Opened) -> None:
     opened.page.set_viewport_size({"width": 390, "height": 800})
-    for name in ("unit_id", "app_instance_id", "app_type_id", "gaps"):
+    for name in ("unit_id", "app_instance_id", "app_type_id", "holes"):
         table = opened.page.locator(f"#table-{name}")
         head = [text.strip("\n ") for text in table.locator("thead th").all_inner_texts()]
-        assert ("missing" if name == "gaps" else "record_count") in head[1:3], head
+        assert ("gap_hours" if name == "holes" else "record_count") in head[1:3], head
         table.evaluate("e => { e.parentElement.scrollLeft = 150 }")
         lefts = table.evaluate(
             """e => [e.parentElement, e.rows[0].cells[0], e.rows[1].cells[0]]

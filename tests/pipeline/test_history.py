@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tasks.run.history import KEPT_RUNS, PastRun, keep_interrupted, keep_run, read_history
 from tasks.run.outcome import Outcome
 from tests.conftest import Project, Result
+from tests.html_page import Page
 
 NO_PROCESS = (1 << 31) - 1
 
@@ -61,6 +63,48 @@ def test_runs_that_failed_or_were_killed_have_lines_without_figures(ran: Project
     assert killed == PastRun("a", "2024-06-01T12:00:00Z", None, "killed")
     assert (failed.status, failed.failed, failed[7:]) == ("failed", 1, (None, None, None, None))
     assert [row["status"] for row in ran.report("history.csv")] == ["succeeded", "killed", "failed"]
+
+
+def test_the_page_has_charts_of_the_runs_and_is_up_to_date(ran: Project) -> None:
+    assert len(Page(ran.reports / "index.html").rows("runs")) == 1
+    ran.edit("POINT.csv", "1007,105", "x,105")
+    ran.fails("AllReports")
+    ran.edit("POINT.csv", "x,105", "1007,105")
+    assert ran.passes("AllReports").built == []
+    assert ran.tasks("status", "-q").status == 0
+    page = Page(ran.reports / "index.html")
+    rows = page.rows("runs")
+    runs = read_history(ran.reports)[::-1]
+    assert [row["status"] for row in rows] == ["succeeded", "failed", "succeeded"]
+    for row, run in zip(rows, runs, strict=True):
+        assert row["began (UTC)"] == run.began[:16].replace("T", " ")
+        assert row["Seconds"] == str(run.seconds)
+    figures = ["13", "0", "30.77%", "1"]
+    assert [list(row.values())[2:-1] for row in rows] == [figures, [""] * 4, figures]
+    *charts, seconds = re.findall(r'<svg viewBox="0 0 240 48".*?</svg>', page.text, re.DOTALL)
+    assert len(charts) == 4
+    heights = re.compile(r'class="(\w+)" x="(\S+)" .*? height="([\d.]+)"')
+    assert heights.findall(charts[0]) == [
+        ("succeeded", "0", "48.0"),
+        ("failed", "8", "3.0"),
+        ("succeeded", "16", "48.0"),
+    ]
+    durations = [run.seconds or 0 for run in runs[::-1]]
+    drawn = [float(height) for _, _, height in heights.findall(seconds)]
+    expected = [48 * duration / max(durations) for duration in durations]
+    assert drawn == pytest.approx([max(expected[0], 0), max(expected[1], 3), expected[2]], abs=0.06)
+
+
+def test_the_charts_have_the_newest_runs(ran: Project) -> None:
+    (first,) = read_history(ran.reports)
+    lines = [f"{n},{first.began},1.0,succeeded,1,0,0,{n},0,0.0,0" for n in range(40)]
+    path = ran.reports / "history.csv"
+    path.write_text("\n".join([path.read_text().splitlines()[0], *lines]) + "\n")
+    ran.passes("AllReports")
+    page = Page(ran.reports / "index.html")
+    rows = page.rows("runs")
+    assert [row["Log records"] for row in rows] == ["13", *map(str, range(39, 10, -1))]
+    assert "The newest 30 of 41 runs" in page.text
 
 
 def test_a_run_that_was_stopped_is_in_the_history_at_once(here: Path) -> None:

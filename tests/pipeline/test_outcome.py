@@ -247,7 +247,8 @@ outcome = None
 
 def stop():
     if outcome is not None:
-        thread = threading.Thread(target=outcome.stop, args=[143], daemon=True)
+        mark = lambda: mark_page(Path("reports"), outcome.stop(143))
+        thread = threading.Thread(target=mark, daemon=True)
         thread.start()
         thread.join(10)
         os._exit(thread.is_alive())
@@ -255,6 +256,7 @@ def stop():
 os.register_at_fork(before=stop)  # Called last, since it is registered first.
 
 from pathlib import Path
+from tasks.run.marks import mark_page
 from tasks.run.outcome import RunOutcome
 
 outcome = RunOutcome(Path("reports"))

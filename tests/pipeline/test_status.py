@@ -164,8 +164,7 @@ def test_status_of_a_project_that_never_ran(project: Project) -> None:
         (["CsvToParquet:POINT"], {"CsvToParquet:POINT"}),
         (
             ["EnrichedLogs", "--downstream"],
-            {"EnrichedLogs", "LoadFactLogs", "CheckWarehouse"}
-            | REPORTS - {"ActivityReport", "ProfileReport"},
+            {"EnrichedLogs", "LoadFactLogs", "CheckWarehouse"} | REPORTS - {"ProfileReport"},
         ),
         (["SummaryReport"], {label for label in ALL if "SummaryReport" in label}),
         (["--all"], ALL),

@@ -156,6 +156,9 @@ def test_times_far_apart_and_a_wrong_clock_go_through_a_run(project: Project) ->
         ("", "1"),
     ]
     first, *_ = project.report("gaps.csv")
-    # With few log instances, none is left out as an outlier.
-    assert (first["point_log_inst_id"], first["basis"]) == ("1", "interval")
-    assert int(first["missing"]) > 40_000_000
+    assert (first["point_log_inst_id"], first["basis"], first["missing"]) == ("1", "interval", "0")
+    found = project.report("isolated_records.csv")
+    assert [(row["distance_days"], row["log_instances"]) for row in found] == [
+        ("86877", "1"),
+        ("-19875", "3"),
+    ]
