@@ -45,7 +45,7 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
     instances = read_parquet(inputs.paths["log instances"]["chains"])
     activity = merge_activity(measured, instances)
     extents, groups = isolated.log_extents(activity.hours)
-    counts = isolated.count_isolated(inputs.query, groups)
+    counts = isolated.count_isolated(measured, groups)
     apart = counts.groupby("point_log_inst_id")["records"].sum()
     judged = activity_report.judge_instances(activity, instances, extents, apart)
     gaps = holes.read_gaps(inputs.query)
@@ -239,5 +239,5 @@ REPORT = Report(
     leading=("ended_at", "gap_hours", "log_instance_count", "missing_count", "note"),
     figures=figures,
     values=values,
-    code_version=4,
+    code_version=5,
 )

@@ -191,16 +191,24 @@ def _by_instance(activity: Activity, extents: pd.DataFrame) -> pd.DataFrame:
     """
     timed = activity.instances.dropna(subset="first_recorded_at").reset_index(drop=True)
     spans = timed.merge(extents, on="log_kind", validate="m:1")
-    spans["begin"] = spans["first_recorded_at"].clip(lower=spans["log_begin"])
-    spans["end"] = spans["last_recorded_at"].clip(upper=spans["log_end"])
+    spans = spans.assign(begin=spans["log_begin"], end=spans["log_end"])
     for _, of_kind in spans.groupby("log_kind"):
-        outlying = int(len(of_kind) * _OUTLYING)
-        spans.loc[of_kind.index, "begin"] = of_kind["begin"].sort_values().iloc[outlying]
-        spans.loc[of_kind.index, "end"] = of_kind["end"].sort_values().iloc[-1 - outlying]
+        # Of one with isolated records it is not known where the others begin or end.
+        begins = of_kind["first_recorded_at"][of_kind["first_recorded_at"] >= of_kind["log_begin"]]
+        ends = of_kind["last_recorded_at"][of_kind["last_recorded_at"] <= of_kind["log_end"]]
+        if len(begins):
+            spans.loc[of_kind.index, "begin"] = _outermost(begins.sort_values())
+        if len(ends):
+            spans.loc[of_kind.index, "end"] = _outermost(ends.sort_values(ascending=False))
     earliest = dict.fromkeys(("first_recorded_at", "begin", "log_begin"), "min")
     latest = dict.fromkeys(("last_recorded_at", "end", "log_end"), "max")
     counts = activity.instances.groupby("point_log_inst_id")[["records", "steps"]].sum()
     return counts.join(spans.groupby("point_log_inst_id").agg({**earliest, **latest}))
+
+
+def _outermost(times: pd.Series) -> pd.Timestamp:
+    """The first of some times but for the share of outlying ones."""
+    return times.iloc[int(len(times) * _OUTLYING)]
 
 
 def _steps(activity: Activity, intervals: pd.Series) -> pd.DataFrame:

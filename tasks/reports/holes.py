@@ -6,7 +6,8 @@ The gaps of each log instance come from the warehouse: those of `v_gaps`. Times 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -94,11 +95,12 @@ def find_holes(gaps: pd.DataFrame, instances: pd.DataFrame, max_gap: float) -> p
         missing_count=("missing_count", "sum"),
         is_open=("is_open", "first"),
         is_jump=("is_jump", "first"),
-        units=("unit_id", _list_units),
-        log_instances=("point_log_inst_id", listed),
     )
-    whole = _whole_units(rows, holes, instances, max_gap)
-    holes["note"] = [_note(hole, whole[at]) for at, hole in holes.iterrows()]
+    keys, units = _of_each(rows, "point_log_inst_id"), _of_each(rows, "unit_id")
+    holes["log_instances"] = [listed(of) for of in keys]
+    holes["units"] = [_list_units(of) for of in units]
+    whole = _whole_units(holes, keys, units, _members(instances, max_gap))
+    holes["note"] = list(map(_note, holes["is_open"], holes["is_jump"], whole))
     for name in ("began", "ended"):
         holes[f"{name}_at"] = pd.to_datetime(holes[name], unit="us").map(str).astype("str")
     holes["gap_hours"] = ((holes["ended"] - holes["began"]) / _HOUR_US).round(2)
@@ -161,41 +163,71 @@ def _together(groups: Whole, first: Whole, last: Whole) -> Whole:
     return found
 
 
+def _of_each(rows: pd.DataFrame, column: str) -> list[set[int]]:
+    """The different values of each hole, in the order of holes."""
+    found: list[set[int]] = [set() for _ in range(rows["hole"].max() + 1 if len(rows) else 0)]
+    for hole, value in zip(rows["hole"].tolist(), rows[column].tolist(), strict=True):
+        found[hole].add(value)
+    return found
+
+
+class _Member(NamedTuple):
+    """A log instance of a unit; times in microseconds, and how long a gap is at most."""
+
+    key: int
+    first: int
+    last: int
+    longest: float
+
+
+def _members(instances: pd.DataFrame, max_gap: float) -> dict[int, list[_Member]]:
+    """The log instances of each unit that have a steady step."""
+    steady = instances[instances["step_s"].notna() & (instances["unit_id"] != UNKNOWN)]
+    first, last = (
+        steady[name].astype("int64") for name in ("first_recorded_at", "last_recorded_at")
+    )
+    longest = steady["step_s"].astype("float64") * max_gap * _SECOND_US
+    members: dict[int, list[_Member]] = defaultdict(list)
+    for unit, *member in zip(steady["unit_id"], steady.index, first, last, longest, strict=True):
+        members[unit].append(_Member(*member))
+    return members
+
+
 def _whole_units(
-    rows: pd.DataFrame, holes: pd.DataFrame, instances: pd.DataFrame, max_gap: float
-) -> dict[int, list[int]]:
+    holes: pd.DataFrame,
+    keys: list[set[int]],
+    units: list[set[int]],
+    members: Mapping[int, list[_Member]],
+) -> Iterator[list[int]]:
     """Of each hole, the units all of whose log instances have it, those with a steady step.
 
     One log instance alone, and those whose step is too long for a hole, say nothing of a unit.
     """
-    members = dict(list(instances[instances["step_s"].notna()].groupby("unit_id")))
-    whole: dict[int, list[int]] = defaultdict(list)
-    shared = rows[rows["unit_id"] != UNKNOWN].groupby(["hole", "unit_id"])
-    for (hole, unit), keys in shared["point_log_inst_id"].agg(set).items():
-        if len(keys) > 1 and unit in members:
-            of_unit = members[unit]
-            began, ended = (
-                pd.Timestamp(holes.at[hole, name], unit="us", tz="UTC")
-                for name in ("began", "ended")
+    for began, ended, of, of_units in zip(holes["began"], holes["ended"], keys, units, strict=True):
+        whole = []
+        for unit in of_units:
+            those = members.get(unit, [])
+            has_others = any(
+                one.key not in of
+                and one.first < ended
+                and one.last > began
+                and one.longest < ended - began
+                for one in those
             )
-            step = pd.to_timedelta(of_unit["step_s"].astype("float64"), unit="s")
-            recorded = (of_unit["first_recorded_at"] < ended) & (
-                of_unit["last_recorded_at"] > began
-            )
-            if keys.issuperset(of_unit.index[recorded & (max_gap * step < ended - began)]):
-                whole[hole].append(unit)
-    return whole
+            if not has_others and sum(one.key in of for one in those) > 1:
+                whole.append(unit)
+        yield whole
 
 
-def _list_units(units: pd.Series) -> str:
+def _list_units(units: set[int]) -> str:
     """Units as text, the unknown one last."""
-    known = listed(units[units != UNKNOWN])
-    return ", ".join(filter(None, (known, "unknown" if UNKNOWN in units.array else "")))
+    known = listed(units - {UNKNOWN})
+    return ", ".join(filter(None, (known, "unknown" if UNKNOWN in units else "")))
 
 
-def _note(hole: pd.Series, units: list[int]) -> str:
+def _note(is_open: bool, is_jump: bool, units: list[int]) -> str:
     """What is known of a hole, in words."""
-    known = "clock jump" if hole["is_jump"] else "no record since" if hole["is_open"] else ""
+    known = "clock jump" if is_jump else "no record since" if is_open else ""
     if not units:
         return known
     of = f"all log instances of unit{'s' if len(units) > 1 else ''} {listed(units, _NAMED_UNITS)}"

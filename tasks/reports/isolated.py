@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from tasks.core.arrow import read_parquet
+from tasks.core.partition import Partition
 
 _FAR = 10
 _FAR_AT_LEAST_US = 2 * 86_400_000_000
@@ -28,9 +32,10 @@ ISOLATED_COLUMNS = (
 def log_extents(hours: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """When the log of each kind begins and ends, and which records are isolated.
 
-    Isolated are at most a hundredth of the records of a kind, or one of more than ten, if their
-    distance to all others is two days or more, ten times their own extent, and ten times a distance
-    that is usual between hours with records (the lower quartile of the others).
+    Isolated are at most a hundredth of the records of a kind before the others, and as many after
+    them, or one of more than ten, if their distance to all others is two days or more, ten times
+    their own extent, and ten times a distance that is usual between hours with records (the lower
+    quartile of the others).
 
     Args:
         hours: As `Activity.hours`.
@@ -48,8 +53,9 @@ def log_extents(hours: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
             begin, end, group, days = found
             isolated.append((kind, *_extent(group), group["records"].sum(), days))
         extents.append((kind, *_extent(rows[begin:end])))
+    times = dict.fromkeys(("log_begin", "log_end"), hours["hour"].dtype)
     return (
-        pd.DataFrame(extents, columns=["log_kind", "log_begin", "log_end"]),
+        pd.DataFrame(extents, columns=["log_kind", *times]).astype(times),
         pd.DataFrame(isolated, columns=list(ISOLATED_COLUMNS[:5])),
     )
 
@@ -76,8 +82,8 @@ def _outermost(
     distance = first[at] - last[at - 1]
     others = np.sort(distance)[:-1]
     usual = others[(len(others) - 1) // 4] if len(others) else 0
-    before = np.cumsum(counts[begin:end])[:-1]
-    after = counts[begin:end].sum() - before
+    before = np.cumsum(counts)[begin : end - 1]  # With those that were found to be isolated.
+    after = counts.sum() - before
     few = max(counts.sum() * _FEW, counts.sum() > _FAR)
     is_far = distance >= max(_FAR_AT_LEAST_US, _FAR * usual)
     tails = is_far & (distance >= _FAR * (last[end - 1] - first[at])) & (after <= few)
@@ -91,32 +97,34 @@ def _outermost(
     return None
 
 
-def count_isolated(query: Callable[[str], pd.DataFrame], isolated: pd.DataFrame) -> pd.DataFrame:
+def count_isolated(
+    measured: Mapping[Partition, Mapping[str, Path]], isolated: pd.DataFrame
+) -> pd.DataFrame:
     """Of each row, how many records each log instance has: place, point_log_inst_id, records.
 
+    Isolated records are two days or more from all others, so no UTC day has records of two rows.
+
     Args:
-        query: Gives the rows of a SELECT.
+        measured: As for `merge_activity`.
         isolated: As `log_extents` gives them; `place` counts its rows from 0.
     """
-    if isolated.empty:
-        return pd.DataFrame(columns=["place", "point_log_inst_id", "records"], dtype="int64")
-    conditions = [
-        f"log_kind = '{row.log_kind}'"
-        f" AND recorded_at BETWEEN '{_text(row.first_recorded_at)}'"
-        f" AND '{_text(row.last_recorded_at)}'"
-        for row in isolated.itertuples()
-    ]
-    places = " ".join(f"WHEN {one} THEN {place}" for place, one in enumerate(conditions))
-    counts = query(
-        f"SELECT CASE {places} END AS place, point_log_inst_id, count(*) AS records"  # noqa: S608
-        f" FROM fact_logs WHERE {' OR '.join(f'({one})' for one in conditions)} GROUP BY 1, 2"
+    found = [pd.DataFrame(columns=["place", "point_log_inst_id", "records"], dtype="int64")]
+    for partition, files in measured.items():
+        of_kind = isolated[isolated["log_kind"] == partition.kind]
+        if len(of_kind):
+            rows = read_parquet(files["days"]).to_pandas(date_as_object=False)
+            at = _days_of(of_kind).get_indexer(rows.pop("day").astype("datetime64[us]"))
+            found.append(rows[at >= 0].assign(place=of_kind.index.to_numpy()[at[at >= 0]]))
+    return pd.concat(found, ignore_index=True)
+
+
+def _days_of(isolated: pd.DataFrame) -> pd.IntervalIndex:
+    """The UTC days of each row."""
+    first, last = (
+        isolated[name].dt.tz_localize(None).dt.floor("D").astype("datetime64[us]")
+        for name in ("first_recorded_at", "last_recorded_at")
     )
-    return counts.astype("int64")
-
-
-def _text(time: pd.Timestamp) -> str:
-    """A time as `fact_logs` has it."""
-    return str(np.datetime64(time.tz_localize(None).to_numpy(), "us")).replace("T", " ")
+    return pd.IntervalIndex.from_arrays(first, last, closed="both")
 
 
 def describe_isolated(

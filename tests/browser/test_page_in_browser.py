@@ -178,3 +178,17 @@ def test_the_values_of_another_point_are_chosen(opened: Opened) -> None:
     opened.page.locator("select[data-figures=bands]").select_option(chosen)
     shown = [at for at, figure in enumerate(figures.all()) if figure.is_visible()]
     assert shown == [2]
+
+
+def test_runs_have_charts_beside_each_other_and_a_table(opened: Opened) -> None:
+    charts = opened.page.locator(".runs > div")
+    for width, lines in ((1440, 1), (390, 3)):
+        opened.page.set_viewport_size({"width": width, "height": 900})
+        tops = charts.evaluate_all("all => all.map(e => e.getBoundingClientRect().top)")
+        assert (len(tops), len(set(tops))) == (5, lines)
+    bar = opened.page.locator(".runs rect.succeeded").first
+    assert bar.evaluate("e => e.getBoundingClientRect().height") > 40
+    table = opened.page.locator("#runs")
+    assert not table.is_visible()
+    opened.page.locator("details:has(#runs) summary").click()
+    assert table.locator("tbody tr").count() == 1

@@ -128,6 +128,15 @@ def test_one_wrong_clock_does_not_make_years_be_missing(measure: Measure) -> Non
     assert [row["missing"] for row in rows] == [0, 0, 0, 0]
 
 
+def test_isolated_records_leave_the_end_of_the_log_where_it_was(measure: Measure) -> None:
+    records = [record for key in range(1, 201) for record in series(key, 180, 120)]
+    records += series(150, 180, 50, 120 * 180)  # Its clock is ahead.
+    far = [record for key in range(1, 13) for record in series(key, 180, 17, 8 * 86_400)]
+    before, after = (gaps(measure(("F", some))) for some in (records, records + far))
+    for rows in before, after:
+        assert gap(rows, 1)["expected"] == 120
+
+
 @SHARED
 @given(records=RECORDS, sort=st.booleans())
 def test_every_log_instance_has_one_row(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tasks.core.partition import Partition
 from tasks.reports.holes import _are_jumps
-from tasks.reports.isolated import log_extents
+from tasks.reports.isolated import count_isolated, log_extents
 from tests.activity import SECOND, START, YEAR_1, YEAR_9999, Measure, Record
 
 DAY = 86_400 * SECOND
@@ -31,6 +33,14 @@ def every(seconds: int, count: int, days: float = 0) -> list[Record]:
         ([*every(180, 2_000), *every(180, 21, 12)], []),  # More than a hundredth.
         ([*every(180, 2_000), *every(180, 20, 6)], []),  # Less than two days.
         ([*every(180, 2_000), *every(4_000, 20, 12)], []),  # Hardly farther than they are long.
+        # Each is few enough, but together they are the log.
+        (
+            [
+                *every(180, 2_000),
+                *(one for at in range(9) for one in every(180, 20, 12 + 9 * at)),
+            ],
+            [(20, 9)],
+        ),
         (every(86_400, 400), []),
         (every(5 * 86_400, 10), []),
     ],
@@ -46,6 +56,24 @@ def test_isolated_records_are_few_and_far_from_all_others(
     assert hours.query("hour >= @begin.floor('h') and hour <= @end")["records"].sum() == (
         len(records) - apart
     )
+
+
+def test_isolated_records_are_counted_by_log_instance_however_many_there_are(
+    tmp_path: Path,
+) -> None:
+    """Also at the ends of the calendar, and more of them than a SELECT has room for."""
+    far = [(at % 3 + 2, START + (50 + 4 * at) * DAY) for at in range(1_100)]
+    far += [(2, YEAR_1), (3, YEAR_1), (1, YEAR_9999)]
+    records = [*every(30, 115_000), *far]
+    hours = Measure(tmp_path, itertools.count())(("F", records), group_rows=50_000).hours
+    _, isolated = log_extents(hours)
+    measured = {Partition("LOG_RCD_F/0", tmp_path): {"days": tmp_path / "0" / "days"}}
+    counts = count_isolated(measured, isolated)
+    assert len(isolated) == 1_102
+    assert counts.groupby("point_log_inst_id")["records"].sum().to_dict() == dict(
+        Counter(key for key, _ in far)
+    )
+    assert counts.groupby("place")["records"].sum().tolist() == isolated["record_count"].tolist()
 
 
 LOG = 10_000_000_000
