@@ -1,6 +1,7 @@
 """Values: what the log instances measured, how long points were on, and which statuses came.
 
-All of it is from `fact_log_days`, whose rows a load of facts keeps up to date.
+All of it is from `fact_log_days`, whose rows a load of facts keeps up to date; which log instances
+are digital is in `log_instance_activity`, also of those whose state is never known.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ DAYS = """
 SELECT day.point_log_inst_id, chain.log_instance_label, unit.unit_name, chain.eng_unit_id, day.day,
     day.record_count, day.value_count, day.alarm_count,
     day.value_min, day.value_mean, day.value_max,
-    day.seconds_on, day.seconds_known, day.statuses
+    day.seconds_on, day.seconds_known, day.statuses,
+    CASE WHEN day.point_log_inst_id IN
+        (SELECT point_log_inst_id FROM log_instance_activity WHERE log_kind = 'B')
+        THEN 1 ELSE 0 END AS is_digital
 FROM fact_log_days AS day
 JOIN dim_log_instance AS chain ON chain.point_log_inst_id = day.point_log_inst_id
 JOIN dim_unit AS unit ON unit.unit_id = chain.unit_id
@@ -29,7 +33,7 @@ ORDER BY day.point_log_inst_id, day.day
 """
 
 TYPES = {
-    **dict.fromkeys(("point_log_inst_id", "eng_unit_id"), "Int64"),
+    **dict.fromkeys(("point_log_inst_id", "eng_unit_id", "is_digital"), "Int64"),
     **dict.fromkeys(("record_count", "value_count", "alarm_count"), "Int64"),
     **dict.fromkeys(("value_min", "value_mean", "value_max"), "Float64"),
     **dict.fromkeys(("seconds_on", "seconds_known"), "Float64"),
@@ -81,7 +85,7 @@ def by_eng_unit(days: pd.DataFrame) -> pd.DataFrame:
                 "value_count": int(counts.sum()),
                 "value_min": float(ordered["value_min"].min()),
                 **_quantiles(means, counts),
-                "value_mean": float((means * counts).sum() / counts.sum()),
+                "value_mean": float((means * (counts / counts.sum())).sum().clip(*means[[0, -1]])),
                 "value_max": float(ordered["value_max"].max()),
                 "bins": json.dumps(_bins(means, counts)),
             }
@@ -94,9 +98,10 @@ def by_eng_unit(days: pd.DataFrame) -> pd.DataFrame:
 
 def _analog(days: pd.DataFrame) -> pd.DataFrame:
     """Days with values of log instances that have no digital record; not of the unknown one."""
-    digital = days.loc[days["seconds_known"].notna(), "point_log_inst_id"].unique()
-    others = ~days["point_log_inst_id"].isin([UNKNOWN, *digital])
-    return days[others & (days["value_count"] > 0)]
+    others = (days["is_digital"] == 0) & (days["point_log_inst_id"] != UNKNOWN)
+    rows = days[others & (days["value_count"] > 0)]
+    # Rounding takes the mean of equal values out of their range, an overflow makes it infinite.
+    return rows.assign(value_mean=rows["value_mean"].clip(rows["value_min"], rows["value_max"]))
 
 
 def _quantiles(means: Any, counts: Any) -> dict[str, float]:
@@ -112,10 +117,17 @@ def _quantiles(means: Any, counts: Any) -> dict[str, float]:
 
 
 def _bins(means: Any, counts: Any) -> list[int]:
+    """The counts of sorted numbers in equal bins; in the middle if the numbers are equal.
+
+    `numpy.histogram` fails where the numbers differ by rounding alone, or where their range is no
+    float: here halves are subtracted.
+    """
     import numpy as np
 
-    found, _ = np.histogram(means, bins=_BINS, weights=counts)
-    return [int(count) for count in found]
+    above = means / 2 - means[0] / 2
+    shares = above / above[-1] if above[-1] > 0 else np.full(len(means), 0.5)
+    places = np.minimum((shares * _BINS).astype(int), _BINS - 1)
+    return [int(count) for count in np.bincount(places, counts, _BINS)]
 
 
 def by_day(days: pd.DataFrame) -> pd.DataFrame:
@@ -263,4 +275,5 @@ REPORT = Report(
     tables=("values_by_eng_unit", "values_by_day", "duty_cycle", "alarms", "status_days"),
     leading=("log_instance_label", "unit_name", "on_share", "alarm_count", "alarm_share"),
     values=values,
+    code_version=2,
 )

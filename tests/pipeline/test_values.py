@@ -15,7 +15,9 @@ ANALOG = "point_log_inst_id NOT IN (SELECT point_log_inst_id FROM fact_logs WHER
 VALUES = f"FROM fact_logs WHERE value IS NOT NULL AND recorded_at <> '' AND {ANALOG}"
 DAYS = ["point_log_inst_id", "log_instance_label", "unit_name", "eng_unit_id", "day"]
 DAYS += ["record_count", "value_count", "alarm_count", "value_min", "value_mean", "value_max"]
-DAYS += ["seconds_on", "seconds_known", "statuses"]
+DAYS += ["seconds_on", "seconds_known", "statuses", "is_digital"]
+LACKING = (None, None, "{}", 0)
+"""No state of a digital point, and no status; not digital."""
 
 
 def approximately(number: float) -> object:
@@ -125,10 +127,50 @@ def test_quantiles_weigh_each_day_by_its_values() -> None:
     of_unit = ("A (Unit 1)", "Unit 1", 2)
     made = by_eng_unit(
         days(
-            (1, *of_unit, "2024-06-01", 9, 9, 0, -1.0, 1.0, 2.0, None, None, "{}"),
-            (1, *of_unit, "2024-06-02", 1, 1, 0, 7.0, 7.0, 7.0, None, None, "{}"),
+            (1, *of_unit, "2024-06-01", 9, 9, 0, -1.0, 1.0, 2.0, *LACKING),
+            (1, *of_unit, "2024-06-02", 1, 1, 0, 7.0, 7.0, 7.0, *LACKING),
         )
     )
     (row,) = made.to_dict("records")
     assert (row["value_p5"], row["value_median"], row["value_p95"]) == (1.0, 1.0, 7.0)
     assert (row["value_min"], row["value_mean"], row["value_max"]) == (-1.0, 1.6, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("means", "bins"),
+    [
+        ((5.0, 5.0), {12: 4}),
+        ((0.1, 0.1 + 2**-56, 0.1 + 2**-55), {0: 2, 12: 2, 23: 2}),
+        ((-1.7e308, 1.7e308), {0: 2, 23: 2}),
+        ((0.0, 5e-324), {12: 4}),
+        ((0.0, 1.0, 2.0, 24.0), {0: 2, 1: 2, 2: 2, 23: 2}),
+    ],
+)
+def test_bins_of_any_numbers(means: tuple[float, ...], bins: dict[int, int]) -> None:
+    made = by_eng_unit(
+        days(
+            *(
+                (1, "A (Unit 1)", "Unit 1", 2, f"2024-06-0{at}", 2, 2, 0, *[mean] * 3, *LACKING)
+                for at, mean in enumerate(means, 1)
+            )
+        )
+    )
+    (row,) = made.to_dict("records")
+    assert {at: n for at, n in enumerate(json.loads(row["bins"])) if n} == bins
+    assert min(means) <= row["value_mean"] <= max(means)
+
+
+@pytest.mark.parametrize("value", ["0.1", "72.3", "1.7e308"])
+def test_a_log_instance_whose_value_never_changes(project: Project, value: str) -> None:
+    """The sums of floats, and so the daily means, differ by rounding, or overflow."""
+    path = project.data / "LOG_RCD_F.csv"
+    header, _, _ = path.read_text(encoding="utf-8").partition("\n")
+    times = [f"2024-06-0{day} 00:{at:02}:00" for day in (1, 2, 3) for at in range(20 * day - 10)]
+    lines = [f"{key},1,{time},{value},OK" for key, time in enumerate(times, 1)]
+    path.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    project.passes("ValuesReport")
+    # Log instance 7 has one digital record: its state is never known, and it is not analog.
+    (row,) = project.report("values_by_eng_unit.csv")
+    ends = [float(row[name]) for name in ("value_min", "value_p5", "value_mean", "value_max")]
+    assert ends == [float(value)] * 4
+    assert int(row["value_count"]) == len(times)
