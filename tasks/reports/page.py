@@ -76,8 +76,9 @@ def _table(name: str, results: Results, leading: Sequence[str]) -> dict[str, Any
     """A table of a report, as the macro `whole_table` shows it: its first rows."""
     rows = results.table(name)
     first = rows.slice(0, SHOWN_ROWS)
-    if rows.num_rows > SHOWN_ROWS and "record_count" in rows.column_names:
-        first = rows.sort_by([("record_count", "descending")]).slice(0, SHOWN_ROWS)
+    measures = [one for one in ("alarm_count", "record_count") if one in rows.column_names]
+    if rows.num_rows > SHOWN_ROWS and measures:
+        first = rows.sort_by([(measures[0], "descending")]).slice(0, SHOWN_ROWS)
     key, *others = rows.column_names
     order = [key, *(one for one in leading if one in others)]
     order += [one for one in others if one not in order]

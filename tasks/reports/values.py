@@ -58,6 +58,7 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
     outputs.write_table("values_by_eng_unit", by_eng_unit(days))
     outputs.write_table("values_by_day", by_day(days))
     outputs.write_table("duty_cycle", duty_cycle(days))
+    outputs.write_table("duty_days", duty_days(days))
     outputs.write_table("alarms", alarms(days))
     outputs.write_table("status_days", status_days(days))
     return f"{int(days['value_count'].sum()):,} values"
@@ -172,6 +173,22 @@ def duty_cycle(days: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def duty_days(days: pd.DataFrame) -> pd.DataFrame:
+    """How long digital points were on, all of a day together: a row for each day."""
+    known = days[days["seconds_known"].fillna(0) > 0].copy()
+    known["share"] = known["seconds_on"] / known["seconds_known"]
+    rows = known.groupby("day", as_index=False).agg(
+        on=("seconds_on", "sum"),
+        seconds=("seconds_known", "sum"),
+        lowest_point_share=("share", "min"),
+        highest_point_share=("share", "max"),
+        log_instance_count=("share", "size"),
+    )
+    rows.insert(1, "on_share", rows["on"] / rows["seconds"])
+    rows["known_hours"] = (rows["seconds"] / 3600).round(1)
+    return rows.drop(columns=["on", "seconds"])
+
+
 def alarms(days: pd.DataFrame) -> pd.DataFrame:
     """The log instances that have alarms, those with the most first."""
     rows = days.groupby(_LABEL, sort=False, as_index=False)[["alarm_count", "record_count"]].sum()
@@ -233,6 +250,7 @@ def values(results: Results, overview: Json) -> dict[str, Any]:
         "alarm_points": list(
             zip(largest["log_instance_label"], largest["alarm_count"].tolist(), strict=True)
         ),
+        "alarm_unit_count": len(units),
         "alarm_count": int(alarmed["alarm_count"].sum()),
         "alarm_days": list(zip(by_status["day"], by_status["alarm_count"], strict=True)),
         "alarms_by_day": columns(by_status["day"], {"alarms": by_status["alarm_count"]})
@@ -272,7 +290,14 @@ REPORT = Report(
     anchor="values",
     title="Values",
     position=15,
-    tables=("values_by_eng_unit", "values_by_day", "duty_cycle", "alarms", "status_days"),
+    tables=(
+        "values_by_eng_unit",
+        "values_by_day",
+        "duty_cycle",
+        "duty_days",
+        "alarms",
+        "status_days",
+    ),
     leading=("log_instance_label", "unit_name", "on_share", "alarm_count", "alarm_share"),
     values=values,
     code_version=2,

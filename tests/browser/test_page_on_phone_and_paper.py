@@ -93,3 +93,11 @@ def test_on_a_phone_only_tables_and_charts_are_scrolled_sideways(
     opened = Opened(page, ran.reports / name)
     page.set_viewport_size({"width": 360, "height": 700})
     assert not opened.is_wider_than_the_window()
+
+
+def test_a_long_name_of_a_point_does_not_widen_the_page(opened: Opened) -> None:
+    opened.page.set_viewport_size({"width": 390, "height": 844})
+    choice = opened.page.locator("select[data-figures=bands]")
+    choice.evaluate("e => { e.options[0].text = 'Supply Air, Temp (Unit 34), '.repeat(6); }")
+    assert choice.evaluate("e => e.getBoundingClientRect().right") <= 390
+    assert not opened.is_wider_than_the_window()

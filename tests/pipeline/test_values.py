@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import pandas as pd
 import pytest
 
-from tasks.reports.values import TYPES, alarms, by_day, by_eng_unit, duty_cycle, status_days
+from tasks.reports.page import _section
+from tasks.reports.registry import Results
+from tasks.reports.templates import render_section
+from tasks.reports.values import (
+    REPORT,
+    TYPES,
+    alarms,
+    by_day,
+    by_eng_unit,
+    duty_cycle,
+    duty_days,
+    status_days,
+)
 from tests.conftest import Project
 
 ANALOG = "point_log_inst_id NOT IN (SELECT point_log_inst_id FROM fact_logs WHERE log_kind = 'B')"
@@ -102,6 +115,43 @@ def test_duty_cycles(sample: Project) -> None:
     assert found == [pytest.approx(row) for row in sorted(expected)]
 
 
+def test_duty_cycles_by_day(sample: Project) -> None:
+    expected = sample.query(
+        "SELECT day, sum(seconds_on) / sum(seconds_known), min(seconds_on / seconds_known),"
+        " max(seconds_on / seconds_known), count(*), round(sum(seconds_known) / 3600, 1)"
+        " FROM fact_log_days WHERE seconds_known > 0 GROUP BY 1 ORDER BY 1"
+    )
+    rows = [list(row.values()) for row in sample.report("duty_days.csv")]
+    assert len(rows) > 1
+    assert [day for day, *_ in rows] == [day for day, *_ in expected]
+    for (_, *found), (_, *numbers) in zip(rows, expected, strict=True):
+        assert [float(one) for one in found] == pytest.approx(numbers)
+
+
+def test_the_page_says_what_it_leaves_out(sample: Project) -> None:
+    page = sample.report("index.html")
+    counts = "count(DISTINCT unit_name), count(DISTINCT point_log_inst_id)"
+    ((units, points),) = sample.query(f"SELECT {counts} FROM v_alarms")
+    assert f"<figcaption>The 12 of {points} points with the most alarms</figcaption>" in page
+    shown = f"The 12 of {units}" if units > 12 else f"Alarms of all {units}"
+    assert f"<figcaption>{shown} units" in page
+
+
+def test_a_long_table_has_the_points_with_the_most_alarms(
+    monkeypatch: pytest.MonkeyPatch, sample: Project
+) -> None:
+    monkeypatch.setattr("tasks.reports.page.SHOWN_ROWS", 2)
+    results = Results(sample.reports, sample.staging)
+    section = _section(REPORT, results, {})
+    alarmed = sample.report("alarms.csv")
+    body = str(section.values["tables"]["alarms"]["body"])
+    keys = [row["point_log_inst_id"] for row in alarmed]
+    assert re.findall(r"<tr><td[^>]*>(-?\d+)", body) == keys[:2]
+    text = render_section(section.template, o={}, quarantine="", **section.values)
+    for name in ("duty_cycle", "duty_days", "alarms", "status_days"):
+        assert f"<p>2 of {len(sample.report(f'{name}.csv'))} rows, " in text
+
+
 def test_the_page_says_what_is_missing(project: Project) -> None:
     for name in ("LOG_RCD_B.csv", "LOG_RCD_F.csv"):
         path = project.data / name
@@ -119,7 +169,7 @@ def days(*rows: tuple[object, ...]) -> pd.DataFrame:
 
 def test_nothing_gives_tables_without_rows() -> None:
     none = days()
-    for made in (by_eng_unit, by_day, duty_cycle, alarms, status_days):
+    for made in (by_eng_unit, by_day, duty_cycle, duty_days, alarms, status_days):
         assert len(made(none)) == 0
 
 
