@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tasks.reports.page import _section
-from tasks.reports.registry import Results
+from tasks.reports.page import _section, _table
+from tasks.reports.registry import TABLES_FOLDER, Outputs, Results
 from tasks.reports.templates import render_section
 from tasks.reports.values import (
     REPORT,
@@ -137,19 +138,22 @@ def test_the_page_says_what_it_leaves_out(sample: Project) -> None:
     assert f"<figcaption>{shown} units" in page
 
 
-def test_a_long_table_has_the_points_with_the_most_alarms(
-    monkeypatch: pytest.MonkeyPatch, sample: Project
+def test_a_table_of_too_many_rows_has_the_most_alarms_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, sample: Project, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tasks.reports.page.SHOWN_ROWS", 2)
-    results = Results(sample.reports, sample.staging)
-    section = _section(REPORT, results, {})
-    alarmed = sample.report("alarms.csv")
-    body = str(section.values["tables"]["alarms"]["body"])
-    keys = [row["point_log_inst_id"] for row in alarmed]
-    assert re.findall(r"<tr><td[^>]*>(-?\d+)", body) == keys[:2]
+    section = _section(REPORT, Results(sample.reports, sample.staging), {})
     text = render_section(section.template, o={}, quarantine="", **section.values)
     for name in ("duty_cycle", "duty_days", "alarms", "status_days"):
         assert f"<p>2 of {len(sample.report(f'{name}.csv'))} rows, " in text
+
+    rows = {"point_log_inst_id": [7, 8, 9], "alarm_count": [1, 5, 3], "record_count": [9, 8, 7]}
+    folder = tmp_path / TABLES_FOLDER
+    folder.mkdir()
+    paths = {"alarms.csv": tmp_path / "alarms.csv", "alarms.parquet": folder / "alarms.parquet"}
+    Outputs(paths).write_table("alarms", pd.DataFrame(rows))
+    body = str(_table("alarms", Results(tmp_path, tmp_path), ())["body"])
+    assert re.findall(r"<tr><td[^>]*>(\d+)", body) == ["8", "9"]
 
 
 def test_the_page_says_what_is_missing(project: Project) -> None:
