@@ -80,7 +80,7 @@ def test_the_files_for_people_are_marked_as_chosen_and_no_others(project: Projec
     assert "K\xe4lteverbund" in result.out
 
     every = {path.name for path in project.reports.glob("*.csv")}
-    assert len(every) == 16
+    assert len(every) == 17
     for chosen, expected in (("true", every), ("false", set())):
         result = project.passes("AllReports", env={"PIPELINE_CSV_BOM": chosen})
         assert marked(project) == expected
