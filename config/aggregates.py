@@ -31,7 +31,7 @@ FACT_LOG_DAYS = Table(
         Column(
             "seconds_on",
             Type.NUMBER,
-            "Seconds in state 1; NULL if no digital record says anything about the day.",
+            "Seconds in state 1; NULL if the day has neither a digital record nor its state.",
             nullable=True,
         ),
         Column(

@@ -205,8 +205,10 @@ def _days(block: _Block, rules: Rules) -> pd.DataFrame:
     last = np.maximum.reduceat(np.where(has_value, np.arange(len(group)), -1), first)
     alarms = spellings(rules.alarms)
     is_alarm = np.array([ascii_upper(text.strip(" ")) in alarms for text in block.statuses], bool)
-    with np.errstate(invalid="ignore"):
-        means = sums / np.where(counts > 0, counts, np.nan)
+    means = sums / np.where(counts > 0, counts, np.nan)
+    if np.isinf(sums).any():  # A mean is within the range of its values even if their sum is not.
+        shares = np.where(has_value, block.values, 0.0) / np.maximum(counts, 1)[group]
+        means = np.where(np.isinf(sums), np.bincount(group, shares, len(first)), means)
     return pd.DataFrame(
         {
             "point_log_inst_id": block.keys[first],
@@ -242,12 +244,12 @@ def _steps(block: _Block, following: tuple[int, int] | None) -> Whole:
 
 
 def _states(block: _Block, steps: Whole, calendar: Calendar, longest: Whole) -> pd.DataFrame:
-    """Microseconds in state 1 and in any state, by log instance and day."""
-    known = block.digital & ~np.isnan(block.values) & (steps > 0)
-    keys, begin = block.keys[known], block.us[known]
-    end = begin + np.minimum(steps, longest)[known]
-    first = block.days[known]
-    pieces = calendar.days(end - 1) - first + 1
+    """Microseconds in state 1 and in any state, by log instance and day; 0 where none is known."""
+    is_known = ~np.isnan(block.values) & (steps > 0)
+    of = block.digital
+    keys, begin, first = block.keys[of], block.us[of], block.days[of]
+    end = begin + np.where(is_known, np.minimum(steps, longest), 0)[of]
+    pieces = calendar.days(np.maximum(end - 1, begin)) - first + 1
     row = np.repeat(np.arange(len(keys)), pieces)
     day = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     lasting = np.minimum(end[row], calendar.starts(day + 1))
@@ -256,7 +258,7 @@ def _states(block: _Block, steps: Whole, calendar: Calendar, longest: Whole) -> 
         {
             "point_log_inst_id": keys[row],
             "day": day,
-            "seconds_on": np.where(block.values[known][row] == 1, lasting, 0),
+            "seconds_on": np.where(block.values[of][row] == 1, lasting, 0),
             "seconds_known": lasting,
         }
     )
