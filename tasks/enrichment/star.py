@@ -28,7 +28,6 @@ from tasks.parsing.numbers import ARROW_TYPES
 NO_NAME = "(no name)"
 NOT_IN_POINT = "(not in POINT)"
 _UNKNOWN_NAME = "Unknown"
-_SORTED_ROWS = 4 * BATCH_ROWS
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -150,11 +149,10 @@ def _point_names(keys: pa.Array, points: pa.Table) -> pa.Array:
 def facts(enriched: Path) -> Iterator[pa.RecordBatch]:
     """The rows of `fact_logs` in a file of enriched log records, streamed.
 
-    A few batches at a time are in the order of the key, in which the warehouse stores them.
+    Each batch is in the order of the key, in which the warehouse stores them.
     """
     schema = arrow_schema(FACT_LOGS)
     order = [(name, "ascending") for name in FACT_LOGS.key_columns]
     with open_parquet(enriched) as file:
-        for batch in file.iter_batches(_SORTED_ROWS, columns=schema.names):
-            ordered = batch.select(schema.names).cast(schema).sort_by(order)
-            yield from (ordered.slice(at, BATCH_ROWS) for at in range(0, len(ordered), BATCH_ROWS))
+        for batch in file.iter_batches(BATCH_ROWS, columns=schema.names):
+            yield batch.select(schema.names).cast(schema).sort_by(order)

@@ -116,7 +116,7 @@ FORGOTTEN = (0, "forgotten: LoadFactLogs\n")
 def damaged(message: str) -> dict[Command, Outcome]:
     return {
         STATUS: (0, stale("LoadFactLogs", "data_warehouse.db is damaged, or no database")),
-        VERIFY: (1, f"data_warehouse.db: is damaged, or no database\n101 checked, 1{REPAIR}"),
+        VERIFY: (1, f"data_warehouse.db: is damaged, or no database\n103 checked, 1{REPAIR}"),
         FORGET: (2, message),
         ALL_REPORTS: (0, RENAMED),
     }
@@ -153,7 +153,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
             absent,
             {
                 STATUS: (0, stale("LoadFactLogs", "data_warehouse.db does not exist")),
-                VERIFY: (1, f"data_warehouse.db: is missing\n101 checked, 1{REPAIR}"),
+                VERIFY: (1, f"data_warehouse.db: is missing\n103 checked, 1{REPAIR}"),
                 FORGET: FORGOTTEN,
                 ALL_REPORTS: (
                     0,
@@ -172,7 +172,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
                         "LoadDimension:dim_unit", "the table does not exist in data_warehouse.db"
                     ),
                 ),
-                VERIFY: (1, f"data_warehouse.db: dim_unit: is missing\n101 checked, 1{REPAIR}"),
+                VERIFY: (1, f"data_warehouse.db: dim_unit: is missing\n103 checked, 1{REPAIR}"),
                 FORGET: FORGOTTEN,
                 ALL_REPORTS: (0, "Loaded dim_unit: 4 rows\n"),
             },
