@@ -39,7 +39,11 @@ LOAD_RECEIPT = Table(
     grain="one row per table that is as it was loaded, and one per partition of fact_logs",
     columns=(
         Column("table_name", Type.TEXT, "Name of the table."),
-        Column("partition", Type.TEXT, "The file, such as LOG_RCD_F/2024-06; '' for the table."),
+        Column(
+            "partition_name",
+            Type.TEXT,
+            "The file, such as LOG_RCD_F/2024-06; '' for the table.",
+        ),
         Column("partition_id", Type.INTEGER, "As in fact_logs; NULL for the table.", nullable=True),
         Column("receipt", Type.TEXT, "What the rows were made from: digests."),
         Column("load_id", Type.TEXT, "The load that wrote the rows; another one each time."),
@@ -57,7 +61,7 @@ LOAD_RECEIPT = Table(
         ),
         Column("loaded_at", Type.TIMESTAMP, "When the load ended, UTC."),
     ),
-    primary_key=("table_name", "partition"),
+    primary_key=("table_name", "partition_name"),
 )
 
 
@@ -65,7 +69,7 @@ class LoadReceipt(NamedTuple):
     """A row of `load_receipt`, but for its time."""
 
     table_name: str
-    partition: str
+    partition_name: str
     partition_id: int | None
     receipt: str
     load_id: str

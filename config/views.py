@@ -158,7 +158,7 @@ V_UNIT_DAY = View(
 JOIN dim_unit ON dim_unit.unit_id = dim_log_instance.unit_id
 WHERE fact_log_days.point_log_inst_id = dim_log_instance.point_log_inst_id
   AND fact_log_days.record_count > 0
-GROUP BY dim_log_instance.unit_id, fact_log_days.day
+GROUP BY dim_log_instance.unit_id, dim_unit.unit_name, fact_log_days.day
 """,
 )
 

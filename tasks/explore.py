@@ -15,7 +15,8 @@ from tasks.core.errors import PipelineError
 from tasks.run.console import print_lines
 from tasks.run.settings import max_wait, settings
 from tasks.run.signals import stop_instead
-from tasks.warehouse.open import Warehouse, open_warehouse
+from tasks.warehouse.interface import Warehouse
+from tasks.warehouse.open import open_warehouse
 
 ADDRESS = "127.0.0.1"
 
@@ -102,9 +103,15 @@ def explore(port: int) -> int:
         PipelineError: No table has been loaded, Datasette is not installed, or the port is in use.
     """
     warehouse = open_warehouse(settings().warehouse_url, max_wait())
+    file = warehouse.file
+    if file is None:
+        raise PipelineError(
+            f"Datasette reads SQLite only, not {warehouse.name}.",
+            remedy="Use the database's own client; docs/queries.md has questions in SQL.",
+        )
     if not warehouse.receipts():
         raise PipelineError(
-            f"The warehouse {warehouse.file} has no tables yet.",
+            f"The warehouse {warehouse.name} has no tables yet.",
             remedy="Load them: luigi --module tasks AllReports --local-scheduler",
         )
     try:
@@ -120,25 +127,30 @@ def explore(port: int) -> int:
     with _listen(port) as listener:
         # Not as immutable: SQLite would miss what later runs write. Datasette opens it read-only.
         pages = datasette.app.Datasette(
-            [str(warehouse.file)], metadata=page_metadata(warehouse), settings=SETTINGS
+            [str(file)], metadata=page_metadata(warehouse, file.stem), settings=SETTINGS
         )
         served = uvicorn.Config(
             own_requests_only(pages.app()), log_level="critical", timeout_graceful_shutdown=_STOPS_S
         )
         server = uvicorn.Server(served)
         stop_instead(lambda number: setattr(server, "should_exit", True))
-        address = f"http://{ADDRESS}:{port}{pages.urls.database(warehouse.file.stem)}"
+        address = f"http://{ADDRESS}:{port}{pages.urls.database(file.stem)}"
         print_lines([f"warehouse  {address}", "Ctrl-C ends it."])
         asyncio.run(server.serve(sockets=[listener]))
     pages.executor.shutdown()  # Waits for a query that is running, at most for its time limit.
-    pages.get_database(warehouse.file.stem).close()
+    pages.get_database(file.stem).close()
     # The last connection that may write removes the write-ahead log; one that only reads does not.
     warehouse.receipts()
     return 0
 
 
-def page_metadata(warehouse: Warehouse) -> dict[str, Any]:
-    """What Datasette shows beside the rows: descriptions, labels, facets and questions."""
+def page_metadata(warehouse: Warehouse, database: str) -> dict[str, Any]:
+    """What Datasette shows beside the rows: descriptions, labels, facets and questions.
+
+    Args:
+        warehouse: The warehouse.
+        database: Datasette's name of it.
+    """
     import sqlalchemy as sa
 
     from tasks.warehouse.tables import dictionary_rows, metadata
@@ -171,7 +183,7 @@ def page_metadata(warehouse: Warehouse) -> dict[str, Any]:
     return {
         "title": "Controller logs",
         "extra_css_urls": [f"data:text/css,{quote(_STYLE)}"],
-        "databases": {warehouse.file.stem: {"tables": tables, "queries": queries}},
+        "databases": {database: {"tables": tables, "queries": queries}},
     }
 
 

@@ -67,15 +67,15 @@ def _differences(
 
 
 def _check_warehouse(changed: list[tuple[str, str]] | None) -> Iterator[tuple[str, str]]:
-    file = warehouse().file
+    name, exists = warehouse().name, warehouse().exists()
     missing: list[str] = []
-    if changed is None and file.exists():
-        yield str(file), "is damaged, or no database"
+    if changed is None and exists:
+        yield name, "is damaged, or no database"
     elif was_loaded():
-        missing = warehouse().missing_tables() if file.exists() else [""]
+        missing = warehouse().missing_tables() if exists else [""]
     if changed == [] and not missing:
-        yield str(file), ""
+        yield name, ""
     for table in missing:
-        yield f"{file}: {table}".removesuffix(": "), "is missing"
+        yield f"{name}: {table}".removesuffix(": "), "is missing"
     for table, partition in changed or ():
-        yield f"{file}: {table} {partition}".rstrip(), "rows are not as they were loaded"
+        yield f"{name}: {table} {partition}".rstrip(), "rows are not as they were loaded"

@@ -40,7 +40,8 @@ from tasks.graph.stage import AllStaged, staging
 from tasks.run.recording import state
 from tasks.run.settings import max_wait, settings
 from tasks.state import Receipt
-from tasks.warehouse.open import Warehouse, open_warehouse
+from tasks.warehouse.interface import Warehouse
+from tasks.warehouse.open import open_warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,13 +81,19 @@ def _valid_receipts(snapshot: Snapshot) -> dict[tuple[str, str], LoadReceipt]:
 
 def changed_loads(snapshot: Snapshot) -> set[tuple[str, str]] | None:
     """(table, partition) of loads whose rows differ; None if the file is missing or damaged."""
-    found = snapshot.from_content(warehouse().file, _CHANGED_LOADS, _find_changed_loads)
+    file = warehouse().file
+    if file is None:
+        return set()  # Triggers notice what others change; `verify` compares the rows.
+    found = snapshot.from_content(file, _CHANGED_LOADS, _find_changed_loads)
     return None if found is None else {(table, name) for table, name in json.loads(found)}
 
 
 def was_loaded() -> bool:
     """Whether earlier runs loaded the warehouse."""
-    return Snapshot(state()).has_record(warehouse().file, _CHANGED_LOADS)
+    file = warehouse().file
+    if file is None:
+        return bool(warehouse().receipts())
+    return Snapshot(state()).has_record(file, _CHANGED_LOADS)
 
 
 def remove_changed(changed: set[tuple[str, str]] | None) -> None:
@@ -94,13 +101,13 @@ def remove_changed(changed: set[tuple[str, str]] | None) -> None:
 
     A damaged file that earlier runs loaded is renamed, so that a new one is begun.
     """
-    file = warehouse().file
-    if not file.exists() and was_loaded():
-        logger.warning("%s does not exist any more; all tables are loaded again", file)
-    elif changed is None and file.exists() and was_loaded():
+    name, exists = warehouse().name, warehouse().exists()
+    if not exists and was_loaded():
+        logger.warning("%s does not exist any more; all tables are loaded again", name)
+    elif changed is None and exists and was_loaded():
         logger.warning(
             "%s is damaged and was renamed to %s; all tables are loaded again",
-            file,
+            name,
             warehouse().set_aside(),
         )
     for table in {table for table, _ in changed or ()}:
@@ -198,13 +205,13 @@ class LoadTask(FreshTask):
 
     def why_no_receipt(self, snapshot: Snapshot) -> str:
         """Whether the file or the table is missing, or damaged."""
-        file = warehouse().file
-        if not file.exists():
-            return f"{file} does not exist"
+        name = warehouse().name
+        if not warehouse().exists():
+            return f"{name} does not exist"
         if changed_loads(snapshot) is None:
-            return f"{file} is damaged, or no database"
+            return f"{name} is damaged, or no database"
         if self.table_name in warehouse().missing_tables():
-            return f"the table does not exist in {file}"
+            return f"the table does not exist in {name}"
         return super().why_no_receipt(snapshot)
 
     def forget(self) -> None:
@@ -220,10 +227,11 @@ class LoadTask(FreshTask):
         """Load. The digest of code, declarations and inputs identifies the rows."""
         content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
         result = self.load(dataclasses.replace(receipt, outputs={"rows": content}))
-        backdate_mtime(warehouse().file)
-        snapshot = Snapshot(state())
-        snapshot.record(warehouse().file, _CHANGED_LOADS, json.dumps([]))
-        snapshot.keep()
+        if file := warehouse().file:
+            backdate_mtime(file)
+            snapshot = Snapshot(state())
+            snapshot.record(file, _CHANGED_LOADS, json.dumps([]))
+            snapshot.keep()
         logger.info("Loaded %s: %s", self.table_name, result)
         self.progress.result = f"{result} loaded"
 

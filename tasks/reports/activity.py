@@ -48,7 +48,7 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
     counts = isolated.count_isolated(measured, groups)
     apart = counts.groupby("point_log_inst_id")["records"].sum()
     judged = activity_report.judge_instances(activity, instances, extents, apart)
-    gaps = holes.read_gaps(inputs.query)
+    gaps = holes.read_gaps(inputs.query, inputs.warehouse.no_time)
     tables = {
         "holes": holes.find_holes(gaps, judged, inputs.max_gap),
         "isolated_records": isolated.describe_isolated(groups, counts, gaps[gaps["is_jump"]]),

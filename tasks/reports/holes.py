@@ -32,7 +32,7 @@ _OF = "FROM fact_logs AS f WHERE f.point_log_inst_id = gap.point_log_inst_id AND
 
 GAPS = f"""
 SELECT gap.point_log_inst_id, gap.began_at, gap.ended_at, gap.missing_count,
-    (SELECT log_id {_OF} > '' AND f.recorded_at < gap.began_at
+    (SELECT log_id {_OF} > {{no_time}} AND f.recorded_at < gap.began_at
      ORDER BY f.recorded_at DESC LIMIT 1) AS id_earlier,
     (SELECT max(log_id) {_OF} = gap.began_at) AS id_before,
     (SELECT min(log_id) {_OF} = gap.ended_at) AS id_after,
@@ -51,13 +51,14 @@ _HOUR_US = 3_600 * _SECOND_US
 Whole = npt.NDArray[np.int64]
 
 
-def read_gaps(query: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+def read_gaps(query: Callable[..., pd.DataFrame], no_time: str) -> pd.DataFrame:
     """The rows of GAPS, times as UTC, and `is_jump`: whether it is a clock jump.
 
     Args:
         query: As `Inputs.query`.
+        no_time: As the warehouse has it.
     """
-    gaps = query(GAPS, times=("began_at", "ended_at"))
+    gaps = query(GAPS.format(no_time=no_time), times=("began_at", "ended_at"))
     times = {name: gaps[name].astype("datetime64[us]") for name in ("began_at", "ended_at")}
     times = {name: one.dt.tz_localize("UTC") for name, one in times.items()}
     return gaps.assign(**times, is_jump=_are_jumps(gaps))

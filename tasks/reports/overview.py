@@ -16,7 +16,7 @@ from tasks.reports.advice import advise
 from tasks.reports.registry import Json, Results, reports
 from tasks.reports.verdicts import judge_run, worst
 from tasks.state import BUILT, TaskRun
-from tasks.warehouse.open import Warehouse
+from tasks.warehouse.interface import Warehouse
 from tasks.warehouse.tables import describe_tables
 
 FORMAT = 2

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from tasks.warehouse.open import Warehouse
+    from tasks.warehouse.interface import Warehouse
 
 SECTIONS = Path(__file__).parent / "templates" / "sections"
 

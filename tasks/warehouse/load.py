@@ -42,7 +42,7 @@ from tasks.warehouse.members import keep_previous, remove_unreferenced, retain
 from tasks.warehouse.tables import dictionary_rows, further_digest
 
 if TYPE_CHECKING:
-    from tasks.warehouse.open import Transaction, Warehouse
+    from tasks.warehouse.interface import Transaction, Warehouse
 
 _FACTS = FACT_LOGS.name
 _ACTIVITY = LOG_INSTANCE_ACTIVITY.name
@@ -147,7 +147,7 @@ def replace_partitions(
         total = sum(kept.values()) + sum(one.row_count for one in loaded)
         of_table = _receipt_of(FACT_LOGS, receipt, total, None)._replace(size_bytes=size)
         _write_receipts(db, [of_table, *loaded, *derived], FACT_LOGS)
-    return [one.partition for one in loaded], total
+    return [one.partition_name for one in loaded], total
 
 
 class Enriched(NamedTuple):
@@ -176,7 +176,8 @@ class _Before(NamedTuple):
 
     def size_now(self, db: Transaction) -> int | None:
         """The bytes that the table uses now; None if that is unknown."""
-        return None if self.other_bytes is None else db.used_bytes() - self.other_bytes
+        used = db.used_bytes()
+        return None if used is None or self.other_bytes is None else used - self.other_bytes
 
 
 def _begin(db: Transaction, table: Table) -> _Before:
@@ -184,9 +185,9 @@ def _begin(db: Transaction, table: Table) -> _Before:
     others = db.used_bytes()
     exists = bool(db.columns(table.name))
     receipts = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{table.name}'"
-    own = f"{receipts} AND partition = ''"
+    own = f"{receipts} AND partition_name = ''"
     # If the counts of the partitions do not add up, somebody changed the receipts.
-    added_up = f"(SELECT sum(row_count) {receipts} AND partition <> '')"
+    added_up = f"(SELECT sum(row_count) {receipts} AND partition_name <> '')"
     db.run(f"DELETE {receipts} AND {added_up} <> (SELECT row_count {own})")
     found = [size for (size,) in db.query(f"SELECT size_bytes {own}")]
     is_whole = bool(found) and db.is_guarded(table.name)
@@ -195,7 +196,7 @@ def _begin(db: Transaction, table: Table) -> _Before:
         if not db.is_guarded(name):
             db.run(f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = '{name}'")
     db.drop_triggers()
-    if exists and found in ([], [None]):
+    if others is None or (exists and found in ([], [None])):
         return _Before(is_whole, None)
     return _Before(is_whole, others - sum(found))
 
@@ -244,7 +245,7 @@ def _with_all_columns(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
 def _empty(db: Transaction, table: Table) -> None:
     """Remove all rows, with the table if it is not as declared."""
     if db.fits(table):
-        db.run(f"DELETE FROM {table.name}")
+        db.empty(table)
     else:
         db.create(table)
 
@@ -280,12 +281,11 @@ def _remove_others(db: Transaction, kept: Mapping[int, int], is_whole: bool) -> 
         return
     db.prepare_updates()
     others = f"partition_id NOT IN ({', '.join(map(str, kept))})"
-    removed = f"DELETE FROM {_FACTS} WHERE"
     if is_whole:
         keys = ", ".join(FACT_LOGS.key_columns)
-        db.run(f"{removed} ({keys}) IN ({facts_of(others, keys)})")
+        db.remove(FACT_LOGS, facts_of(others, keys, db.no_time))
     else:
-        db.run(f"{removed} {others}")
+        db.run(f"DELETE FROM {_FACTS} WHERE {others}")
     db.run(f"DELETE {of_facts} AND {others}")
     db.run(f"DELETE FROM {_ACTIVITY} WHERE {others}")
 

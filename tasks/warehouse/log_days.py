@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,15 +15,15 @@ import pyarrow.compute as pc
 
 from config.aggregates import AGGREGATES, FACT_LOG_DAYS, FACT_LOG_GAPS, Rules
 from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, LoadReceipt
-from config.declarations import Table
-from config.warehouse import FACT_LOGS, NO_TIME
+from config.declarations import Column, Table, Type
+from config.warehouse import FACT_LOGS
 from tasks.core.progress import Phases, no_progress
 from tasks.enrichment.star import arrow_schema
 from tasks.measures.days import RECORDS, Calendar, Intervals, measure_days
 from tasks.warehouse.digests import digest_text, digested, rows_digest
 
 if TYPE_CHECKING:
-    from tasks.warehouse.open import Transaction
+    from tasks.warehouse.interface import Transaction
 
 _FACTS = FACT_LOGS.name
 _LAST_US = 253_402_300_799_999_999
@@ -35,10 +36,27 @@ _FOLLOWED = {FACT_LOG_DAYS.name: ("day", "first_day", "last_day")} | {
 
 _RECORD = (
     "f.point_log_inst_id, f.recorded_at, coalesce(f.value, 0.0) AS value,"
-    " (f.value IS NOT NULL) + 2 * (f.log_kind = 'B') AS flags,"
+    " CASE WHEN f.value IS NULL THEN 0 ELSE 1 END + CASE f.log_kind WHEN 'B' THEN 2 ELSE 0 END"
+    " AS flags,"
     " coalesce(f.status, '') AS status"
 )
 _ORDER = ", ".join(f"f.{name}" for name in FACT_LOGS.key_columns)
+
+
+_DAY_RANGE = Table(
+    name="day_range",
+    grain="one row per log instance whose days change",
+    columns=(
+        Column("point_log_inst_id", Type.INTEGER, "The log instance."),
+        Column("first_day", Type.TEXT, "The first of the days."),
+        Column("last_day", Type.TEXT, "The last of the days."),
+        Column("begin_at", Type.TIMESTAMP, "When the first day begins, UTC."),
+        Column("end_at", Type.TIMESTAMP, "When the last day ends, UTC."),
+        Column("read_from", Type.TIMESTAMP, "The record before, UTC."),
+        Column("read_to", Type.TIMESTAMP, "The record after, UTC."),
+    ),
+    primary_key="point_log_inst_id",
+)
 
 
 class Derivation(NamedTuple):
@@ -92,7 +110,7 @@ def derive(
     found = np.array(db.query(f"{query} ORDER BY 1"), np.int64).reshape(-1, 2)
     intervals = Intervals(found[:, 0], found[:, 1])
     ranges = None if everything else _ranges(db, by.rules, intervals)
-    records = _all_records() if everything else _records_of_ranges()
+    records = _all_records(db) if everything else _records_of_ranges()
     digests = Counter({} if everything else _remove_ranges(db))
     names = ", ".join(f"'{name}'" for name in AGGREGATES)
     db.run(f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name IN ({names})")
@@ -104,9 +122,9 @@ def derive(
     ]
 
 
-def _all_records() -> str:
+def _all_records(db: Transaction) -> str:
     return (
-        f"SELECT {_RECORD} FROM {_FACTS} AS f WHERE f.recorded_at <> '{NO_TIME}' ORDER BY {_ORDER}"
+        f"SELECT {_RECORD} FROM {_FACTS} AS f WHERE f.recorded_at <> {db.no_time} ORDER BY {_ORDER}"
     )
 
 
@@ -145,12 +163,12 @@ def _ranges(db: Transaction, rules: Rules, intervals: Intervals) -> pd.DataFrame
     """
     before = (
         f"SELECT max(f.recorded_at) FROM {_FACTS} AS f WHERE f.point_log_inst_id ="
-        f" c.point_log_inst_id AND f.recorded_at < min(c.first_recorded_at)"
-        f" AND f.recorded_at > '{NO_TIME}'"
+        f" c.point_log_inst_id AND f.recorded_at < c.began AND f.recorded_at > {db.no_time}"
     )
     changed = db.query(
-        f"SELECT c.point_log_inst_id, coalesce(({before}), min(c.first_recorded_at)),"
-        " max(c.last_recorded_at) FROM changed AS c GROUP BY c.point_log_inst_id ORDER BY 1"
+        f"SELECT c.point_log_inst_id, coalesce(({before}), c.began), c.ended FROM ("
+        "SELECT point_log_inst_id, min(first_recorded_at) AS began, max(last_recorded_at) AS ended"
+        " FROM changed GROUP BY point_log_inst_id) AS c ORDER BY 1"
     )
     keys, first, last = zip(*changed, strict=True) if changed else ((), (), ())
     key = np.array(keys, np.int64)
@@ -173,29 +191,30 @@ def _ranges(db: Transaction, rules: Rules, intervals: Intervals) -> pd.DataFrame
     return ranges
 
 
-def _microseconds(texts: tuple[str, ...]) -> np.ndarray:
-    return pa.array(texts, pa.string()).cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+def _microseconds(times: tuple[str | datetime, ...]) -> np.ndarray:
+    return pa.array(times).cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
 
 
 def _store(db: Transaction, ranges: pd.DataFrame) -> None:
-    texts = {
-        "point_log_inst_id": ranges["point_log_inst_id"],
-        "first_day": _day_texts(ranges["first_day"]),
-        "last_day": _day_texts(ranges["last_day"]),
-        "begin_at": _time_texts(ranges["begin_at"]),
-        "end_at": _time_texts(ranges["end_at"]),
-        "read_from": _time_texts(ranges["begin_at"]),
-        "read_to": _time_texts(ranges["end_at"]),
+    begin, end = (
+        pa.array(ranges[name].to_numpy(), pa.timestamp("us")) for name in ("begin_at", "end_at")
+    )
+    columns = {
+        "point_log_inst_id": pa.array(ranges["point_log_inst_id"]),
+        "first_day": pa.array(_day_texts(ranges["first_day"]), pa.string()),
+        "last_day": pa.array(_day_texts(ranges["last_day"]), pa.string()),
+        "begin_at": begin,
+        "end_at": end,
+        "read_from": begin,
+        "read_to": end,
     }
-    columns = ", ".join(f"{name} TEXT NOT NULL" for name in list(texts)[1:])
-    db.run(f"CREATE TEMPORARY TABLE day_range (point_log_inst_id INTEGER PRIMARY KEY, {columns})")
-    db.append_temporary("day_range", pa.table(texts))
+    db.create_temporary(_DAY_RANGE, pa.table(columns))
     facts = f"FROM {_FACTS} AS f WHERE f.point_log_inst_id = day_range.point_log_inst_id"
     before = f"SELECT max(f.recorded_at) {facts} AND f.recorded_at < begin_at"
     after = f"SELECT min(f.recorded_at) {facts} AND f.recorded_at > end_at"
     db.run(
         f"UPDATE day_range SET read_to = coalesce(({after}), end_at),"
-        f" read_from = coalesce(({before} AND f.recorded_at > '{NO_TIME}'), begin_at)"
+        f" read_from = coalesce(({before} AND f.recorded_at > {db.no_time}), begin_at)"
     )
 
 
@@ -219,7 +238,7 @@ def _table_of(rows: pd.DataFrame) -> Table:
 def _remove_ranges(db: Transaction) -> dict[str, int]:
     """Remove the rows of the ranges; table -> the digest of the rows that stay."""
     left = {}
-    receipts = f"SELECT table_name, rows_digest FROM {LOAD_RECEIPT.name} WHERE partition = ''"
+    receipts = f"SELECT table_name, rows_digest FROM {LOAD_RECEIPT.name} WHERE partition_name = ''"
     digests = dict(db.query(receipts))
     for name, (column, first, last) in _FOLLOWED.items():
         table = AGGREGATES[name]
@@ -229,9 +248,8 @@ def _remove_ranges(db: Transaction) -> dict[str, int]:
         )
         removed = sum(rows_digest(batch) for batch in _stored(db, table, own))
         left[name] = int(digests[name], 16) - removed
-        keys = ", ".join(table.key_columns)
         owned = ", ".join(f"own.{key}" for key in table.key_columns)
-        db.run(f"DELETE FROM {name} WHERE ({keys}) IN (SELECT {owned} {own})")
+        db.remove(table, f"SELECT {owned} {own}")
     return left
 
 
@@ -240,7 +258,8 @@ def _stored(db: Transaction, table: Table, source: str) -> Iterator[pa.RecordBat
     schema = arrow_schema(table)
     # A column's type is found in its first rows, which may all be NULL.
     columns = ", ".join(
-        f"coalesce(own.{field.name}, 0.0) AS {field.name}, own.{field.name} IS NULL"
+        f"coalesce(own.{field.name}, 0.0) AS {field.name},"
+        f" CASE WHEN own.{field.name} IS NULL THEN 1 ELSE 0 END AS no_{field.name}"
         if field.nullable
         else f"own.{field.name}"
         for field in schema
@@ -280,7 +299,3 @@ def _append(
 
 def _day_texts(days: pd.Series) -> list[str]:
     return days.to_numpy().astype("datetime64[D]").astype(str).tolist()
-
-
-def _time_texts(us: pd.Series) -> pa.Array:
-    return pa.array(us.to_numpy()).cast(pa.timestamp("us")).cast(pa.string())

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from config.bookkeeping import LOG_INSTANCE_ACTIVITY
-from config.warehouse import FACT_LOGS, NO_TIME
+from config.warehouse import FACT_LOGS
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.digests import digested
@@ -48,12 +48,13 @@ def counted(
         activity += digested(rows.to_batches(), digests, partition.name)
 
 
-def facts_of(partitions: str, columns: str) -> str:
+def facts_of(partitions: str, columns: str, no_time: str) -> str:
     """A query for facts of some partitions that reads no others, but for those between them.
 
     Args:
         partitions: A condition on the partition_id of `log_instance_activity`.
         columns: Of `fact_logs`.
+        no_time: As the warehouse has it.
     """
     selected = ", ".join(f"fact.{column.strip()}" for column in columns.split(","))
     # The order of a cross join is kept: each log instance's times are a range of the key.
@@ -64,4 +65,4 @@ def facts_of(partitions: str, columns: str) -> str:
         " AND fact.partition_id = own.partition_id AND fact.recorded_at"
     )
     timed = f"{found} BETWEEN own.first_recorded_at AND own.last_recorded_at"
-    return f"{timed} UNION ALL {found} = '{NO_TIME}'"
+    return f"{timed} UNION ALL {found} = {no_time}"

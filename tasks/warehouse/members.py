@@ -8,7 +8,7 @@ from config.declarations import Table
 from config.warehouse import DIMENSIONS, TABLES
 
 if TYPE_CHECKING:
-    from tasks.warehouse.open import Transaction
+    from tasks.warehouse.interface import Transaction
 
 
 def _children(db: Transaction, parent: str) -> list[tuple[str, str]]:

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 from tasks.core.errors import PipelineError
 from tasks.core.text import displayed_url
 from tasks.core.waiting import OTHERS, Limit
+from tasks.warehouse.interface import Warehouse
 from tasks.warehouse.sqlite.warehouse import SqliteWarehouse
-
-if TYPE_CHECKING:
-    # One load, begun: the statements that differ between databases.
-    from tasks.warehouse.sqlite.transaction import SqliteTransaction as Transaction  # noqa: F401
-
-Warehouse: TypeAlias = SqliteWarehouse
-"""A database with the star. Holds no connection between calls.
-
-`connect()` reads it; `receipts()` and `catalog_digest()` say what is in it; `forget()` has a table
-loaded again; `create_sql()`, `size_bytes()` and `triggers()` describe a table for the report on
-schema changes; `transaction()` is what `tasks.warehouse.load` loads through.
-"""
 
 _SQLITE = "sqlite:///"
 

@@ -17,13 +17,13 @@ from config.aggregates import FACT_LOG_DAYS
 from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, POINT, SOURCES
-from config.warehouse import DIM_LOG_INSTANCE, DIM_POINT, DIMENSIONS, FACT_LOGS, NO_TIME
+from config.warehouse import DIM_LOG_INSTANCE, DIM_POINT, DIMENSIONS, FACT_LOGS
 from tasks.core.arrow import open_parquet, read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.files import write_csv
 from tasks.core.partition import Partition
 from tasks.staging.audit import read_audit
-from tasks.warehouse.open import Warehouse
+from tasks.warehouse.interface import Warehouse
 from tasks.warehouse.tables import metadata
 
 _LISTED = 10
@@ -50,8 +50,8 @@ def count_partition(
     """
     with warehouse.connect() as connection:
         of_partition = {"partition": partition.id, "kind": partition.kind}
-        rows = connection.execute(sa.text(_loaded_by_unit()), of_partition).all()
-    found: dict[int, int] = {unit: count for unit, count in rows}
+        rows = connection.execute(sa.text(_loaded_by_unit(warehouse.no_time)), of_partition).all()
+    found = {int(unit): int(count) for unit, count in rows}
     expected: Counter[int] = Counter()
     timed = 0
     with open_parquet(enriched) as file:
@@ -68,7 +68,7 @@ def count_partition(
     }
 
 
-def _loaded_by_unit() -> str:
+def _loaded_by_unit(no_time: str) -> str:
     """A query for facts by unit. Each log instance is a range of the key: nothing is sorted."""
     facts = (
         f"(SELECT count(*) FROM {FACT_LOGS.name} AS fact WHERE"
@@ -77,7 +77,7 @@ def _loaded_by_unit() -> str:
     )
     timed = f"{facts} BETWEEN own.first_recorded_at AND own.last_recorded_at)"
     return (
-        f"SELECT unit_id, sum(facts) FROM (SELECT chain.unit_id, {timed} + {facts} = '{NO_TIME}')"
+        f"SELECT unit_id, sum(facts) FROM (SELECT chain.unit_id, {timed} + {facts} = {no_time})"
         f" AS facts FROM {LOG_INSTANCE_ACTIVITY.name} AS own JOIN {DIM_LOG_INSTANCE.name} AS chain"
         " ON chain.point_log_inst_id = own.point_log_inst_id WHERE own.partition_id = :partition"
         ") AS counted GROUP BY unit_id"

@@ -18,7 +18,7 @@ from tasks.enrichment.further import as_loaded
 from tasks.warehouse.digests import rows_digest
 
 if TYPE_CHECKING:
-    from tasks.warehouse.open import Warehouse
+    from tasks.warehouse.interface import Warehouse
 
 _SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
     Type.INTEGER: sa.BigInteger(),

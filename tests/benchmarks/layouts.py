@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from config.warehouse import FACT_LOGS
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.sqlite.transaction import _as_stored
+from tasks.warehouse.sqlite.transaction import SqliteTransaction
 from tests.benchmarks.projects import LOGS, Project
 
 TYPES = {"integer": "INTEGER", "number": "DOUBLE", "text": "TEXT", "timestamp": "DATETIME"}
@@ -104,7 +104,8 @@ def load(path: Path, layout: Layout, batches: list[pa.RecordBatch]) -> tuple[flo
             with closing(adbc_driver_manager.AdbcStatement(connection)) as statement:
                 options = {"adbc.ingest.target_table": "fact_logs"}
                 statement.set_options(**options, **{"adbc.ingest.mode": "adbc.ingest.mode.append"})
-                stored = [_as_stored(one, FACT_LOGS.key_columns) for one in piece.to_batches()]
+                as_stored = SqliteTransaction(connection).as_stored
+                stored = [as_stored(one, FACT_LOGS.key_columns) for one in piece.to_batches()]
                 statement.bind_stream(pa.RecordBatchReader.from_batches(stored[0].schema, stored))
                 statement.execute_update()
         inserted = time.process_time()

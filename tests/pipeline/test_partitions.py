@@ -207,8 +207,8 @@ def without_triggers(table: str) -> list[str]:
             ]
         ),
         soak(["DROP TABLE log_instance_activity"]),
-        soak(["DELETE FROM load_receipt WHERE partition = 'LOG_RCD_F'"]),
-        soak(["UPDATE load_receipt SET row_count = row_count + 5 WHERE partition <> ''"]),
+        soak(["DELETE FROM load_receipt WHERE partition_name = 'LOG_RCD_F'"]),
+        soak(["UPDATE load_receipt SET row_count = row_count + 5 WHERE partition_name <> ''"]),
         soak(
             [
                 "CREATE TABLE other AS SELECT * FROM dim_unit",
@@ -229,7 +229,8 @@ def test_what_somebody_changed_unseen_is_loaded_again_though_another_table_is_lo
     parted.passes("AllReports")
     assert parted.outputs() == fresh_project(parted).outputs()
     assert parted.query(
-        "SELECT sum(row_count) FROM load_receipt WHERE table_name = 'fact_logs' AND partition = ''"
+        "SELECT sum(row_count) FROM load_receipt"
+        " WHERE table_name = 'fact_logs' AND partition_name = ''"
     ) == [(17,)]
 
 

@@ -28,7 +28,7 @@ def test_all_facts_are_in_the_view_with_their_names(ran: Project) -> None:
 
 def test_alarms_have_the_statuses_that_the_configuration_names(ran: Project) -> None:
     assert ran.query("SELECT log_id, status FROM v_alarms") == [(10000000003, "ALARM")]
-    receipts = "SELECT * FROM load_receipt WHERE partition <> ''"
+    receipts = "SELECT * FROM load_receipt WHERE partition_name <> ''"
     before = ran.query(receipts)
     result = ran.passes("AllReports", env={"PIPELINE_ALARM_STATUSES": "2, it's"})
     assert "LoadFactLogs" in result.built

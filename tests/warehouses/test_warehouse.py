@@ -284,7 +284,8 @@ def test_what_others_put_on_a_table_stays_when_it_is_rebuilt(
 def test_the_facts_of_a_partition_are_ranges_of_the_key(url: str) -> None:
     load_dimensions(url)
     load_facts(url, fact(1, 7))
-    plan = rows_of(url, f"EXPLAIN QUERY PLAN {facts_of('partition_id = 1', 'log_id')}")
+    facts = facts_of("partition_id = 1", "log_id", "''")
+    plan = rows_of(url, f"EXPLAIN QUERY PLAN {facts}")
     assert [step for *_, step in plan if "fact" in step] == [
         f"SEARCH fact USING PRIMARY KEY (point_log_inst_id=? AND {times})"
         for times in ("recorded_at>? AND recorded_at<?", "recorded_at=?")
@@ -294,7 +295,7 @@ def test_the_facts_of_a_partition_are_ranges_of_the_key(url: str) -> None:
 def test_a_receipt_of_a_partition_that_is_removed_takes_the_table_along(url: str) -> None:
     load_dimensions(url)
     load_facts(url, fact(1, 7))
-    change(url, "DELETE FROM load_receipt WHERE partition = 'LOG_RCD_F'")
+    change(url, "DELETE FROM load_receipt WHERE partition_name = 'LOG_RCD_F'")
     assert ("fact_logs", "") not in receipts(url)
 
 

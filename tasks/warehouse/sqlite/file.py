@@ -126,9 +126,9 @@ def triggers(on: str) -> dict[str, str]:
         which = f"table_name = '{on}'"
         if in_partitions:
             changed = ", ".join(f"{row}.partition_id" for row in rows)
-            which = f"{of_facts}(partition = '' OR partition_id IN ({changed}))"
+            which = f"{of_facts}(partition_name = '' OR partition_id IN ({changed}))"
         elif on in AGGREGATES:  # The load of facts makes it again.
-            which += f" OR {of_facts}partition = ''"
+            which += f" OR {of_facts}partition_name = ''"
         name = f"{on}_{event.lower()}_invalidates_receipt"
         found[name] = (
             f"CREATE TRIGGER {name} AFTER {event} ON {on}"

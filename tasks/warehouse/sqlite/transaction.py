@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -20,15 +18,14 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateColumn, CreateTable
 
 from config.aggregates import AGGREGATES
-from config.bookkeeping import ALL_TABLES, BOOKKEEPING, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
-from config.declarations import UNKNOWN, Table, Type
-from config.views import Computed, View, declared_column
+from config.bookkeeping import BOOKKEEPING, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
+from config.declarations import Table
+from config.views import View
 from config.warehouse import FACT_LOGS, NO_TIME, TABLES
 from tasks.core.arrow import BATCH_ROWS
 from tasks.core.files import create_database
-from tasks.core.progress import Advance, no_progress
-from tasks.core.text import spellings
 from tasks.core.waiting import REPORTED_S, Limit
+from tasks.warehouse.adbc import AdbcTransaction
 from tasks.warehouse.sqlite.file import (
     BEGIN,
     CACHE_KIB,
@@ -44,6 +41,7 @@ from tasks.warehouse.sqlite.file import (
     wait_for_lock,
 )
 from tasks.warehouse.tables import metadata
+from tasks.warehouse.views import view_query
 
 _EARLIER_TABLES = ("log_tally", "loaded_part", "retained_member", LOAD_RECEIPT.name)
 """Bookkeeping of earlier versions, the receipts last: while they exist, the version is known."""
@@ -137,38 +135,11 @@ def fits(fetch: Fetch, table: Table) -> bool:
 # --- its steps -------------------------------------------------------------------------------
 
 
-class SqliteTransaction:
+class SqliteTransaction(AdbcTransaction):
     """One transaction of one ADBC connection."""
 
-    def __init__(self, connection: adbc_driver_manager.AdbcConnection):
-        self._connection = connection
-
-    def query(self, sql: str) -> list[tuple]:
-        """The rows, of types that Arrow finds."""
-        with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
-            statement.set_sql_query(sql)
-            handle, _ = statement.execute_query()
-            with pa.RecordBatchReader._import_from_c(handle.address) as reader:
-                columns = reader.read_all().to_pydict().values()
-        return list(zip(*columns, strict=True))
-
-    def read(self, sql: str) -> Iterator[pa.RecordBatch]:
-        """The rows, in batches; each is read while the one before is used.
-
-        A column is of the type that Arrow finds in its first rows.
-        """
-        with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
-            statement.set_options(**{"adbc.sqlite.query.batch_rows": str(BATCH_ROWS)})
-            statement.set_sql_query(sql)
-            handle, _ = statement.execute_query()
-            with pa.RecordBatchReader._import_from_c(handle.address) as reader:
-                yield from _ahead(reader, no_progress)
-
-    def run(self, sql: str) -> None:
-        """Run a statement that returns nothing."""
-        with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
-            statement.set_sql_query(sql)
-            statement.execute_update()
+    no_time = f"'{NO_TIME}'"
+    read_options = {"adbc.sqlite.query.batch_rows": str(BATCH_ROWS)}
 
     def begin(self, wait_s: float) -> None:
         """Begin the transaction; fail if another program uses the file for so many seconds."""
@@ -182,34 +153,28 @@ class SqliteTransaction:
         """Commit; nothing waits, since `begin` took all locks."""
         self.run("COMMIT")
 
-    def append(self, table: str, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
-        """Add rows by ADBC's bulk insert."""
-        keys = ALL_TABLES[table].key_columns
-        stored = _ahead((_as_stored(batch, keys) for batch in batches), advance)
-        first = next(stored, None)
-        if first is None:
-            return
-        options = {
-            "adbc.ingest.target_table": table,
-            "adbc.ingest.mode": "adbc.ingest.mode.append",
-        }
-        with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
-            statement.set_options(**options)
-            rows = itertools.chain([first], stored)
-            statement.bind_stream(pa.RecordBatchReader.from_batches(first.schema, rows))
-            statement.execute_update()
+    def as_stored(self, batch: pa.RecordBatch, keys: Sequence[str]) -> pa.RecordBatch:
+        """Times as SQLAlchemy and SQLite's functions write them, so that they compare as text."""
+        columns = []
+        for field, column in zip(batch.schema, batch.columns, strict=True):
+            if pa.types.is_timestamp(field.type):
+                text = column.cast(pa.timestamp("us")).cast(pa.string())
+                column = pc.fill_null(text, NO_TIME) if field.name in keys else text
+            columns.append(column)
+        return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
-    def append_temporary(self, table: str, rows: pa.Table) -> None:
-        """Add rows to a temporary table."""
-        options = {
-            "adbc.ingest.target_table": table,
-            "adbc.ingest.mode": "adbc.ingest.mode.append",
-            "adbc.ingest.temporary": "true",
-        }
-        with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
-            statement.set_options(**options)
-            statement.bind_stream(rows.to_reader())
-            statement.execute_update()
+    def create_temporary(self, table: Table, rows: pa.Table) -> None:
+        """Create a temporary table with these rows."""
+        self.run(create_sql(table).replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1))
+        self.append_temporary(table.name, rows)
+
+    def empty(self, table: Table) -> None:
+        """Remove all rows."""
+        self.run(f"DELETE FROM {table.name}")
+
+    def remove(self, table: Table, keys: str) -> None:
+        """Remove the rows whose keys a query finds."""
+        self.run(f"DELETE FROM {table.name} WHERE ({', '.join(table.key_columns)}) IN ({keys})")
 
     def columns(self, table: str) -> list[str]:
         """In their order, in lower case: SQLite does not tell names apart by case."""
@@ -241,17 +206,9 @@ class SqliteTransaction:
         self.run(f"ALTER TABLE {table.name} ADD COLUMN {sql}".replace("BIGINT", "INTEGER"))
 
     def create_view(self, view: View, alarms: Sequence[str]) -> None:
-        """Create a view, in place of the one of its name.
-
-        Args:
-            view: The view.
-            alarms: Statuses that are alarms, in any case.
-        """
-        columns = ", ".join(map(_view_column, view.columns))
-        quoted = ("'{}'".format(word.replace("'", "''")) for word in sorted(spellings(alarms)))
-        source = view.source.format(alarms=", ".join(quoted), unknown=UNKNOWN)
+        """Create a view, in place of the one of its name."""
         self.run(f"DROP VIEW IF EXISTS {view.name}")
-        self.run(f"CREATE VIEW {view.name} AS {_OURS}\nSELECT {columns}\nFROM {source}")
+        self.run(f"CREATE VIEW {view.name} AS {_OURS}\n{view_query(view, alarms, _time)}")
 
     def is_taken(self, name: str) -> bool:
         """Whether a table or view of someone else has the name."""
@@ -297,42 +254,7 @@ class SqliteTransaction:
         return int((pages - free) * size)
 
 
-def _view_column(column: str | Computed) -> str:
-    """A column as a view selects it: times without zero fractions, NULL where there is none."""
-    if isinstance(column, Computed):
-        return f"{column.sql} AS {column.column.name}"
-    declared = declared_column(column)
-    if declared.type is not Type.TIMESTAMP:
-        return column
+def _time(column: str, is_nullable: bool) -> str:
+    """A time as a view has it: without zero fractions, NULL where there is none."""
     text = f"replace({column}, '.000000', '')"
-    if declared.nullable:
-        text = f"nullif({text}, '{NO_TIME}')"
-    return f"{text} AS {declared.name}"
-
-
-def _ahead(batches: Iterable[pa.RecordBatch], advance: Advance) -> Iterator[pa.RecordBatch]:
-    """The same batches, each made while the one before is used.
-
-    Args:
-        batches: The batches.
-        advance: Called with the rows of each when the next one is asked for. Here, since another
-            generator around this one would keep another batch in memory.
-    """
-    source = iter(batches)
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, source, None)
-        while (batch := following.result()) is not None:
-            following = pool.submit(next, source, None)
-            yield batch
-            advance(len(batch), len(batch))
-
-
-def _as_stored(batch: pa.RecordBatch, keys: Sequence[str]) -> pa.RecordBatch:
-    """Times as SQLAlchemy and SQLite's own functions write them, so that they compare as text."""
-    columns = []
-    for field, column in zip(batch.schema, batch.columns, strict=True):
-        if pa.types.is_timestamp(field.type):
-            text = column.cast(pa.timestamp("us")).cast(pa.string())
-            column = pc.fill_null(text, NO_TIME) if field.name in keys else text
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+    return f"nullif({text}, '{NO_TIME}')" if is_nullable else text

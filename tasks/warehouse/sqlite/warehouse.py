@@ -21,7 +21,7 @@ from config.aggregates import AGGREGATES
 from config.bookkeeping import LOAD_RECEIPT, LoadReceipt
 from config.declarations import Table
 from config.views import VIEWS
-from config.warehouse import FACT_LOGS, TABLES
+from config.warehouse import FACT_LOGS, NO_TIME, TABLES
 from tasks.core.waiting import OTHERS, REPORTED_S, Limit
 from tasks.warehouse.sqlite.file import (
     BEGIN,
@@ -52,8 +52,10 @@ class SqliteWarehouse:
 
     def __init__(self, path: Path, wait: Limit = OTHERS):
         self._wait = wait
-        self.file = path
-        """If it changes other than by a load, the rows are compared with what was loaded."""
+        self.file: Path | None = path
+        self._path = path
+        self.name = str(path)
+        self.no_time = f"'{NO_TIME}'"
 
     def connect(self) -> sa.Connection:
         """A connection that cannot write."""
@@ -66,6 +68,10 @@ class SqliteWarehouse:
         # Without a pool no connection is open when a process is forked.
         return sa.create_engine("sqlite://", creator=self._reading, poolclass=sa.pool.NullPool)
 
+    def exists(self) -> bool:
+        """Whether the file exists."""
+        return self._path.exists()
+
     def receipts(self) -> dict[tuple[str, str], LoadReceipt]:
         """Those of tables that have their triggers. Needs no SQLAlchemy."""
         results = self._read(
@@ -77,9 +83,9 @@ class SqliteWarehouse:
         self._remove_unused_journal()
         receipts, catalog = [LoadReceipt(*row) for row in results[0]], set(results[1])
         whole = {name for name in (*TABLES, *AGGREGATES) if guards(name) <= catalog}
-        found = {(r.table_name, r.partition): r for r in receipts if r.table_name in whole}
+        found = {(r.table_name, r.partition_name): r for r in receipts if r.table_name in whole}
         facts = found.get((FACT_LOGS.name, ""))
-        in_partitions = sum(r.row_count for r in found.values() if r.partition)
+        in_partitions = sum(r.row_count for r in found.values() if r.partition_name)
         has_all = {(name, name) for name in VIEWS} <= catalog
         has_all = has_all and {(name, "") for name in AGGREGATES} <= set(found)
         if facts is not None and (facts.row_count != in_partitions or not has_all):
@@ -99,29 +105,34 @@ class SqliteWarehouse:
 
         Reads every row. None if there is no file, or if it is damaged beyond its rows.
         """
-        from tasks.warehouse.sqlite.verify import changed_loads, is_sound
+        from tasks.warehouse.sqlite.verify import is_sound, rows
+        from tasks.warehouse.verify import changed_loads
 
         receipts = self.receipts().values()
-        return self._ask(
-            lambda connection: changed_loads(connection, receipts) if is_sound(connection) else None
-        )
+
+        def find(connection: sqlite3.Connection) -> list[tuple[str, str]] | None:
+            if not is_sound(connection):
+                return None
+            return changed_loads(lambda table: rows(connection, table), receipts)
+
+        return self._ask(find)
 
     def set_aside(self) -> Path:
         """Rename the file, so that a new one is begun; the new name."""
-        aside = self.file.with_name(f"{self.file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
         for ending in ("", "-wal", "-shm", "-journal"):
             with contextlib.suppress(FileNotFoundError):
-                Path(f"{self.file}{ending}").rename(f"{aside}{ending}")
+                Path(f"{self._path}{ending}").rename(f"{aside}{ending}")
         return aside
 
     def forget(self, table: str, partitions: Iterable[str] | None = None) -> None:
         """Remove receipts of partitions, or all of a table, if the file has any."""
-        if not self.file.exists():
+        if not self._path.exists():
             return
         own = f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = ?"
 
         def remove(wait_s: float) -> None:
-            with closing(sqlite3.connect(self.file, timeout=wait_s)) as connection, connection:
+            with closing(sqlite3.connect(self._path, timeout=wait_s)) as connection, connection:
                 connection.execute(BEGIN)
                 if not connection.execute(f"PRAGMA table_info({LOAD_RECEIPT.name})").fetchall():
                     return
@@ -129,13 +140,13 @@ class SqliteWarehouse:
                     connection.execute(own, (table,))
                 else:
                     some = [(table, partition) for partition in partitions]
-                    connection.executemany(f"{own} AND partition = ?", some)
+                    connection.executemany(f"{own} AND partition_name = ?", some)
 
         try:
-            wait_for_lock(self.file, remove, self._wait)
+            wait_for_lock(self._path, remove, self._wait)
         except sqlite3.Error as error:
-            what = f"The warehouse {self.file} cannot be opened:"
-            raise explained(what, self.file, error) from error
+            what = f"The warehouse {self._path} cannot be opened:"
+            raise explained(what, self._path, error) from error
 
     def catalog_digest(self) -> str | None:
         """The digest of `sqlite_schema`; None if there is no database."""
@@ -176,15 +187,15 @@ class SqliteWarehouse:
         """
         from tasks.warehouse.sqlite.transaction import transaction
 
-        return transaction(self.file, table, self._wait)
+        return transaction(self._path, table, self._wait)
 
     def _remove_unused_journal(self) -> None:
         """Remove a journal that a killed load made and did not begin to write."""
-        journal = Path(f"{self.file}-journal")
+        journal = Path(f"{self._path}-journal")
         if journal.exists():
             with (
                 contextlib.suppress(sqlite3.Error, OSError),
-                closing(sqlite3.connect(self.file, timeout=0)) as connection,
+                closing(sqlite3.connect(self._path, timeout=0)) as connection,
             ):
                 # SQLite rolls back what a journal holds before it gives this lock; nobody else
                 # has the file open for writing then.
@@ -193,11 +204,11 @@ class SqliteWarehouse:
 
     def _reading(self) -> sqlite3.Connection:
         """A connection that sees the rows of one moment, and waits for nobody from then on."""
-        return wait_for_lock(self.file, self._begin_reading, self._wait)
+        return wait_for_lock(self._path, self._begin_reading, self._wait)
 
     def _begin_reading(self, wait_s: float) -> sqlite3.Connection:
         # Not mode=ro: such a connection leaves its -wal and -shm files behind when it closes.
-        uri = self.file.absolute().as_uri()
+        uri = self._path.absolute().as_uri()
         connection = sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=wait_s)
         try:
             connection.execute("PRAGMA query_only = ON")
@@ -222,7 +233,7 @@ class SqliteWarehouse:
 
     def _ask(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result | None:
         """What is read; None if a file or table does not exist, or the file is damaged."""
-        if not self.file.exists():
+        if not self._path.exists():
             return None
         try:
             with closing(self._reading()) as connection:
@@ -234,5 +245,5 @@ class SqliteWarehouse:
         except sqlite3.Error as error:
             if is_absent_or_damaged(error):
                 return None
-            what = f"The warehouse {self.file} cannot be read:"
-            raise explained(what, self.file, error) from error
+            what = f"The warehouse {self._path} cannot be read:"
+            raise explained(what, self._path, error) from error
