@@ -9,8 +9,9 @@ EXPLORES := $(VENV)/.installed-explore
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
     --generate-hashes --no-emit-index-url --no-emit-find-links --quiet
+DRIVERS := --extra postgresql --extra mariadb
 
-.PHONY: run ui explore sources test soak setup setup-dev bench bench-environment trials lock clean
+.PHONY: run ui explore servers sources test soak setup setup-dev bench bench-environment trials lock clean
 
 run: sources
 	$(BIN)/luigi --module tasks AllReports --local-scheduler
@@ -20,6 +21,9 @@ ui: sources # in the central scheduler, with its pages; ends with Ctrl-C
 
 explore: $(EXPLORES) # the warehouse in a browser; ends with Ctrl-C
 	@exec $(BIN)/python -m tasks explore
+
+servers: setup-dev # throwaway PostgreSQL and MariaDB servers, empty; end with Ctrl-C
+	@exec $(BIN)/python -m tests.servers
 
 sources: setup # made up, if there is none
 	@if ! $(BIN)/python -m tasks sources >/dev/null; then \
@@ -73,10 +77,10 @@ trials: bench-environment # single choices, measured
 	.venv-bench/bin/python -m tests.benchmarks.trials
 
 lock: # needs uv; resolves pyproject.toml again: one set of versions for running and for the checks
-	$(COMPILE) --extra build --extra dev -o requirements-dev.lock
+	$(COMPILE) --extra build --extra dev $(DRIVERS) -o requirements-dev.lock
 	$(COMPILE) --extra build -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) --extra build --extra explore -c requirements-dev.lock -o requirements-explore.lock
-	$(COMPILE) --extra build --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock
+	$(COMPILE) --extra build --extra dev $(DRIVERS) --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean: # what the pipeline and the checks made; the CSV files and the environment stay
 	rm -rf reports logs data_warehouse.db data_warehouse.db-wal data_warehouse.db-shm

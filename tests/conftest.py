@@ -24,6 +24,10 @@ from tasks.run.settings import settings
 from tasks.run.source_settings import source
 from tests.chromium import chromium as chromium
 from tests.chromium import page as page
+from tests.databases import mariadb as mariadb
+from tests.databases import mariadb_server as mariadb_server
+from tests.databases import postgresql as postgresql
+from tests.databases import postgresql_server as postgresql_server
 
 for number in (signal.SIGINT, signal.SIGHUP):
     # A shell starts what runs in the background, and nohup what it runs, with these ignored.
