@@ -100,6 +100,9 @@ class Transaction(Protocol):
     def append(self, table: str, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
         """Add rows."""
 
+    def replace(self, table: Table, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
+        """Put rows in the place of all rows of a table that is as declared."""
+
     def create_temporary(self, table: Table, rows: pa.Table) -> None:
         """Create a temporary table with these rows."""
 

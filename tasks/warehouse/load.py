@@ -32,7 +32,7 @@ from config.views import VIEWS
 from config.warehouse import FACT_LOGS, TABLES
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
-from tasks.core.progress import Advance, Phases, no_progress
+from tasks.core.progress import Phases, no_progress
 from tasks.enrichment.further import as_loaded
 from tasks.enrichment.star import arrow_schema, facts
 from tasks.warehouse.digests import digest_text, digested
@@ -81,10 +81,13 @@ def replace_dimension(
         table = as_loaded(table, _described(db, table))
         _create_if_missing(db, table)
         previous = keep_previous(db, table)
-        _empty(db, table)
+        if not db.fits(table):
+            db.create(table)
         digests = Counter({"": further_digest(table)})
-        rows_as_loaded = (_with_all_columns(batch, table) for batch in batches)
-        referenced = _append(db, table, digested(rows_as_loaded, digests, ""), progress.advance)
+        referenced: dict[str, set[int]] = {column: set() for column in table.references}
+        filled = (_with_all_columns(batch, table) for batch in batches)
+        rows_as_loaded = _collecting_keys(digested(filled, digests, ""), referenced)
+        db.replace(table, rows_as_loaded, progress.advance)
         if previous:
             retain(db, table, previous)
         remove_unreferenced(db)
@@ -308,7 +311,8 @@ def _load_facts(
             one, digested(facts(partitions[one].file), digests, one.name), digests, activity
         )
     )
-    referenced = _append(db, FACT_LOGS, batches, progress.advance)
+    referenced: dict[str, set[int]] = {column: set() for column in FACT_LOGS.references}
+    db.append(_FACTS, _collecting_keys(batches, referenced), progress.advance)
     if activity:
         keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
         counts = pa.Table.from_batches(activity).sort_by(keys)
@@ -336,20 +340,14 @@ def _create_views(db: Transaction, alarms: Sequence[str]) -> None:
 # --- rows, checks, receipts ------------------------------------------------------------------
 
 
-def _append(
-    db: Transaction, table: Table, batches: Iterable[pa.RecordBatch], advance: Advance
-) -> dict[str, set[int]]:
-    """Append rows to a table; foreign key column -> the distinct keys in it."""
-    referenced: dict[str, set[int]] = {column: set() for column in table.references}
-
-    def collecting_keys() -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for column, keys in referenced.items():
-                keys.update(pc.unique(batch[column]).drop_null().to_pylist())
-            yield batch
-
-    db.append(table.name, collecting_keys(), advance)
-    return referenced
+def _collecting_keys(
+    batches: Iterable[pa.RecordBatch], referenced: Mapping[str, set[int]]
+) -> Iterator[pa.RecordBatch]:
+    """The same batches; the distinct keys in each foreign key column are collected."""
+    for batch in batches:
+        for column, keys in referenced.items():
+            keys.update(pc.unique(batch[column]).drop_null().to_pylist())
+        yield batch
 
 
 def _check_references(db: Transaction, table: Table, referenced: Mapping[str, set[int]]) -> None:

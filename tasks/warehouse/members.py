@@ -56,4 +56,6 @@ def remove_unreferenced(db: Transaction) -> None:
                 f" AND {key} NOT IN (SELECT {column} FROM {child})"
                 for child, column in _children(db, parent.name)
             )
-            db.run(f"DELETE FROM {parent.name} WHERE is_retained = 1{unreferenced}")
+            db.remove(
+                parent, f"SELECT {key} FROM {parent.name} WHERE is_retained = 1{unreferenced}"
+            )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from config.bookkeeping import ALL_TABLES, DATA_DICTIONARY
 from config.declarations import Table, Type
@@ -20,12 +21,24 @@ from tasks.warehouse.digests import rows_digest
 if TYPE_CHECKING:
     from tasks.warehouse.interface import Warehouse
 
+_MARIADB = ("mysql", "mariadb")
+_BYTES = "utf8mb4_nopad_bin"  # Texts compare as in SQLite: by their bytes, spaces too.
+_POSTGRESQL_TEXT = sa.Text(collation="C")
+
 _SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
     Type.INTEGER: sa.BigInteger(),
     Type.NUMBER: sa.Double(),
-    Type.TEXT: sa.Text(),
-    Type.TIMESTAMP: sa.DateTime(),
+    Type.TEXT: sa.Text()
+    .with_variant(_POSTGRESQL_TEXT, "postgresql")
+    .with_variant(mysql.LONGTEXT(collation=_BYTES), *_MARIADB),
+    Type.TIMESTAMP: sa.DateTime().with_variant(mysql.DATETIME(fsp=6), *_MARIADB),
 }
+_KEY_TEXT = (
+    sa.Text()
+    .with_variant(_POSTGRESQL_TEXT, "postgresql")
+    .with_variant(mysql.VARCHAR(255, collation=_BYTES), *_MARIADB)
+)
+"""MariaDB's keys have texts of limited length only."""
 
 
 def metadata(table: Table | None = None) -> sa.MetaData:
@@ -55,7 +68,9 @@ def _add(table: Table, schema: sa.MetaData) -> None:
     columns = [
         sa.Column(
             column.name,
-            _SQL_TYPES[column.type],
+            _KEY_TEXT
+            if column.type is Type.TEXT and column.name in table.key_columns
+            else _SQL_TYPES[column.type],
             *([sa.ForeignKey(column.references)] if column.references else []),
             autoincrement=False,
             nullable=column.nullable and column.name not in table.key_columns,

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from config.aggregates import AGGREGATES
-from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
+from config.bookkeeping import LOAD_RECEIPT
 from config.warehouse import FACT_LOGS
 from tasks.core.errors import PipelineError, advice
 from tasks.core.files import obstacle
 from tasks.core.waiting import Limit, wait_for
+from tasks.warehouse.receipts import guarded_tables
 
 _Result = TypeVar("_Result")
 
@@ -105,11 +106,6 @@ def shape(fetch: Fetch, table: str) -> tuple[dict[str, tuple], set[tuple]]:
     columns = fetch(f"SELECT lower(name), type, \"notnull\", pk FROM pragma_table_info('{table}')")
     references = fetch(f'SELECT "from", "table", "to" FROM pragma_foreign_key_list(\'{table}\')')
     return {name: tuple(declared) for name, *declared in columns}, set(references)
-
-
-def guarded_tables(table: str) -> tuple[str, ...]:
-    """The tables whose changes invalidate a table's receipts: itself, and what is counted of it."""
-    return (table, LOG_INSTANCE_ACTIVITY.name) if table == FACT_LOGS.name else (table,)
 
 
 def guards(table: str) -> set[tuple[str, str]]:

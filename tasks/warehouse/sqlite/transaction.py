@@ -24,8 +24,10 @@ from config.views import View
 from config.warehouse import FACT_LOGS, NO_TIME, TABLES
 from tasks.core.arrow import BATCH_ROWS
 from tasks.core.files import create_database
+from tasks.core.progress import Advance
 from tasks.core.waiting import REPORTED_S, Limit
 from tasks.warehouse.adbc import AdbcTransaction
+from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.sqlite.file import (
     BEGIN,
     CACHE_KIB,
@@ -33,7 +35,6 @@ from tasks.warehouse.sqlite.file import (
     UPDATE_CACHE_KIB,
     Fetch,
     explained,
-    guarded_tables,
     guards,
     is_locked,
     shape,
@@ -167,6 +168,11 @@ class SqliteTransaction(AdbcTransaction):
         """Create a temporary table with these rows."""
         self.run(create_sql(table).replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1))
         self.append_temporary(table.name, rows)
+
+    def replace(self, table: Table, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
+        """Put rows in the place of all rows of a table."""
+        self.empty(table)
+        self.append(table.name, batches, advance)
 
     def empty(self, table: Table) -> None:
         """Remove all rows."""

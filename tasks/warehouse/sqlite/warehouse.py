@@ -17,12 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from config.aggregates import AGGREGATES
 from config.bookkeeping import LOAD_RECEIPT, LoadReceipt
 from config.declarations import Table
-from config.views import VIEWS
-from config.warehouse import FACT_LOGS, NO_TIME, TABLES
+from config.warehouse import NO_TIME
 from tasks.core.waiting import OTHERS, REPORTED_S, Limit
+from tasks.warehouse.receipts import valid_receipts
 from tasks.warehouse.sqlite.file import (
     BEGIN,
     CACHE_KIB,
@@ -81,16 +80,8 @@ class SqliteWarehouse:
         if results is None:
             return {}
         self._remove_unused_journal()
-        receipts, catalog = [LoadReceipt(*row) for row in results[0]], set(results[1])
-        whole = {name for name in (*TABLES, *AGGREGATES) if guards(name) <= catalog}
-        found = {(r.table_name, r.partition_name): r for r in receipts if r.table_name in whole}
-        facts = found.get((FACT_LOGS.name, ""))
-        in_partitions = sum(r.row_count for r in found.values() if r.partition_name)
-        has_all = {(name, name) for name in VIEWS} <= catalog
-        has_all = has_all and {(name, "") for name in AGGREGATES} <= set(found)
-        if facts is not None and (facts.row_count != in_partitions or not has_all):
-            del found[FACT_LOGS.name, ""]  # Someone removed a view, or changed a receipt.
-        return found
+        receipts = [LoadReceipt(*row) for row in results[0]]
+        return valid_receipts(receipts, set(results[1]), guards)
 
     def missing_tables(self) -> list[str]:
         """Tables that were loaded and do not exist any more."""
