@@ -35,7 +35,7 @@ UNPRIVILEGED = "nobody"
 """Whose servers they are if root starts them: PostgreSQL refuses to run as root."""
 PORTS = range(20_000, 32_000)
 """Below those that the system gives to clients: none of them can take that of a killed server."""
-LONGEST_START_S = 60
+LONGEST_WAIT_S = 60
 ATTEMPTS = 3
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 WATCHER = """
@@ -147,7 +147,7 @@ class Server(ABC):
             self.url(database),
             isolation_level="AUTOCOMMIT",
             poolclass=NullPool,
-            connect_args={"connect_timeout": LONGEST_START_S},
+            connect_args={"connect_timeout": LONGEST_WAIT_S},
         )
         with engine.connect() as connection:
             for statement in statements:
@@ -182,8 +182,8 @@ class Server(ABC):
         assert self._watcher.stdin is not None
         self._watcher.stdin.close()
         if self.process is not None:
-            self.process.wait()
-        self._watcher.wait()
+            self.process.wait(LONGEST_WAIT_S)
+        self._watcher.wait(LONGEST_WAIT_S)
 
     def kill(self) -> None:
         """Kill the server with all its processes, as a failing machine does."""
@@ -204,7 +204,7 @@ class Server(ABC):
 
     def _ended(self) -> None:
         assert self.process is not None
-        self.process.wait()
+        self.process.wait(LONGEST_WAIT_S)
         (self.folder / "pid").write_text("")
 
     def _begin(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
@@ -230,7 +230,7 @@ class Server(ABC):
 
     def _answers(self) -> bool:
         """Wait until the server answers; False if it ends instead."""
-        until = time.monotonic() + LONGEST_START_S
+        until = time.monotonic() + LONGEST_WAIT_S
         while self.running:
             try:
                 self.execute("SELECT 1")
@@ -359,6 +359,7 @@ class MariaDB(Server):
             for number in connection.scalars(query, {"name": database}).all():
                 with suppress(OperationalError):  # It has ended meanwhile.
                     connection.execute(text(f"KILL {number:d}"))
+            connection.execute(text(f"SET lock_wait_timeout = {LONGEST_WAIT_S}"))
             connection.execute(text(f"DROP DATABASE IF EXISTS {database}"))
 
 
