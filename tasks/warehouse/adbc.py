@@ -50,26 +50,26 @@ class AdbcTransaction:
             statement.set_sql_query(sql)
             statement.execute_update()
 
-    def append(self, table: str, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
+    def append(
+        self,
+        table: str,
+        batches: Iterable[pa.RecordBatch],
+        advance: Advance,
+        temporary: bool = False,
+    ) -> None:
         """Add rows by ADBC's bulk insert."""
-        keys = ALL_TABLES[table].key_columns
+        keys = ALL_TABLES[table].key_columns if table in ALL_TABLES else ()
         stored = _ahead((self.as_stored(batch, keys) for batch in batches), advance)
         first = next(stored, None)
         if first is not None:
-            self._ingest(table, first.schema, itertools.chain([first], stored))
-
-    def append_temporary(self, table: str, rows: pa.Table) -> None:
-        """Add rows to a temporary table."""
-        batches = [self.as_stored(batch, ()) for batch in rows.to_batches()]
-        if batches:
-            self._ingest(table, batches[0].schema, batches, temporary=True)
+            self._ingest(table, first.schema, itertools.chain([first], stored), temporary)
 
     def _ingest(
         self,
         table: str,
         schema: pa.Schema,
         batches: Iterable[pa.RecordBatch],
-        temporary: bool = False,
+        temporary: bool,
     ) -> None:
         options = {
             "adbc.ingest.target_table": table,

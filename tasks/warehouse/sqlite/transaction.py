@@ -167,7 +167,7 @@ class SqliteTransaction(AdbcTransaction):
     def create_temporary(self, table: Table, rows: pa.Table) -> None:
         """Create a temporary table with these rows."""
         self.run(create_sql(table).replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1))
-        self.append_temporary(table.name, rows)
+        self.append(table.name, rows.to_batches(), no_progress, temporary=True)
 
     def replace(self, table: Table, batches: Iterable[pa.RecordBatch], advance: Advance) -> None:
         """Put rows in the place of all rows of a table."""
