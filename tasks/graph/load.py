@@ -120,6 +120,14 @@ def _find_changed_loads(path: Path) -> str | None:
     return None if changed is None else json.dumps(changed)
 
 
+def _remember_unchanged() -> None:
+    """Record that all rows are as they were loaded."""
+    backdate_mtime(warehouse().file)
+    snapshot = Snapshot(state())
+    snapshot.record(warehouse().file, _CHANGED_LOADS, json.dumps([]))
+    snapshot.keep()
+
+
 def _receipt(snapshot: Snapshot, table: str) -> Receipt | None:
     loaded = _loaded(snapshot, table)
     return None if loaded is None else Receipt.from_json(loaded.receipt)
@@ -209,7 +217,10 @@ class LoadTask(FreshTask):
 
     def forget(self) -> None:
         """Remove the receipts from the warehouse; the rows stay."""
+        is_known = changed_loads(Snapshot(state())) == set()
         warehouse().forget(self.table_name)
+        if is_known:  # The rows need not be compared because of this change.
+            _remember_unchanged()
 
     def take_inputs(self, snapshot: Snapshot) -> dict[str, str]:
         """First remove the receipts of rows that differ, also in other tables."""
@@ -220,10 +231,7 @@ class LoadTask(FreshTask):
         """Load. The digest of code, declarations and inputs identifies the rows."""
         content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
         result = self.load(dataclasses.replace(receipt, outputs={"rows": content}))
-        backdate_mtime(warehouse().file)
-        snapshot = Snapshot(state())
-        snapshot.record(warehouse().file, _CHANGED_LOADS, json.dumps([]))
-        snapshot.keep()
+        _remember_unchanged()
         logger.info("Loaded %s: %s", self.table_name, result)
         self.progress.result = f"{result} loaded"
 
