@@ -11,7 +11,7 @@ PARTITION_ROWS = 10_000_000_000
 """`log_id` is `partition_id` times this, plus 1, 2, ... in the partition."""
 
 NO_TIME = ""
-"""Stored in `fact_logs.recorded_at` where the export has no time: a key takes no NULL."""
+"""What `fact_logs.recorded_at` has in SQLite where the export has no time: a key takes no NULL."""
 
 _UNIT = Column(
     "unit_id",
@@ -218,8 +218,8 @@ FACT_LOGS = Table(
         Column(
             "recorded_at",
             Type.TIMESTAMP,
-            "When the value was recorded, UTC; the empty text, which is before every time, if the "
-            "export has none.",
+            "When the value was recorded, UTC; if the export has no time, a value before every "
+            "time (in SQLite the empty text).",
             nullable=True,
             origin="LOG_RCD.recorded_at",
         ),

@@ -102,7 +102,7 @@ def explore(port: int) -> int:
     Raises:
         PipelineError: No table has been loaded, Datasette is not installed, or the port is in use.
     """
-    warehouse = open_warehouse(settings().warehouse_url, max_wait())
+    warehouse = open_warehouse(settings().warehouse_url, max_wait(), settings().warehouse_schema)
     file = warehouse.file
     if file is None:
         raise PipelineError(

@@ -57,7 +57,7 @@ Made after each load, and each time all rows are read.
 
 def warehouse() -> Warehouse:
     """The warehouse that the settings name."""
-    return open_warehouse(settings().warehouse_url, max_wait())
+    return open_warehouse(settings().warehouse_url, max_wait(), settings().warehouse_schema)
 
 
 def _loaded(snapshot: Snapshot, table: str, partition: str = "") -> LoadReceipt | None:
@@ -125,6 +125,15 @@ def _find_changed_loads(path: Path) -> str | None:
             listed,
         )
     return None if changed is None else json.dumps(changed)
+
+
+def _remember_unchanged() -> None:
+    """Record that all rows are as they were loaded."""
+    if file := warehouse().file:
+        backdate_mtime(file)
+        snapshot = Snapshot(state())
+        snapshot.record(file, _CHANGED_LOADS, json.dumps([]))
+        snapshot.keep()
 
 
 def _receipt(snapshot: Snapshot, table: str) -> Receipt | None:
@@ -216,7 +225,10 @@ class LoadTask(FreshTask):
 
     def forget(self) -> None:
         """Remove the receipts from the warehouse; the rows stay."""
+        is_known = changed_loads(Snapshot(state())) == set()
         warehouse().forget(self.table_name)
+        if is_known:  # The rows need not be compared because of this change.
+            _remember_unchanged()
 
     def take_inputs(self, snapshot: Snapshot) -> dict[str, str]:
         """First remove the receipts of rows that differ, also in other tables."""
@@ -227,11 +239,7 @@ class LoadTask(FreshTask):
         """Load. The digest of code, declarations and inputs identifies the rows."""
         content = digest_of([receipt.code, receipt.declarations, receipt.inputs])
         result = self.load(dataclasses.replace(receipt, outputs={"rows": content}))
-        if file := warehouse().file:
-            backdate_mtime(file)
-            snapshot = Snapshot(state())
-            snapshot.record(file, _CHANGED_LOADS, json.dumps([]))
-            snapshot.keep()
+        _remember_unchanged()
         logger.info("Loaded %s: %s", self.table_name, result)
         self.progress.result = f"{result} loaded"
 

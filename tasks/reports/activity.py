@@ -90,6 +90,7 @@ def values(results: Results, overview: Json) -> dict[str, Any]:
         "heat": _heat(results.table("unit_days").to_pandas()),
         "shades": SHADES,
         "largest": [(_describe_hole(hole), hole["missing_count"]) for hole in holes],
+        "irregular": results.table("gaps")["basis"].to_pylist().count("typical step"),
         "isolated": [
             {**row, "kind": _KINDS[row["log_kind"]], "away": _describe_distance(row)}
             for row in results.table("isolated_records").to_pylist()
@@ -183,8 +184,9 @@ def _heat(rows: pd.DataFrame) -> dict[str, Any]:
     bucket = rows["bucket"].iloc[0] if len(rows) else "day"
     starts, uneven = fill_buckets(sorted(set(rows["bucket_start"])), bucket)
     counts = rows.pivot_table("record_count", "unit_id", "bucket_start", "sum", fill_value=0)
-    counts = counts.reindex(columns=starts, fill_value=0).astype("int64")
+    # Times without any record, such as those up to isolated ones, are not typical of a unit.
     order = deviation(counts).sort_values(ascending=False, kind="stable").index
+    counts = counts.reindex(columns=starts, fill_value=0).astype("int64")
     shown = counts.loc[order[:SHOWN_UNITS]]
     # What is unknown comes from many units and would leave no shades for the others.
     known = shown.drop(index=UNKNOWN, errors="ignore")
@@ -239,5 +241,5 @@ REPORT = Report(
     leading=("ended_at", "gap_hours", "log_instance_count", "missing_count", "note"),
     figures=figures,
     values=values,
-    code_version=5,
+    code_version=6,
 )

@@ -71,7 +71,8 @@ def _on_missing_rows(
             yield _item(
                 verdict,
                 f"Find out whether the export of {lookup['parent']} left rows out.",
-                f"{count_of(records, 'log record')} need rows that it lacks, such as "
+                f"{count_of(records, 'log record')} need{'s' if records == 1 else ''} rows that it "
+                "lacks, such as "
                 f"{lookup['key']} {_listed([*map(str, lookup['examples'][:3])])}.",
                 f"#hop-{lookup['parent']}",
             )

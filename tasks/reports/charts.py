@@ -81,7 +81,7 @@ def band(
         What the macro `band` draws: ticks and labels as of `columns`; areas and lines as the
         points of paths; a mark for each day: x, y and text.
     """
-    every_day = _days_between(days[0], days[-1]) or list(days)
+    every_day = days_between(days[0], days[-1]) or list(days)
     ticks = ticks_between(min(lows), max(highs))
     # Halves: the range of all floats is no float.
     scale = (BOTTOM - TOP) / (ticks[-1] / 2 - ticks[0] / 2)
@@ -104,9 +104,13 @@ def band(
         for day, low, mean, high in zip(days, lows, means, highs, strict=True)
     )
     every = every_label(len(every_day), RIGHT - LEFT)
+    last = WIDTH - len(days[0]) * _LABEL_LETTER - 14
     return {
         "ticks": [(BOTTOM - scale * (tick / 2 - ticks[0] / 2), f"{tick:,.6g}") for tick in ticks],
-        "labels": [(place[day], day, at % 2 == 1) for at, day in enumerate(every_day[::every])],
+        "labels": [
+            (place[day], day, at % 2 == 1 or place[day] > last)
+            for at, day in enumerate(every_day[::every])
+        ],
         "areas": areas,
         "lines": lines,
         "marks": [
@@ -128,7 +132,7 @@ def _side_by_side(places: Sequence[float], nearest: float) -> list[list[int]]:
     return runs
 
 
-def _days_between(first: str, last: str) -> list[str]:
+def days_between(first: str, last: str) -> list[str]:
     """All days from one to another; none if there are far too many: then a clock was wrong."""
     begin = date.fromisoformat(first)
     days = (date.fromisoformat(last) - begin).days

@@ -43,7 +43,7 @@ ORDER BY gap.point_log_inst_id, gap.began_at
 """  # noqa: S608
 """The gaps of `v_gaps`, with the keys of the two records before each and of the two after it."""
 
-_KNOWN = ["unit_id", "step_s", "log_interval", "log_begin", "log_end"]
+_KNOWN = ["unit_id", "step_s", "log_interval", "log_begin", "log_end", "begin", "end"]
 _NAMED_UNITS = 3
 _SECOND_US = 1_000_000
 _HOUR_US = 3_600 * _SECOND_US
@@ -117,8 +117,9 @@ def _holes_of_instances(
     ends.columns = ["point_log_inst_id", "began_at", "ended_at"]
     rows = pd.concat([gaps, ends], ignore_index=True)
     rows = rows.join(instances[_KNOWN], on="point_log_inst_id")
-    began = rows["began_at"].mask(rows["began_at"] < rows["log_begin"], rows["log_begin"])
-    ended = rows["ended_at"].mask(rows["ended_at"] > rows["log_end"], rows["log_end"])
+    # A gap to or from isolated records is one only within the log, as of those without any.
+    began = rows["began_at"].mask(rows["began_at"] < rows["log_begin"], rows["begin"])
+    ended = rows["ended_at"].mask(rows["ended_at"] > rows["log_end"], rows["end"])
     step = pd.to_timedelta(rows["step_s"].fillna(rows["log_interval"]).astype("float64"), unit="s")
     is_cut = (began > rows["began_at"]) | (ended < rows["ended_at"])
     is_gap = rows["missing_count"].notna() & ~is_cut

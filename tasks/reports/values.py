@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from config.declarations import UNKNOWN
 from tasks.core.text import readable
-from tasks.reports.charts import band, columns
+from tasks.reports.charts import band, columns, days_between
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ MOST_STATUSES = 6
 """The most frequent statuses have a column each; the others share one."""
 
 NO_STATUS, OTHER_STATUSES = "(none)", "(others)"
+_UNKNOWN_NAME = "Unknown"
+"""Of the member -1 of a dimension."""
+
 _BINS = 24
 _LABEL = ["point_log_inst_id", "log_instance_label", "unit_name"]
 
@@ -235,10 +239,12 @@ def status_days(days: pd.DataFrame) -> pd.DataFrame:
 def values(results: Results, overview: Json) -> dict[str, Any]:
     """The charts: histograms, bands by day, alarms by day, and the largest of each kind."""
     alarmed = results.table("alarms").to_pandas()
-    units = alarmed.groupby("unit_name")["alarm_count"].sum()
+    # Records of unknown members come from many, which would be one long bar.
+    of_units = alarmed[alarmed["unit_name"] != _UNKNOWN_NAME]
+    units = of_units.groupby("unit_name")["alarm_count"].sum()
     units = units.sort_values(ascending=False, kind="stable")
-    largest = alarmed.head(LARGEST)
-    by_status = results.table("status_days").to_pydict()
+    points = alarmed[alarmed["point_log_inst_id"] != UNKNOWN]
+    largest = points.head(LARGEST)
     return {
         "eng_units": results.table("values_by_eng_unit").to_pylist(),
         "histograms": [
@@ -251,11 +257,24 @@ def values(results: Results, overview: Json) -> dict[str, Any]:
             zip(largest["log_instance_label"], largest["alarm_count"].tolist(), strict=True)
         ),
         "alarm_unit_count": len(units),
+        "alarm_point_count": len(points),
         "alarm_count": int(alarmed["alarm_count"].sum()),
-        "alarm_days": list(zip(by_status["day"], by_status["alarm_count"], strict=True)),
-        "alarms_by_day": columns(by_status["day"], {"alarms": by_status["alarm_count"]})
-        if by_status["day"]
-        else None,
+        "alarms_of_unknown": int(alarmed["alarm_count"].sum() - units.sum()),
+        **_alarm_days(results.table("status_days").to_pydict()),
+    }
+
+
+def _alarm_days(by_status: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """The chart of alarms by day, with the days between on which nothing was recorded."""
+    found = dict(zip(by_status["day"], by_status["alarm_count"], strict=True))
+    if not found:
+        return {}
+    every_day = days_between(min(found), max(found))
+    counts = {day: found.get(day, 0) for day in every_day or found}
+    return {
+        "alarm_days": list(counts.items()),
+        "alarms_by_day": columns(list(counts), {"alarms": list(counts.values())}),
+        "alarm_days_uneven": not every_day,
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from config.warehouse import SUMMARY_LEVELS
 from tasks.core.files import read_json
-from tasks.core.text import count_of, displayed_url, visible_lines
+from tasks.core.text import count_of, displayed_url, readable, visible_lines
 from tasks.run.logs import LINE_CHARACTERS, wrap
 from tasks.run.settings import Settings
 
@@ -24,6 +24,7 @@ _FIRST_ROWS = 5
 _CELL_CHARACTERS = 32
 _NARROWEST = 8
 _NAMED_FILES = 7
+_OK = "OK"
 _SUMMARY_COUNTS = {
     "logs": "log_count",
     "records": "record_count",
@@ -42,7 +43,7 @@ def print_results(settings: Settings, summary: str, *, in_full: bool) -> None:
         in_full: Whether to print more than the verdict.
     """
     figures = read_json(settings.reports_dir / "data_quality.json")
-    verdict = _show_verdict(settings.reports_dir, figures, summary)
+    verdict = _show_verdict(settings.reports_dir, summary)
     if not in_full:
         print_lines(verdict)
         return
@@ -188,15 +189,14 @@ def _show_warnings(sources: dict[str, Any]) -> Iterator[str]:
             yield ""
 
 
-def _show_verdict(reports_dir: Path, figures: dict[str, Any], summary: str) -> Iterator[str]:
+def _show_verdict(reports_dir: Path, summary: str) -> Iterator[str]:
     """What became of the tasks, what needs attention, and where to read more: three lines."""
-    sources = figures["sources"].values()
-    counts = {
-        "failed assumption": sum(not item["holds"] for item in figures["assumptions"]),
-        "quarantined row": sum(source["rejected"] for source in sources),
-        "warning": sum(len(source["warnings"]) for source in sources),
-    }
-    found = ", ".join(count_of(count, thing) for thing, count in counts.items() if count)
+    advice = read_json(reports_dir / "run.json")["advice"]
+    found = [item["do"] for item in advice if item["verdict"] != _OK]
     yield summary
-    yield f"Needs attention: {found}." if found else "Nothing needs attention."
+    if found:
+        text = f"Needs attention: {count_of(len(found), 'item')}, the first: {found[0]}"
+        yield readable(text, LINE_CHARACTERS)
+    else:
+        yield "Nothing needs attention."
     yield f"The page with {'the details' if found else 'all figures'}: {reports_dir}/index.html"

@@ -104,9 +104,10 @@ def _charts(runs: Sequence[PastRun]) -> Iterator[str]:
     if not shown:
         return
     yield '\n<h2 id="history">Runs</h2>'
+    which = f"The newest {len(shown)} of {len(runs)} runs" if len(shown) < len(runs) else "All runs"
     yield (
-        f"<p>The newest {len(shown)} of {len(runs)} runs, the oldest first. Red are those that did"
-        ' not succeed. <a href="history.csv">history.csv</a></p>\n<div class="runs">'
+        f"<p>{which}, the oldest first. Runs that failed, were stopped or were killed are red."
+        ' <a href="history.csv">history.csv</a></p>\n<div class="runs">'
     )
     for figure in _FIGURES:
         yield from _chart(figure, shown)

@@ -74,6 +74,7 @@ class Settings:
         reports_dir: Folder of the reports.
         logs_dir: Folder of the log files.
         warehouse_url: SQLAlchemy URL of the warehouse.
+        warehouse_schema: Schema of the tables in PostgreSQL; "" for `public`.
         source_timezone: For all sources, as text; `source_settings` reads it.
         max_rejected: The same.
         reports_url: Address of the reports, to which the scheduler's pages link; "" if none.
@@ -100,6 +101,7 @@ class Settings:
     reports_dir: Path = Path("reports")
     logs_dir: Path = Path("logs")
     warehouse_url: str = "sqlite:///data_warehouse.db"
+    warehouse_schema: str = ""
     source_timezone: str = "UTC"
     max_rejected: str = "0.01"
     reports_url: str = ""

@@ -10,12 +10,13 @@ import adbc_driver_manager
 import adbc_driver_postgresql
 import pyarrow as pa
 import sqlalchemy as sa
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 
 from config.aggregates import AGGREGATES
 from config.bookkeeping import LOAD_RECEIPT
 from config.declarations import Table
 from config.warehouse import FACT_LOGS
-from tasks.core.errors import PipelineError
 from tasks.core.waiting import wait_for
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.postgresql_load import NO_TIME, PostgresqlTransaction, is_locked
@@ -51,7 +52,7 @@ class PostgresqlWarehouse(ServerWarehouse):
 
     def engine(self) -> sa.Engine:
         """An engine whose connections read the rows of one moment and cannot write."""
-        return sa.create_engine(
+        engine = sa.create_engine(
             self.url.set(drivername="postgresql+psycopg"),
             poolclass=sa.pool.NullPool,
             isolation_level="REPEATABLE READ",
@@ -62,6 +63,13 @@ class PostgresqlWarehouse(ServerWarehouse):
                 " -cdefault_transaction_read_only=on",
             },
         )
+        # Whole numbers add up to `numeric`, which is a decimal in Python.
+        sa.event.listen(
+            engine,
+            "connect",
+            lambda connection, _: connection.adapters.register_loader("numeric", _Number),
+        )
+        return engine
 
     def catalog(self, connection: sa.Connection) -> list[tuple[str, str, str]]:
         """(table, name, definition) of tables, views, columns, indexes and triggers; sorted."""
@@ -77,7 +85,7 @@ class PostgresqlWarehouse(ServerWarehouse):
 
     def create_sql(self, connection: sa.Connection, table: str) -> str:
         """The statement that would create a table as it is; PostgreSQL keeps none."""
-        found = sa.Table(table, sa.MetaData(), autoload_with=connection, resolve_fks=False)
+        found = sa.Table(table, sa.MetaData(), autoload_with=connection)
         return str(sa.schema.CreateTable(found).compile(connection)).strip()
 
     def size_bytes(self, connection: sa.Connection, table: str) -> int | None:
@@ -89,9 +97,7 @@ class PostgresqlWarehouse(ServerWarehouse):
     def writing(self) -> Iterator[sa.Connection]:
         """A connection that writes, committed at the end."""
         with self.connect() as connection:
-            connection.execute(
-                sa.text("SET TRANSACTION READ WRITE, ISOLATION LEVEL READ COMMITTED")
-            )
+            connection.execute(sa.text("SET TRANSACTION READ WRITE"))
             yield connection
             connection.commit()
 
@@ -99,7 +105,7 @@ class PostgresqlWarehouse(ServerWarehouse):
     def rows(self) -> Iterator[Rows]:
         """Reads the rows of tables as they were loaded, all as of one moment."""
         with self._connected("cannot be read:") as db:
-            db.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            db.run("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             db.run(f"SET LOCAL search_path = {self.schema or 'public'}")
             yield lambda table: _rows(db, table)
 
@@ -131,15 +137,23 @@ class PostgresqlWarehouse(ServerWarehouse):
                 closing(adbc_driver_postgresql.connect(address.render_as_string(False))) as driver,
                 closing(adbc_driver_manager.AdbcConnection(driver)) as connection,
             ):
-                connection.set_autocommit(False)
                 db = PostgresqlTransaction(connection, triggers)
                 try:
                     yield db
                 finally:
                     with contextlib.suppress(adbc_driver_manager.Error):
                         db.roll_back()  # Nothing is left to roll back after a commit.
-        except adbc_driver_manager.Error as error:
+        except (adbc_driver_manager.Error, OSError) as error:
             raise self.error(what, error) from None
+
+
+class _Number(Loader):
+    """Reads `numeric` as a whole number where it is one."""
+
+    def load(self, data: Buffer) -> int | float:
+        """The number of its text."""
+        text = bytes(data).decode()
+        return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def _rows(db: PostgresqlTransaction, table: Table) -> Iterator[pa.RecordBatch]:
@@ -219,11 +233,3 @@ BEGIN
 END
 $$
 """
-
-
-def missing(error: ImportError) -> PipelineError:
-    """What to do where the drivers are not installed."""
-    return PipelineError(
-        f"The drivers for PostgreSQL are not installed: {error}.",
-        remedy="Install them: .venv/bin/python -m pip install '.[postgresql]'",
-    )

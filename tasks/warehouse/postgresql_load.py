@@ -33,9 +33,9 @@ from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.tables import metadata
 from tasks.warehouse.views import view_query
 
-NO_TIME = "'-infinity'"
-_ABSENT_US = -(2**63)
-"""Arrow's value for -infinity: the least one."""
+NO_TIME = "'4713-01-01 00:00:00 BC'"
+_NO_TIME_US = -210_863_520_000_000_000
+"""The same in microseconds. ADBC cannot write -infinity."""
 
 _LOCK_S = 0.5
 """How long to wait for a lock that other statements would have to wait behind."""
@@ -57,7 +57,7 @@ class PostgresqlTransaction(AdbcTransaction):
     """One transaction of one ADBC connection.
 
     Args:
-        connection: Without autocommit.
+        connection: With autocommit: it is BEGIN that begins the transaction.
         triggers: Table -> its triggers, name -> CREATE statement.
     """
 
@@ -77,15 +77,15 @@ class PostgresqlTransaction(AdbcTransaction):
 
     def begin(self, schema: str, wait_s: float) -> None:
         """Begin; fail if another load is under way for so many seconds."""
+        self.run("BEGIN")
         if not self.query(f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"):
             self.run(f"CREATE SCHEMA {schema}")
         self.run(f"SET LOCAL search_path = {schema}")
         self.run("SET LOCAL timezone = 'UTC'")
         self.run("SET LOCAL work_mem = '64MB'")
         self.run(f"SET LOCAL lock_timeout = {max(1, int(wait_s * 1000))}")
-        self.query(
-            "SELECT 1 FROM pg_advisory_xact_lock(hashtext('controller-logs ' || current_schema()))"
-        )
+        number = "hashtext('controller-logs ' || current_schema())"
+        self.query(f"SELECT 1 FROM pg_advisory_xact_lock({number})")
         self.run("SET LOCAL lock_timeout = 0")
         self.run("SET LOCAL controller_logs.is_loading = 'on'")
 
@@ -102,18 +102,18 @@ class PostgresqlTransaction(AdbcTransaction):
 
     def commit(self) -> None:
         """Add the foreign keys that are missing, and commit."""
-        for name, table in TABLES.items():
+        for name in TABLES:
             if self.columns(name):
                 declared = metadata().tables[name]
                 present = self._references_of(name)
                 for key in declared.foreign_key_constraints:
                     if key.name not in present and self.columns(key.referred_table.name):
                         self.run(str(AddConstraint(key).compile(dialect=postgresql.dialect())))
-        self._connection.commit()
+        self.run("COMMIT")
 
     def roll_back(self) -> None:
         """Undo everything."""
-        self._connection.rollback()
+        self.run("ROLLBACK")
 
     def _locked(self, sql: str) -> None:
         """Run a statement that others' statements would have to wait behind, while it waits."""
@@ -130,7 +130,7 @@ class PostgresqlTransaction(AdbcTransaction):
                     self.run("ROLLBACK TO SAVEPOINT before_lock")
                     if not is_locked(error) or time.monotonic() > until:
                         raise
-                    time.sleep(random.uniform(0.1, 0.5))
+                    time.sleep(random.uniform(0.1, 0.5))  # noqa: S311
                 else:
                     return
 
@@ -139,13 +139,13 @@ class PostgresqlTransaction(AdbcTransaction):
     # --- rows --------------------------------------------------------------------------------
 
     def as_stored(self, batch: pa.RecordBatch, keys: Sequence[str]) -> pa.RecordBatch:
-        """Times in UTC without a zone; -infinity where a key has none."""
+        """Times in UTC without a zone; NO_TIME where a key has none."""
         columns = []
         for field, column in zip(batch.schema, batch.columns, strict=True):
             if pa.types.is_timestamp(field.type):
                 column = column.cast(pa.timestamp("us"))
                 if field.name in keys and column.null_count:
-                    absent = pa.scalar(_ABSENT_US, pa.int64()).cast(pa.timestamp("us"))
+                    absent = pa.scalar(_NO_TIME_US, pa.int64()).cast(pa.timestamp("us"))
                     column = pc.fill_null(column, absent)
             columns.append(column)
         return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
@@ -246,9 +246,8 @@ class PostgresqlTransaction(AdbcTransaction):
             kind = column.type.compile(postgresql.dialect()).lower()
             expected = kind.partition(" collate")[0], bool(column.nullable)
             if live.get(column.name) != expected:
-                differences.append(
-                    f"{column.name}: {_described(live.get(column.name))}, not {_described(expected)}"
-                )
+                found_kind = _described(live.get(column.name))
+                differences.append(f"{column.name}: {found_kind}, not {_described(expected)}")
         key = [
             name
             for (name,) in self.query(
@@ -371,7 +370,7 @@ class PostgresqlTransaction(AdbcTransaction):
         return {name for (name,) in found}
 
     def drop_triggers(self) -> None:
-        """Nothing has to be dropped: triggers do nothing while `controller_logs.is_loading` is on."""
+        """Nothing is dropped: while `controller_logs.is_loading` is on, they do nothing."""
 
     def create_triggers(self, table: str) -> None:
         """Create those triggers of a table, and of what is counted of it, that do not exist."""

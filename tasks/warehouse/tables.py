@@ -186,7 +186,10 @@ def _describe(warehouse: Warehouse, connection: sa.Connection, name: str) -> Liv
         primary_key=inspector.get_pk_constraint(name)["constrained_columns"],
         references={
             key["constrained_columns"][0]: f"{key['referred_table']}.{key['referred_columns'][0]}"
-            for key in inspector.get_foreign_keys(name)
+            for key in sorted(
+                inspector.get_foreign_keys(name),
+                key=lambda key: [*TABLES[name].references].index(key["constrained_columns"][0]),
+            )
         },
         indexes={
             str(index["name"]): [str(column) for column in index["column_names"]]

@@ -266,7 +266,7 @@ def test_reconciliation_lists_every_count_and_they_agree(ran: Project) -> None:
 
 TOOK = r"It took \d+\.\d s\."
 VERDICT = [
-    "Needs attention: 1 failed assumption, 2 warnings.",
+    "Needs attention: 9 items, the first: Find out whether the export of LOG_INSTANC…",
     "The page with the details: reports/index.html",
 ]
 
@@ -301,7 +301,9 @@ def test_the_verdict_counts_tasks_and_what_needs_attention(ran: Project) -> None
     ran.edit("POINT.csv", "1007,105", "x,105")
     *_, blank, first, second, _ = ran.passes("AllReports").out.splitlines()
     assert re.fullmatch(rf"31 tasks: \d+ built, \d+ found nothing new\. {TOOK}", first)
-    assert (blank, second) == ("", "Needs attention: 1 failed assumption, 1 quarantined row.")
+    assert (blank, second) == ("", VERDICT[0].replace("9 items", "10 items").replace("NC…", "N…"))
+    advice = ran.report("index.html").partition('<ol class="advice">')[2].partition("</ol>")[0]
+    assert len(re.findall('class="verdict (?:attention|failed)"', advice)) == 10
 
 
 @pytest.mark.parametrize(

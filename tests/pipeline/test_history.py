@@ -104,7 +104,7 @@ def test_the_charts_have_the_newest_runs(ran: Project) -> None:
     page = Page(ran.reports / "index.html")
     rows = page.rows("runs")
     assert [row["Log records"] for row in rows] == ["13", *map(str, range(39, 10, -1))]
-    assert "The newest 30 of 41 runs" in page.text
+    assert "The newest 30 of 41 runs, the oldest first." in page.text
 
 
 def test_a_run_that_was_stopped_is_in_the_history_at_once(here: Path) -> None:

@@ -235,6 +235,7 @@ def test_a_task_is_run_again_with_what_depends_on_it(ran: Project) -> None:
     assert "forgotten: LoadFactLogs\n" in result.out
     assert {"LoadFactLogs", "CheckWarehouse", "ReportPage"} <= set(result.built)
     assert "EnrichedLogs" not in result.ran
+    assert "changed other than by a load" not in result.log
     assert ran.outputs() == before
     assert ran.tasks("rerun", "Nothing").status == 2
 

@@ -16,6 +16,7 @@ from tasks.reports.templates import render_section
 from tasks.reports.values import (
     REPORT,
     TYPES,
+    _alarm_days,
     alarms,
     by_day,
     by_eng_unit,
@@ -131,11 +132,22 @@ def test_duty_cycles_by_day(sample: Project) -> None:
 
 def test_the_page_says_what_it_leaves_out(sample: Project) -> None:
     page = sample.report("index.html")
-    counts = "count(DISTINCT unit_name), count(DISTINCT point_log_inst_id)"
-    ((units, points),) = sample.query(f"SELECT {counts} FROM v_alarms")
+    counts = "count(DISTINCT nullif(unit_id, -1)), count(DISTINCT nullif(point_log_inst_id, -1))"
+    of_unknown = "sum(unit_id = -1)"
+    ((units, points, unknown),) = sample.query(f"SELECT {counts}, {of_unknown} FROM v_alarms")
+    assert f", {unknown:,} of them of an unknown unit." in page
     assert f"<figcaption>The 12 of {points} points with the most alarms</figcaption>" in page
     shown = f"The 12 of {units}" if units > 12 else f"Alarms of all {units}"
     assert f"<figcaption>{shown} units" in page
+
+
+def test_alarms_by_day_have_the_days_between() -> None:
+    chart = _alarm_days({"day": ["2024-06-01", "2024-06-04"], "alarm_count": [5, 3]})
+    names = [f"2024-06-0{day}" for day in (1, 2, 3, 4)]
+    assert chart["alarm_days"] == list(zip(names, [5, 0, 0, 3], strict=True))
+    assert not chart["alarm_days_uneven"]
+    far = _alarm_days({"day": ["2009-06-01", "2024-06-04"], "alarm_count": [5, 3]})
+    assert (len(far["alarm_days"]), far["alarm_days_uneven"]) == (2, True)
 
 
 def test_a_table_of_too_many_rows_has_the_most_alarms_and_says_so(

@@ -24,7 +24,7 @@ from config.views import View
 from config.warehouse import FACT_LOGS, NO_TIME, TABLES
 from tasks.core.arrow import BATCH_ROWS
 from tasks.core.files import create_database
-from tasks.core.progress import Advance
+from tasks.core.progress import Advance, no_progress
 from tasks.core.waiting import REPORTED_S, Limit
 from tasks.warehouse.adbc import AdbcTransaction
 from tasks.warehouse.receipts import guarded_tables

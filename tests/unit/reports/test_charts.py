@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from tasks.reports.activity import deviation
-from tasks.reports.charts import SHADES, columns, shade, waterfall
+from tasks.reports.activity import _heat, deviation
+from tasks.reports.charts import SHADES, WIDTH, band, columns, shade, waterfall
 from tests.html_page import render_macro
 
 HOSTILE = "<script>alert(1)</script>&\"'\x00\u202e" + "long " * 100
@@ -63,6 +63,22 @@ def test_units_that_deviate_from_their_own_typical_day_come_first() -> None:
     assert deviation(counts).round(4).to_dict() == {1: 0.0003, 2: 0.3333, 3: 0.0333}
 
 
+def test_days_without_any_record_are_not_typical_of_a_unit() -> None:
+    days = {1: (40, 40, 40, 40), 2: (10, 10, 2, 10)}
+    rows = pd.DataFrame(
+        [
+            (unit, f"2024-06-0{day} 00:00:00", "day", count)
+            for unit, counts in days.items()
+            for day, count in enumerate((5, *counts), start=1)
+        ]
+        + [(1, "2024-06-20 00:00:00", "day", 3)],
+        columns=["unit_id", "bucket_start", "bucket", "record_count"],
+    )
+    heat = _heat(rows)
+    assert len(heat["columns"]) == 20
+    assert str(heat["body"]).index("Unit 2<") < str(heat["body"]).index("Unit 1<")
+
+
 def test_columns_are_stacked_to_scale() -> None:
     svg = draw_columns(["00:00", "01:00"], {"B": [10, 20], "F": [30, 5]})
     digital, floats = rectangles(svg, 0), rectangles(svg, 1)
@@ -87,6 +103,9 @@ def test_a_waterfall_of_small_losses_shows_them_and_says_where_it_begins() -> No
     assert "The bars begin at 999,000, not at 0." in html
     assert "1,000,000" in html
     assert "\N{MINUS SIGN}500" in html
+    nothing = waterfall([step("in", 5, True), step("lost", 0, False), step("left", 5, True)])
+    html = render_macro("charts.html.j2", "waterfall", nothing, "step", "records")
+    assert "\N{MINUS SIGN}" not in html
 
 
 def test_the_highest_value_has_the_darkest_shade_and_nothing_has_none() -> None:
@@ -107,6 +126,17 @@ def test_labels_of_an_axis_have_room() -> None:
     places = columns([f"2024-06-01 {at:04}" for at in range(400)], {"B": [1] * 400})["labels"]
     assert len(places) > 3
     assert places[1][0] - places[0][0] > 6 * len(places[0][1])
+
+
+@pytest.mark.parametrize("count", [7, 13, 40])
+def test_a_phone_has_room_for_the_dates_below_a_band(count: int) -> None:
+    days = [f"2024-{6 + at // 30:02}-{1 + at % 30:02}" for at in range(count)]
+    labels = band(days, [1.0] * count, [2.0] * count, [3.0] * count)["labels"]
+    shown = [x for x, _, is_spare in labels if not is_spare]
+    half = 10 * 12.6 / 2  # A date in letters of 23 units.
+    assert shown
+    assert shown[-1] + half <= WIDTH
+    assert all(b - a > 2 * half for a, b in zip(shown, shown[1:], strict=False))
 
 
 def test_names_cannot_become_markup_and_are_cut() -> None:

@@ -46,6 +46,18 @@ def test_one_that_went_silent_has_a_hole_to_the_end_of_the_log(tmp_path: Path) -
     assert holes(tmp_path / "later", series(1, 180, 100) + series(2, 60, 295), gaps_of()) == []
 
 
+def test_before_isolated_records_a_hole_ends_where_the_log_does_for_all_others(
+    tmp_path: Path,
+) -> None:
+    """Not where the log of one whose clock was wrong for a while ends."""
+    activity = Measure(tmp_path, itertools.count())(("F", series(1, 180, 400)))
+    extents, _ = log_extents(activity.hours)
+    judged = judge_instances(activity, LOG_INSTANCES, extents, pd.Series([], dtype="int64"))
+    judged["log_end"] += pd.Timedelta(hours=30)
+    gap = gaps_of((1, 399 * 3, 30 * 1440))
+    assert find_holes(gap, judged, 3).empty
+
+
 def test_without_records_there_are_no_holes(tmp_path: Path) -> None:
     assert holes(tmp_path, [], gaps_of()) == []
 
