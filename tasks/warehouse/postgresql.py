@@ -19,7 +19,7 @@ from config.declarations import Table
 from config.warehouse import FACT_LOGS
 from tasks.core.waiting import wait_for
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.postgresql_load import NO_TIME, PostgresqlTransaction, is_locked
+from tasks.warehouse.postgresql_load import NO_TIME, PostgresqlTransaction, is_locked, is_lost
 from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.server import CONNECT_S, ServerWarehouse
 from tasks.warehouse.verify import Rows
@@ -104,7 +104,7 @@ class PostgresqlWarehouse(ServerWarehouse):
     @contextlib.contextmanager
     def rows(self) -> Iterator[Rows]:
         """Reads the rows of tables as they were loaded, all as of one moment."""
-        with self._connected("cannot be read:") as db:
+        with self._connected(f"The warehouse {self.name} cannot be read:") as db:
             db.run("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             db.run(f"SET LOCAL search_path = {self.schema or 'public'}")
             yield lambda table: _rows(db, table)
@@ -112,8 +112,11 @@ class PostgresqlWarehouse(ServerWarehouse):
     @contextlib.contextmanager
     def transaction(self, table: Table) -> Iterator[PostgresqlTransaction]:
         """A load of a table: committed at the end, or rolled back; waits for other loads."""
-        what = f"could not load {table.name}; the previous rows stay:"
-        with self._connected(what) as db:
+        what = f"{table.name} could not be loaded into {self.name}; the previous rows stay."
+        dangling = (
+            f"{table.name}: rows refer to rows that do not exist; the previous rows are unchanged."
+        )
+        with self._connected(what, dangling) as db:
 
             def begin(wait_s: float) -> None:
                 try:
@@ -129,7 +132,8 @@ class PostgresqlWarehouse(ServerWarehouse):
             db.commit()
 
     @contextlib.contextmanager
-    def _connected(self, what: str) -> Iterator[PostgresqlTransaction]:
+    def _connected(self, what: str, dangling: str = "") -> Iterator[PostgresqlTransaction]:
+        """A connection; `what` could not be done if there is an error, `dangling` if by a key."""
         address = self.url.set(drivername="postgresql")
         address = address.update_query_dict({"connect_timeout": str(CONNECT_S)})
         try:
@@ -144,7 +148,8 @@ class PostgresqlWarehouse(ServerWarehouse):
                     with contextlib.suppress(adbc_driver_manager.Error):
                         db.roll_back()  # Nothing is left to roll back after a commit.
         except (adbc_driver_manager.Error, OSError) as error:
-            raise self.error(what, error) from None
+            of_key = getattr(error, "sqlstate", None) == "23503"
+            raise self.error(dangling if of_key else what, error, is_lost(error)) from None
 
 
 class _Number(Loader):

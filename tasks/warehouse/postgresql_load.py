@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import random
 import time
@@ -37,6 +38,9 @@ NO_TIME = "'4713-01-01 00:00:00 BC'"
 _NO_TIME_US = -210_863_520_000_000_000
 """The same in microseconds. ADBC cannot write -infinity."""
 
+_BATCHES_OF_COPY = 16
+"""A million rows."""
+
 _LOCK_S = 0.5
 """How long to wait for a lock that other statements would have to wait behind."""
 
@@ -51,6 +55,13 @@ logger = logging.getLogger("pipeline")
 def is_locked(error: Exception) -> bool:
     """Whether a lock was not to be had in time."""
     return getattr(error, "sqlstate", None) in ("55P03", "40P01")
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether there is no connection to the server."""
+    state = getattr(error, "sqlstate", None) or ""
+    words = ("server closed the connection", "Failed to connect", "could not", "terminat")
+    return state.startswith(("08", "57P")) or any(word in str(error) for word in words)
 
 
 class PostgresqlTransaction(AdbcTransaction):
@@ -150,6 +161,19 @@ class PostgresqlTransaction(AdbcTransaction):
             columns.append(column)
         return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
+    def append(
+        self,
+        table: str,
+        batches: Iterable[pa.RecordBatch],
+        advance: Advance,
+        temporary: bool = False,
+    ) -> None:
+        """Add rows by COPY, so many with each that the checks of their keys fit into memory."""
+        batches = iter(batches)
+        while first := next(batches, None):
+            some = itertools.chain([first], itertools.islice(batches, _BATCHES_OF_COPY - 1))
+            super().append(table, some, advance, temporary)
+
     def create_temporary(self, table: Table, rows: pa.Table) -> None:
         """Create a temporary table with these rows."""
         sql = _create_sql(table).replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1)
@@ -186,10 +210,12 @@ class PostgresqlTransaction(AdbcTransaction):
         self.run("DROP TABLE incoming")
 
     def empty(self, table: Table) -> None:
-        """Remove all rows; the foreign keys come back with the commit."""
-        if self.query(f"SELECT 1 FROM {table.name} LIMIT 1"):
-            self._release(table.name, self._references_of(table.name))
-            self.run(f"DELETE FROM {table.name}")
+        """Remove all rows.
+
+        The foreign keys stay, though rows would be loaded faster without them: readers would have
+        to wait until the commit.
+        """
+        self.run(f"DELETE FROM {table.name}")
 
     def remove(self, table: Table, keys: str) -> None:
         """Remove the rows whose keys a query finds."""

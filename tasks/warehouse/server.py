@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,11 +17,12 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from config.bookkeeping import LOAD_RECEIPT, LoadReceipt
 from config.declarations import Table
 from tasks.core.errors import PipelineError
-from tasks.core.text import displayed_url
 from tasks.core.waiting import OTHERS, Limit
 from tasks.warehouse.interface import Transaction
 from tasks.warehouse.receipts import valid_receipts
 from tasks.warehouse.verify import Rows, changed_loads
+
+_SQLSTATE = re.compile(r"\.? ?SQLSTATE: \w+$")
 
 CONNECT_S = 10
 """How long to wait for a server's answer, in seconds."""
@@ -81,18 +83,24 @@ class ServerWarehouse:
         if isinstance(context.original_exception, PipelineError):
             return
         if context.is_disconnect or context.connection is None:
-            raise self.error("cannot be read:", context.original_exception) from None
+            what = f"There is no connection to the warehouse {self.name}:"
+            raise self.error(what, context.original_exception, is_lost=True) from None
 
-    def error(self, what: str, error: BaseException) -> PipelineError:
-        """An error of the database, with its place, and without the password."""
-        text = " ".join(str(error).split("\n(Background")[0].split())
-        for secret in {self.url.password, str(self.url)} - {None, ""}:
-            text = text.replace(str(secret), "***")
-        return PipelineError(
-            f"The warehouse {self.name} {what}",
-            [text],
-            "Check that the server runs, and warehouse_url. What is loaded stays; run again.",
-        )
+    def error(self, what: str, error: BaseException, is_lost: bool) -> PipelineError:
+        """An error of the database, without the password.
+
+        Args:
+            what: What could not be done.
+            error: The database's or the driver's.
+            is_lost: Whether there is no connection.
+        """
+        text = _SQLSTATE.sub("", str(error).partition("\n(Background")[0])
+        lines = text.strip().splitlines()
+        secrets = {self.url.password, *self.url.query.values()} - {None, ""}
+        for secret in secrets:
+            lines = [line.replace(str(secret), "***") for line in lines]
+        check = "Check that the server runs and what warehouse_url says; then run again."
+        return PipelineError(what, lines, check if is_lost else "")
 
     def connect(self) -> sa.Connection:
         """A connection that cannot write, and sees the rows of one moment."""
@@ -159,8 +167,3 @@ class ServerWarehouse:
         with self.connect() as connection:
             catalog = self.catalog(connection)
         return hashlib.sha256(json.dumps(catalog).encode()).hexdigest() if catalog else None
-
-
-def shown(url: str) -> str:
-    """The URL without what may be secret."""
-    return displayed_url(url)

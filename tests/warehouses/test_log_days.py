@@ -34,7 +34,7 @@ from tasks.warehouse.load import Enriched, replace_partitions
 from tasks.warehouse.log_days import Derivation
 from tasks.warehouse.open import open_warehouse
 from tests.runs import soak
-from tests.warehouses.test_warehouse import as_table, load, nothing, rows_of
+from tests.warehouses.stars import as_table, load, nothing, rows_of
 
 INTERVALS: dict[int, int | None] = {1: 600, 2: None, 3: 86_400}
 """Log instance -> its interval. What is of -1 has none."""

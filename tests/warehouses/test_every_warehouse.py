@@ -1,0 +1,202 @@
+"""What holds in every database: loads replace whole tables or leave them as they were."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from config.warehouse import DIM_UNIT, TABLES
+from tasks.core.errors import PipelineError
+from tasks.warehouse.load import replace_dimension
+from tasks.warehouse.open import open_warehouse
+from tests.staged import refusal
+from tests.warehouses.stars import (
+    BINARY,
+    as_table,
+    change,
+    fact,
+    file_of,
+    load,
+    load_dimensions,
+    load_facts,
+    nothing,
+    receipts,
+    redeclared,
+    rows_of,
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'warehouse.db'}"
+    return str(request.getfixturevalue(request.param))
+
+
+def test_a_refused_load_leaves_the_previous_rows_and_receipt(url: str) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7))
+    before = receipts(url)
+    first, *others = refusal(load_facts, url, fact(1, 7), fact(2, 99), receipt="2").splitlines()
+    assert first.startswith("fact_logs: ")
+    assert first.endswith("rows refer to rows that do not exist; the previous rows are unchanged.")
+    dimensions = ("dim_application_instance", "dim_log_instance", "dim_unit")
+    if url.startswith("postgresql"):  # It ends a load at the first such row.
+        detail = r'  DETAIL:  Key \(\w+\)=\(\d+\) is not present in table "\w+"\.'
+        assert re.fullmatch(detail, others[-1])
+    else:
+        assert others == [f"  1 refer to {name}" for name in dimensions]
+    assert rows_of(url, "SELECT log_id FROM fact_logs") == [(10_000_000_001,)]
+    assert receipts(url) == before
+    assert before["fact_logs", "LOG_RCD_F"] == "1"
+
+
+def test_a_load_whose_rows_break_off_leaves_the_previous_rows(url: str) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown"), (7, "Unit 7")])
+    good = as_table(DIM_UNIT, [(1, "x", 0)])
+
+    def breaks_off() -> Iterator[pa.RecordBatch]:
+        yield from good.to_batches()
+        raise OSError("the disk went away")
+
+    with pytest.raises(PipelineError, match=r"dim_unit could not be loaded(?s:.*)disk went away"):
+        replace_dimension(open_warehouse(url), DIM_UNIT, breaks_off(), "2", nothing, Mock())
+    assert rows_of(url, "SELECT unit_id FROM dim_unit") == [(-1,), (7,)]
+    assert receipts(url) == {("dim_unit", ""): "1"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "column"),
+    [
+        ([(7, "a"), (7, "b")], "(?i)unique|duplicate", "dim_unit"),
+        ([(7, None)], "(?i)null", "unit_name"),
+    ],
+)
+def test_a_row_that_breaks_a_constraint_is_rejected(
+    url: str, rows: list[tuple], kind: str, column: str
+) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown")])
+    with pytest.raises(PipelineError, match=kind) as rejected:
+        load(url, DIM_UNIT, rows)
+    assert column in str(rejected.value)
+    assert rows_of(url, "SELECT * FROM dim_unit") == [(-1, "Unknown", 0)]
+
+
+def test_a_table_without_rows_can_be_loaded(url: str) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7))
+    assert load_facts(url, receipt="2") == (["LOG_RCD_F"], 0)
+    assert rows_of(url, "SELECT count(*) FROM fact_logs") == [(0,)]
+
+
+def test_members_stay_while_rows_refer_to_them_and_go_with_the_last(url: str) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7), fact(2, 8))
+    load_dimensions(url, units=(7,))
+    assert rows_of(url, "SELECT unit_id, is_retained FROM dim_unit") == [(-1, 0), (7, 0), (8, 1)]
+    assert rows_of(url, "SELECT unit_id FROM fact_logs ORDER BY log_id") == [(7,), (8,)]
+    missing = "unit_id NOT IN (SELECT unit_id FROM dim_unit)"
+    assert rows_of(url, f"SELECT count(*) FROM fact_logs WHERE {missing}") == [(0,)]
+
+    load_facts(url, fact(1, 7), receipt="2")
+    assert rows_of(url, "SELECT unit_id FROM dim_unit") == [(-1,), (7,)]
+    assert rows_of(url, "SELECT app_instance_id FROM dim_application_instance") == [(-1,), (70,)]
+    assert receipts(url)["dim_unit", ""] == "1"
+
+
+def test_a_reader_sees_the_previous_rows_until_the_commit(url: str) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7))
+    seen: list[list[int]] = []
+
+    def look() -> None:
+        if not url.startswith("sqlite"):
+            seen.append([row for (row,) in rows_of(url, "SELECT log_id FROM fact_logs")])
+            return
+        # In another process: this one may not open the file while it loads.
+        code = (
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+            "print([i for (i,) in c.execute('SELECT log_id FROM fact_logs')])"
+        )
+        command = [sys.executable, "-c", code, str(file_of(url))]
+        seen.append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
+
+    load_facts(url, fact(2, 8), receipt="2", before_commit=look)
+    look()
+    assert seen == [[10_000_000_001], [10_000_000_002]]
+
+
+def test_a_column_that_someone_added_stays(url: str) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown")])
+    change(url, "ALTER TABLE dim_unit ADD COLUMN note TEXT DEFAULT 'none'")
+    load(url, DIM_UNIT, [(-1, "Unknown"), (7, "Unit 7")])
+    assert rows_of(url, "SELECT unit_id, note FROM dim_unit") == [(-1, "none"), (7, "none")]
+
+
+def test_a_table_that_is_declared_differently_is_rebuilt(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown")])
+    monkeypatch.setitem(TABLES, "dim_unit", redeclared())
+    load(url, redeclared(), [(-1, "Unknown", "?"), (7, "Unit 7", "Bern")])
+    assert rows_of(url, "SELECT unit_id, unit_name, site FROM dim_unit") == [
+        (-1, "Unknown", "?"),
+        (7, "Unit 7", "Bern"),
+    ]
+
+
+def test_a_column_that_may_be_null_is_added(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown")])
+    change(url, "ALTER TABLE dim_unit ADD COLUMN note TEXT")
+    monkeypatch.setitem(TABLES, "dim_unit", redeclared(nullable=True))
+    load(url, TABLES["dim_unit"], [(-1, "Unknown", None), (7, "Unit 7", "Bern")])
+    assert rows_of(url, "SELECT * FROM dim_unit WHERE unit_id = 7") == [
+        (7, "Unit 7", 0, None, "Bern")
+    ]
+
+
+def test_a_table_is_not_rebuilt_over_columns_that_nobody_declared(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown")])
+    change(url, "ALTER TABLE dim_unit ADD COLUMN note TEXT")
+    monkeypatch.setitem(TABLES, "dim_unit", redeclared())
+    assert refusal(load, url, redeclared(), [(-1, "Unknown", "?")]) == (
+        "dim_unit is declared differently and has to be rebuilt, but it has columns that are not "
+        "declared: note.\nDeclare them in config/warehouse.py, or drop them. The previous rows are "
+        "unchanged."
+    )
+
+
+def test_a_receipt_of_a_partition_that_is_removed_takes_the_table_along(url: str) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7))
+    change(url, "DELETE FROM load_receipt WHERE partition_name = 'LOG_RCD_F'")
+    assert ("fact_logs", "") not in receipts(url)
+
+
+def test_only_partitions_that_changed_are_loaded(url: str) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7))
+    loads = open_warehouse(url).receipts()
+    assert load_facts(url, others={BINARY: "x"})[0] == ["LOG_RCD_B"]
+    again = open_warehouse(url).receipts()
+    assert again["fact_logs", "LOG_RCD_F"] == loads["fact_logs", "LOG_RCD_F"]
+    assert again["fact_logs", ""].load_id != loads["fact_logs", ""].load_id
+
+
+def test_the_warehouse_is_not_changed_through_a_connection_that_reads(url: str) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown")])
+    reading = open_warehouse(url).connect()
+    with reading, pytest.raises(sa.exc.DBAPIError, match="(?i)read.?only"):
+        reading.execute(sa.text("DELETE FROM dim_unit"))
