@@ -184,7 +184,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
             {
                 STATUS: (2, LOCKED),
                 VERIFY: (2, LOCKED),
-                FORGET: (0, "forgotten"),
+                FORGET: (2, LOCKED),
                 ALL_REPORTS: (35, LOCKED),
             },
             id="state locked",
