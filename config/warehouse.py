@@ -4,6 +4,8 @@ DDL, Arrow schemas, the columns that enrichment looks up, the checks and the dat
 from it.
 """
 
+from datetime import UTC, datetime
+
 from config.declarations import Column, Table, Type
 from config.sources import LOG_RCD_B, LOOKUPS, SOURCES
 
@@ -12,6 +14,12 @@ PARTITION_ROWS = 10_000_000_000
 
 NO_TIME = ""
 """What `fact_logs.recorded_at` has in SQLite where the export has no time: a key takes no NULL."""
+
+NO_INSTANT = datetime(1, 1, 1, tzinfo=UTC)
+"""The first instant that Python has. Systems in .NET write it for no time at all, and so do we in
+warehouses on servers, where times are no texts."""
+
+NO_TIME_OF_SERVERS = "'0001-01-01 00:00:00'"
 
 _UNIT = Column(
     "unit_id",

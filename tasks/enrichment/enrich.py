@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from config.declarations import Type
-from config.warehouse import ENRICHED_LOGS, PARTITION_ROWS
+from config.warehouse import ENRICHED_LOGS, NO_INSTANT, PARTITION_ROWS
 from tasks.core.arrow import BATCH_ROWS, PARQUET, open_parquet
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance
@@ -50,7 +50,12 @@ def enrich(
     for column in ENRICHED_LOGS.columns:
         if column.name in _OF_RECORDS:
             values = records[column.source_column].combine_chunks()
-            columns[column.name] = _not_blank(values) if column.type is Type.TEXT else values
+            if column.type is Type.TEXT:
+                values = _not_blank(values)
+            elif column.type is Type.TIMESTAMP:
+                none_at_all = pc.equal(values, pa.scalar(NO_INSTANT, values.type))
+                values = pc.if_else(none_at_all, pa.scalar(None, values.type), values)
+            columns[column.name] = values
         elif column.name not in columns:
             columns[column.name] = take(chains, column.name, rows, column.nullable)
     return pa.table(columns).select(ENRICHED_SCHEMA.names).cast(ENRICHED_SCHEMA)

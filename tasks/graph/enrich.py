@@ -80,7 +80,7 @@ def _origins(table: Table) -> list[list[str]]:
 class EnrichedLogs(PartitionedTask):
     """Every log record with its log instance, point, application instance, type and unit."""
 
-    code_version = 4
+    code_version = 5
     phase = "enriching"
     priority = 15
 

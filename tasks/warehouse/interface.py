@@ -115,6 +115,9 @@ class Transaction(Protocol):
     def columns(self, table: str) -> list[str]:
         """In their order, in lower case; none if the table does not exist."""
 
+    def refuse_foreign(self, table: Table) -> None:
+        """Raise PipelineError if a table of the name is someone else's, and is different."""
+
     def fits(self, table: Table) -> bool:
         """Whether a table has the declared columns, types and keys; others may have added more."""
 

@@ -16,10 +16,10 @@ from psycopg.adapt import Loader
 from config.aggregates import AGGREGATES
 from config.bookkeeping import LOAD_RECEIPT
 from config.declarations import Table
-from config.warehouse import FACT_LOGS
+from config.warehouse import FACT_LOGS, NO_TIME_OF_SERVERS
 from tasks.core.waiting import wait_for
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.postgresql_load import NO_TIME, PostgresqlTransaction, is_locked, is_lost
+from tasks.warehouse.postgresql_load import PostgresqlTransaction, is_locked, is_lost
 from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.server import CONNECT_S, ServerWarehouse
 from tasks.warehouse.verify import Rows
@@ -48,7 +48,7 @@ class PostgresqlWarehouse(ServerWarehouse):
     """A warehouse in a schema; `public` if none is named."""
 
     kind = "PostgreSQL"
-    no_time = NO_TIME
+    no_time = NO_TIME_OF_SERVERS
 
     def engine(self) -> sa.Engine:
         """An engine whose connections read the rows of one moment and cannot write."""
@@ -166,7 +166,9 @@ def _rows(db: PostgresqlTransaction, table: Table) -> Iterator[pa.RecordBatch]:
     schema = arrow_schema(table)
     loaded = " WHERE is_retained = 0" if "is_retained" in schema.names else ""
     columns = ", ".join(
-        f"nullif({name}, {NO_TIME})" if name in table.key_columns and field.nullable else name
+        f"nullif({name}, {NO_TIME_OF_SERVERS})"
+        if name in table.key_columns and field.nullable
+        else name
         for name, field in zip(schema.names, schema, strict=True)
     )
     db.run("SAVEPOINT rows")

@@ -25,7 +25,7 @@ from config.aggregates import AGGREGATES
 from config.bookkeeping import ALL_TABLES, BOOKKEEPING, LOAD_RECEIPT
 from config.declarations import Table
 from config.views import View
-from config.warehouse import FACT_LOGS, TABLES
+from config.warehouse import FACT_LOGS, NO_INSTANT, NO_TIME_OF_SERVERS, TABLES
 from tasks.core.errors import PipelineError
 from tasks.core.progress import Advance, no_progress
 from tasks.core.waiting import OTHERS, Limit, wait_for
@@ -33,10 +33,6 @@ from tasks.warehouse.adbc import AdbcTransaction
 from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.tables import metadata
 from tasks.warehouse.views import view_query
-
-NO_TIME = "'4713-01-01 00:00:00 BC'"
-_NO_TIME_US = -210_863_520_000_000_000
-"""The same in microseconds. ADBC cannot write -infinity."""
 
 _BATCHES_OF_COPY = 16
 """A million rows."""
@@ -72,7 +68,7 @@ class PostgresqlTransaction(AdbcTransaction):
         triggers: Table -> its triggers, name -> CREATE statement.
     """
 
-    no_time = NO_TIME
+    no_time = NO_TIME_OF_SERVERS
 
     def __init__(
         self,
@@ -107,6 +103,7 @@ class PostgresqlTransaction(AdbcTransaction):
             names = self.query(f"SELECT DISTINCT table_name FROM {LOAD_RECEIPT.name}")
             self._ours = {name for (name,) in names} | set(BOOKKEEPING)
         for table in BOOKKEEPING.values():
+            self.refuse_foreign(table)
             if not self.fits(table):
                 self.create(table)
         self.run(function)
@@ -150,13 +147,13 @@ class PostgresqlTransaction(AdbcTransaction):
     # --- rows --------------------------------------------------------------------------------
 
     def as_stored(self, batch: pa.RecordBatch, keys: Sequence[str]) -> pa.RecordBatch:
-        """Times in UTC without a zone; NO_TIME where a key has none."""
+        """Times in UTC without a zone; NO_INSTANT where a key has none."""
         columns = []
         for field, column in zip(batch.schema, batch.columns, strict=True):
             if pa.types.is_timestamp(field.type):
                 column = column.cast(pa.timestamp("us"))
                 if field.name in keys and column.null_count:
-                    absent = pa.scalar(_NO_TIME_US, pa.int64()).cast(pa.timestamp("us"))
+                    absent = pa.scalar(NO_INSTANT, pa.timestamp("us"))
                     column = pc.fill_null(column, absent)
             columns.append(column)
         return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
@@ -256,6 +253,16 @@ class PostgresqlTransaction(AdbcTransaction):
         )
         return [name for (name,) in found]
 
+    def refuse_foreign(self, table: Table) -> None:
+        """Raise PipelineError if a table of the name is someone else's, and is different."""
+        name = table.name
+        if name not in self._ours and self.columns(name) and not self.fits(table):
+            raise PipelineError(
+                f"{name} exists in the warehouse, is not the pipeline's, and is different:",
+                self._differences(table),
+                "Rename it, or name another schema in luigi.cfg: warehouse_schema.",
+            )
+
     def fits(self, table: Table) -> bool:
         """Whether a table has the declared columns, types and primary key."""
         return not self._differences(table)
@@ -288,19 +295,9 @@ class PostgresqlTransaction(AdbcTransaction):
         return differences
 
     def create(self, table: Table) -> None:
-        """Create a table, in place of one of ours that does not fit.
-
-        Raises:
-            PipelineError: A table of the name exists that is not ours.
-        """
+        """Create a table, in place of one of ours that does not fit."""
         name = table.name
         if self.columns(name):
-            if name not in self._ours:
-                raise PipelineError(
-                    f"{name} exists in the warehouse, is not the pipeline's and is different:",
-                    self._differences(table),
-                    "Rename it, or name another schema in luigi.cfg: warehouse_schema.",
-                )
             for child, constraint in self._references_to(name):
                 self._release(child, {constraint})
             for view in self._views_of(name):
@@ -419,7 +416,7 @@ def _create_sql(table: Table) -> str:
 
 
 def _time(column: str, is_nullable: bool) -> str:
-    return f"nullif({column}, {NO_TIME})" if is_nullable else column
+    return f"nullif({column}, {NO_TIME_OF_SERVERS})" if is_nullable else column
 
 
 def _quoted(text: str) -> str:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from config.aggregates import Rules
+from config.aggregates import AGGREGATES, Rules
+from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.declarations import Column, Table, Type
 from config.warehouse import (
     DIM_APPLICATION_INSTANCE,
@@ -24,6 +25,7 @@ from config.warehouse import (
     DIM_POINT,
     DIM_UNIT,
     FACT_LOGS,
+    TABLES,
 )
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
@@ -51,7 +53,7 @@ def rows_of(url: str, sql: str) -> list[tuple]:
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S.%f}"
+        return value.isoformat(sep=" ", timespec="microseconds")
     if isinstance(value, Decimal):
         return int(value) if value == int(value) else float(value)
     return value
@@ -121,8 +123,17 @@ def load_dimensions(url: str, units: tuple[int, ...] = (7, 8)) -> None:
     load(url, DIM_LOG_INSTANCE, logs)
 
 
-def fact(row: int, unit: int) -> tuple:
-    return (10_000_000_000 + row, unit, unit * 10, 1, 1, unit, None, 1.0, None, None, "F", 1)
+def fact(row: int, unit: int, at: datetime | None = None) -> tuple:
+    return (10_000_000_000 + row, unit, unit * 10, 1, 1, unit, at, 1.0, None, None, "F", 1)
+
+
+NOON = datetime(2024, 6, 1, 12)
+
+
+def dump(url: str) -> dict[str, list[tuple]]:
+    """The rows of the star and of what is derived from it."""
+    names = (*TABLES, *AGGREGATES, LOG_INSTANCE_ACTIVITY.name)
+    return {name: sorted(rows_of(url, f"SELECT * FROM {name}"), key=repr) for name in names}
 
 
 def redeclared(nullable: bool = False) -> Table:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,15 +15,18 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from config.warehouse import DIM_UNIT, TABLES
+from config.bookkeeping import ALL_TABLES, LOAD_RECEIPT
+from config.warehouse import DIM_UNIT, FACT_LOGS, TABLES
 from tasks.core.errors import PipelineError
 from tasks.warehouse.load import replace_dimension
 from tasks.warehouse.open import open_warehouse
 from tests.staged import refusal
 from tests.warehouses.stars import (
     BINARY,
+    NOON,
     as_table,
     change,
+    dump,
     fact,
     file_of,
     load,
@@ -200,3 +204,119 @@ def test_the_warehouse_is_not_changed_through_a_connection_that_reads(url: str) 
     reading = open_warehouse(url).connect()
     with reading, pytest.raises(sa.exc.DBAPIError, match="(?i)read.?only"):
         reading.execute(sa.text("DELETE FROM dim_unit"))
+
+
+CHANGES = {
+    "UPDATE dim_unit SET unit_name = 'x' WHERE unit_id = 7": {("dim_unit", "")},
+    "DELETE FROM fact_logs WHERE log_id = 10000000001": {
+        ("fact_logs", ""),
+        ("fact_logs", "LOG_RCD_F"),
+    },
+    "UPDATE fact_logs SET value = 2": {("fact_logs", ""), ("fact_logs", "LOG_RCD_F")},
+    "DELETE FROM log_instance_activity": {("fact_logs", ""), ("fact_logs", "LOG_RCD_F")},
+    "UPDATE fact_log_days SET record_count = 9": {("fact_log_days", ""), ("fact_logs", "")},
+    "DROP VIEW v_logs": {("fact_logs", "")},
+}
+
+
+@pytest.mark.parametrize("statement", CHANGES)
+def test_what_others_change_is_noticed_and_loaded_again(url: str, statement: str) -> None:
+    load_dimensions(url)
+    facts = fact(1, 7, at=NOON), fact(2, 8)
+    load_facts(url, *facts)
+    before, stored = receipts(url), dump(url)
+    change(url, statement)
+    assert set(before) - set(receipts(url)) == CHANGES[statement]
+    load_dimensions(url)
+    load_facts(url, *facts)
+    assert receipts(url) == before
+    assert dump(url) == stored
+
+
+def test_what_no_trigger_noticed_is_found_by_its_digest(url: str) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7, at=NOON))
+    warehouse = open_warehouse(url)
+    assert warehouse.changed_loads() == []
+    stored = rows_of(url, "SELECT * FROM load_receipt")
+    change(url, "UPDATE fact_logs SET value = 2", "UPDATE dim_unit SET unit_name = 'x'")
+    names = ", ".join(column.name for column in LOAD_RECEIPT.columns)
+    lines = (
+        ", ".join("NULL" if value is None else f"'{value}'" for value in row) for row in stored
+    )
+    rows = ", ".join(f"({line})" for line in lines)
+    change(url, "DELETE FROM load_receipt", f"INSERT INTO load_receipt ({names}) VALUES {rows}")
+    assert set(warehouse.changed_loads() or ()) == {("fact_logs", "LOG_RCD_F"), ("dim_unit", "")}
+
+
+VALUES = [
+    (1.5, "OK", NOON),
+    (-0.0, "ä 🧊 '\\\"%;\t\n", NOON.replace(microsecond=1)),
+    (1.7976931348623157e308, "", datetime(1, 1, 1, 0, 0, 1)),
+    (5e-324, " padded ", datetime(9999, 12, 31, 23, 59, 59, 999999)),
+    (0.1 + 0.2, "\\N", None),
+    (None, None, NOON),
+    (1e15 + 0.3, "null", datetime(1969, 12, 31, 23, 59, 59, 999999)),
+]
+
+
+def test_values_come_back_as_they_were_loaded(url: str) -> None:
+    load_dimensions(url)
+    rows = [
+        (10_000_000_000 + at, 7, 70, 1, 1, 7, time, value, text, text, "F", 1)
+        for at, (value, text, time) in enumerate(VALUES)
+    ]
+    load_facts(url, *rows)
+    assert open_warehouse(url).changed_loads() == []
+    found = rows_of(url, "SELECT value, value_text, recorded_at FROM v_logs ORDER BY log_id")
+    times = [time and time.isoformat()[11:19] for *_, time in VALUES]
+    assert [(value, text) for value, text, _ in found] == [(v, t) for v, t, _ in VALUES]
+    assert [time and time[11:19] for *_, time in found] == times
+    assert load_facts(url, *rows) == ([], len(rows))
+
+
+def test_tables_and_columns_are_described(url: str) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7))
+    rows = rows_of(url, "SELECT column_name, description FROM data_dictionary")
+    assert ("value", FACT_LOGS.column("value").description) in rows
+    if url.startswith("sqlite"):
+        return
+    inspector = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool))
+    for name, table in ALL_TABLES.items():
+        assert inspector.get_table_comment(name)["text"] == table.grain
+        described = {column.name: column.description for column in table.columns}
+        comments = {column["name"]: column["comment"] for column in inspector.get_columns(name)}
+        assert comments == described
+        references = {key["constrained_columns"][0] for key in inspector.get_foreign_keys(name)}
+        assert references == (set(table.references) if name in TABLES else set())
+        assert inspector.get_pk_constraint(name)["constrained_columns"] == list(table.key_columns)
+
+
+def test_a_table_of_someone_else_is_neither_used_nor_dropped(url: str) -> None:
+    if url.startswith("sqlite"):
+        pytest.skip("a file has no other tables")
+    change(url, "CREATE TABLE dim_unit (unit_id BIGINT, mine VARCHAR(9))")
+    change(url, "INSERT INTO dim_unit VALUES (1, 'x')")
+    message = refusal(load, url, DIM_UNIT, [(-1, "Unknown")])
+    assert "dim_unit" in message
+    assert "unit_name: missing" in message
+    assert rows_of(url, "SELECT * FROM dim_unit") == [(1, "x")]
+
+
+def test_a_server_that_does_not_answer_is_named_without_the_password(url: str) -> None:
+    if url.startswith("sqlite"):
+        pytest.skip("a file needs no server")
+    parsed = sa.make_url(url)
+    for wrong in (
+        parsed.set(port=1, password="TOPSECRET"),
+        parsed.set(password="TOPSECRET"),
+        parsed.set(database="other", password="TOPSECRET"),
+    ):
+        other = wrong.render_as_string(hide_password=False)
+        place = f"{wrong.host}:{wrong.port}/{wrong.database}"
+        for use in (receipts, lambda at: load(at, DIM_UNIT, [(-1, "Unknown")])):
+            with pytest.raises(PipelineError) as failed:
+                use(other)
+            assert place in str(failed.value)
+            assert "TOPSECRET" not in str(failed.value)

@@ -187,6 +187,9 @@ class SqliteTransaction(AdbcTransaction):
         names = self.query(f"SELECT lower(name) FROM pragma_table_info('{table}')")
         return [name for (name,) in names]
 
+    def refuse_foreign(self, table: Table) -> None:
+        """A file belongs to the pipeline."""
+
     def fits(self, table: Table) -> bool:
         """Whether a table has the declared columns, types and keys."""
         return fits(self.query, table)

@@ -109,6 +109,15 @@ def test_a_blank_status_is_none() -> None:
     assert enriched["status"].to_pylist() == [None, None, "OK"]
 
 
+def test_the_first_instant_is_no_time() -> None:
+    times = [datetime(1, 1, 1), datetime(1, 1, 1, 0, 0, 0, 1), None]
+    batch = records(1, 1, 1)
+    at = batch.schema.get_field_index("recorded_at")
+    batch = batch.set_column(at, batch.schema.field(at), pa.array(times, batch.schema.field(at).type))
+    enriched = enriched_from(Partition("LOG_RCD_B", Path("LOG_RCD_B.csv")), batch)
+    assert enriched["recorded_at"].is_null().to_pylist() == [True, False, True]
+
+
 def unmatched_of(chains: pa.Table, *batches: pa.Table) -> Unmatched:
     unmatched = Unmatched()
     for batch in batches:
