@@ -463,6 +463,34 @@ def test_what_is_wrong_with_the_server_is_named(
         assert str(sa.make_url(url).password) not in text
 
 
+def test_the_password_may_be_in_the_file_of_the_client(
+    mariadb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sa.make_url(mariadb)
+    (tmp_path / ".my.cnf").write_text(f"[client]\npassword = {url.password}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    without = url._replace(password=None).render_as_string()
+    load_units(without, 7)
+    assert receipts(without) == {("dim_unit", ""): "1"}
+
+
+def test_a_user_without_rights_is_told_what_is_denied(units: str, mariadb_server: Server) -> None:
+    mariadb_server.execute(
+        "CREATE OR REPLACE USER analyst@'127.0.0.1' IDENTIFIED BY 'TOPSECRET'",
+        f"GRANT SELECT ON {sa.make_url(units).database}.dim_unit TO analyst@'127.0.0.1'",
+    )
+    url = sa.make_url(units).set(username="analyst", password="TOPSECRET")
+    given = url.render_as_string(hide_password=False)
+    with open_warehouse(given).connect() as connection:
+        query = sa.text("SELECT * FROM load_receipt")
+        works = [lambda: load_units(given, 7), lambda: connection.execute(query)]
+        for work in works:
+            text = refusal(work)
+            assert "denied to user" in text
+            assert "Grant the user the rights" in text
+            assert "TOPSECRET" not in text
+
+
 @pytest.mark.parametrize(
     "given", ["mysql+pymysql://u:pw@h/db", "mysql://u:pw@h/db", "mariadb://u:pw@h/db"]
 )

@@ -33,9 +33,9 @@ from tasks.warehouse.mariadb.transaction import MariadbTransaction
 
 _SESSION = (
     "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,ANSI_QUOTES',"
-    " tx_isolation = 'REPEATABLE-READ'"
+    " net_read_timeout = 3600, net_write_timeout = 3600"
 )
-"""What each connection begins with."""
+"""What each connection begins with. Either side may take its time while rows are on their way."""
 
 _DECODERS = {**conversions, FIELD_TYPE.DECIMAL: number, FIELD_TYPE.NEWDECIMAL: number}
 """Sums are whole numbers, as in other databases."""
@@ -43,11 +43,17 @@ _DECODERS = {**conversions, FIELD_TYPE.DECIMAL: number, FIELD_TYPE.NEWDECIMAL: n
 _CLIENT_FILE = Path("~/.my.cnf")
 """Where MariaDB's own client has its password."""
 
+_UNREACHABLE = {2002, 2003, 2006, 2013, 2055}
+"""Errors of a connection that cannot be made, or is lost."""
+
+_DENIED = {1044, 1142, 1143, 1227, 1370}
+"""Errors of rights that a user does not have."""
+
+_RIGHTS = "Grant the user the rights on the database that docs/warehouses.md lists."
+
 _ADVICE = {
-    1044: "Grant the user the rights on the database that docs/warehouses.md lists.",
     1045: "Check user and password: in PIPELINE_WAREHOUSE_URL, or in ~/.my.cnf.",
     1049: "Create the database, or name another one in warehouse_url.",
-    1142: "Grant the user the rights on the database that docs/warehouses.md lists.",
     1205: "Another program has locked rows: run again when it is done.",
     1419: "Set log_bin_trust_function_creators = 1 on the server: triggers need it.",
 }
@@ -66,7 +72,22 @@ class MariadbWarehouse(ServerWarehouse):
 
     def engine(self) -> sa.Engine:
         """An engine whose connections read the rows of one moment and cannot write."""
-        return self._engine(f"{_SESSION}, tx_read_only = 1")
+        engine = self._engine(_SESSION)
+        sa.event.listen(engine, "connect", _only_read)
+        sa.event.listen(engine, "handle_error", self._explain_denied)
+        return engine
+
+    def _explain_denied(self, context: sa.engine.ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, pymysql.MySQLError) and error.args[:1] in {(c,) for c in _DENIED}:
+            raise self.error("cannot be read:", error) from None
+
+    def connect(self) -> sa.Connection:
+        """A connection that cannot write, and sees the rows of one moment."""
+        try:
+            return super().connect()
+        except sa.exc.InvalidRequestError as error:  # SQLAlchemy finds that it is MySQL.
+            raise self.error("cannot be used:", error) from None
 
     def _engine(self, session: str, **options: Any) -> sa.Engine:
         client = _CLIENT_FILE.expanduser()
@@ -77,6 +98,7 @@ class MariadbWarehouse(ServerWarehouse):
         return sa.create_engine(
             self.url,
             poolclass=sa.pool.NullPool,
+            isolation_level="REPEATABLE READ",
             connect_args={
                 "connect_timeout": CONNECT_S,
                 "charset": "utf8mb4",
@@ -95,9 +117,10 @@ class MariadbWarehouse(ServerWarehouse):
             return super().error(what, error)
         code, message = error.args[:2]
         found = super().error(what, Exception(message))
-        if code not in _ADVICE:
+        if code in _UNREACHABLE:
             return found
-        return PipelineError(f"The warehouse {self.name} {what}", found.problems, _ADVICE[code])
+        advice = _ADVICE.get(code, _RIGHTS if code in _DENIED else "")
+        return PipelineError(f"The warehouse {self.name} {what}", found.problems, advice)
 
     def catalog(self, connection: sa.Connection) -> list[tuple[str, str, str]]:
         """(table, name, definition) of tables, views, columns, indexes and triggers; sorted."""
@@ -167,7 +190,7 @@ class MariadbWarehouse(ServerWarehouse):
                 what = f"could not take {table.name}; the previous rows stay:"
                 yield load  # A connection that is closed before the commit is rolled back.
                 load.run("COMMIT")
-        except (sa.exc.DBAPIError, pymysql.MySQLError) as error:
+        except (sa.exc.SQLAlchemyError, pymysql.MySQLError) as error:
             raise self.error(what, error) from None
 
     def _wait_for_loads(self, connection: sa.Connection) -> None:
@@ -180,6 +203,11 @@ class MariadbWarehouse(ServerWarehouse):
 
         what = f"another run is loading into the warehouse {self.name}"
         wait_for(take, lambda error: isinstance(error, _OtherLoadError), what, self.wait)
+
+
+def _only_read(connection: pymysql.Connection, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
 
 
 def _loaded(connection: pymysql.Connection, table: Table) -> Iterator[pa.RecordBatch]:
