@@ -474,6 +474,22 @@ def test_the_password_may_be_in_the_file_of_the_client(
     assert receipts(without) == {("dim_unit", ""): "1"}
 
 
+def test_who_loads_needs_no_right_to_create_or_drop(
+    loaded: str, tmp_path: Path, mariadb_server: Server
+) -> None:
+    rights = "SELECT, INSERT, UPDATE, DELETE, CREATE TEMPORARY TABLES, SHOW VIEW, TRIGGER"
+    mariadb_server.execute(
+        "CREATE OR REPLACE USER loader@'127.0.0.1' IDENTIFIED BY 'TOPSECRET'",
+        f"GRANT {rights} ON {sa.make_url(loaded).database}.* TO loader@'127.0.0.1'",
+    )
+    url = sa.make_url(loaded).set(username="loader", password="TOPSECRET")
+    given = url.render_as_string(hide_password=False)
+    load_dimensions(given, units=(7,))
+    assert load_facts(given, tmp_path, {FLOAT: [fact(1, 7, NOON)]}) == ["LOG_RCD_F"]
+    assert receipts(given) == receipts(loaded)
+    assert open_warehouse(given).changed_loads() == []
+
+
 def test_a_user_without_rights_is_told_what_is_denied(units: str, mariadb_server: Server) -> None:
     mariadb_server.execute(
         "CREATE OR REPLACE USER analyst@'127.0.0.1' IDENTIFIED BY 'TOPSECRET'",
