@@ -410,10 +410,13 @@ def test_a_load_waits_for_another_and_says_so(units: str) -> None:
         pass
 
 
-def test_a_load_waits_for_changes_that_are_not_committed(units: str) -> None:
+def test_a_load_waits_for_changes_that_are_not_committed(
+    units: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.core.waiting.REPORTED_S", 1.0)
     with closing(connect(units)) as other:
         other.exec_driver_sql("UPDATE dim_unit SET unit_name = 'mine' WHERE unit_id = 7")
-        ended = threading.Timer(1.5, other.commit)
+        ended = threading.Timer(2.5, other.commit)
         ended.start()
         load_units(units, 7, 8)
         ended.join()

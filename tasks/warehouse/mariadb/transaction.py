@@ -32,6 +32,9 @@ from tasks.warehouse.mariadb.schema import (
 from tasks.warehouse.tables import metadata
 from tasks.warehouse.views import view_query
 
+_LOCKED_S = 10
+"""How long to wait for a row that somebody has locked without changing one, in seconds."""
+
 logger = logging.getLogger("pipeline")
 
 _WANTED = Table(
@@ -67,13 +70,15 @@ class MariadbTransaction:
 
         Whoever changes a row holds a lock on receipts, so from here on nobody else changes one.
         """
-        self.run("SET foreign_key_checks = 0, unique_checks = 0, innodb_lock_wait_timeout = 1")
+        self.run("SET foreign_key_checks = 0, unique_checks = 0")
 
-        def lock(_wait_s: float) -> None:
+        def lock(wait_s: float) -> None:
+            self.run(f"SET innodb_lock_wait_timeout = {max(1, round(wait_s))}")
             self.run("BEGIN")
             self.query(f"SELECT table_name FROM {LOAD_RECEIPT.name} FOR UPDATE")
 
         wait_for(lock, is_locked, "another program is changing the warehouse", wait)
+        self.run(f"SET innodb_lock_wait_timeout = {_LOCKED_S}")
 
     def query(self, sql: str) -> list[tuple]:
         """The rows."""
