@@ -39,7 +39,7 @@ from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.load import Enriched, replace_dimension, replace_partitions
 from tasks.warehouse.log_days import Derivation
 from tasks.warehouse.open import open_warehouse
-from tests.conftest import Project, make_project
+from tests.conftest import ROOT, Project, make_project
 from tests.hostile import make_hostile
 from tests.servers import Server
 from tests.staged import refusal
@@ -423,6 +423,16 @@ def test_a_load_waits_for_changes_that_are_not_committed(
     assert rows_of(units, "SELECT unit_name FROM dim_unit WHERE unit_id = 7") == [("Unit 7",)]
 
 
+def test_a_table_that_has_to_change_waits_for_readers(loaded: str) -> None:
+    impatient = open_warehouse(loaded, Limit(0.5, "max_wait_s"))
+    change(loaded, "ALTER TABLE dim_unit MODIFY unit_name VARCHAR(10)")
+    with open_warehouse(loaded).connect() as reader:
+        reader.execute(sa.text("SELECT * FROM dim_unit"))
+        text = refusal(impatient.transaction(DIM_UNIT).__enter__)
+    assert text.startswith("Another program is using dim_unit in the warehouse; waited for 0.5 s.")
+    load_units(loaded, 7, 8)
+
+
 def test_a_lost_connection_leaves_the_previous_rows(units: str) -> None:
     def kill() -> None:
         listed = "SELECT id FROM information_schema.processlist WHERE db = database()"
@@ -477,16 +487,45 @@ def test_the_password_may_be_in_the_file_of_the_client(
     assert receipts(without) == {("dim_unit", ""): "1"}
 
 
+ROLES = {
+    line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1].removesuffix(" |")
+    for line in (ROOT / "docs" / "warehouses.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("| ") and "SELECT" in line
+}
+"""The rights that each role needs, as documented."""
+
+
+def as_user(server: Server, url: str, rights: str, on: str = "*") -> str:
+    """The URL for a user with some rights."""
+    server.execute(
+        "CREATE OR REPLACE USER somebody@'127.0.0.1' IDENTIFIED BY 'TOPSECRET'",
+        f"GRANT {rights} ON {sa.make_url(url).database}.{on} TO somebody@'127.0.0.1'",
+    )
+    user = sa.make_url(url).set(username="somebody", password="TOPSECRET")
+    return user.render_as_string(hide_password=False)
+
+
+def test_the_first_load_needs_the_rights_that_are_documented(
+    mariadb: str, tmp_path: Path, mariadb_server: Server
+) -> None:
+    rights = next(text for role, text in ROLES.items() if "first load" in role)
+    given = as_user(mariadb_server, mariadb, rights.removeprefix("ALL, or "))
+    assert "Set log_bin_trust_function_creators = 1" in refusal(load_units, given, 7)
+    mariadb_server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
+    try:
+        load_dimensions(given)
+        load_facts(given, tmp_path, {FLOAT: [fact(1, 7, NOON)]})
+    finally:
+        mariadb_server.execute("SET GLOBAL log_bin_trust_function_creators = 0")
+    reader = as_user(mariadb_server, mariadb, ROLES["`status`, `verify`, reports"])
+    assert len(receipts(reader)) == 9
+    assert open_warehouse(reader).changed_loads() == []
+
+
 def test_who_loads_needs_no_right_to_create_or_drop(
     loaded: str, tmp_path: Path, mariadb_server: Server
 ) -> None:
-    rights = "SELECT, INSERT, UPDATE, DELETE, CREATE TEMPORARY TABLES, SHOW VIEW, TRIGGER"
-    mariadb_server.execute(
-        "CREATE OR REPLACE USER loader@'127.0.0.1' IDENTIFIED BY 'TOPSECRET'",
-        f"GRANT {rights} ON {sa.make_url(loaded).database}.* TO loader@'127.0.0.1'",
-    )
-    url = sa.make_url(loaded).set(username="loader", password="TOPSECRET")
-    given = url.render_as_string(hide_password=False)
+    given = as_user(mariadb_server, loaded, ROLES["nightly loads"])
     load_dimensions(given, units=(7,))
     assert load_facts(given, tmp_path, {FLOAT: [fact(1, 7, NOON)]}) == ["LOG_RCD_F"]
     assert receipts(given) == receipts(loaded)
@@ -494,12 +533,7 @@ def test_who_loads_needs_no_right_to_create_or_drop(
 
 
 def test_a_user_without_rights_is_told_what_is_denied(units: str, mariadb_server: Server) -> None:
-    mariadb_server.execute(
-        "CREATE OR REPLACE USER analyst@'127.0.0.1' IDENTIFIED BY 'TOPSECRET'",
-        f"GRANT SELECT ON {sa.make_url(units).database}.dim_unit TO analyst@'127.0.0.1'",
-    )
-    url = sa.make_url(units).set(username="analyst", password="TOPSECRET")
-    given = url.render_as_string(hide_password=False)
+    given = as_user(mariadb_server, units, "SELECT", on="dim_unit")
     with open_warehouse(given).connect() as connection:
         query = sa.text("SELECT * FROM load_receipt")
         works = [lambda: load_units(given, 7), lambda: connection.execute(query)]
