@@ -22,7 +22,10 @@ def _children(db: Transaction, parent: str) -> list[tuple[str, str]]:
 
 
 def keep_previous(db: Transaction, table: Table) -> list[str]:
-    """Copy a dimension to the temporary table `previous`; its columns, none if not copied."""
+    """Copy a dimension to the temporary table `previous`; its columns, none if not copied.
+
+    The table ends with the connection of the load: MariaDB commits where one is dropped.
+    """
     live = db.columns(table.name)
     if not _children(db, table.name) or not db.query(f"SELECT 1 FROM {table.name} LIMIT 1"):
         return []
@@ -44,7 +47,6 @@ def retain(db: Transaction, table: Table, columns: list[str]) -> None:
             f"INSERT INTO {name} ({listed}, is_retained)"
             f" SELECT {listed}, 1 FROM previous WHERE {key} IN ({referenced})"
         )
-    db.run("DROP TABLE previous")
 
 
 def remove_unreferenced(db: Transaction) -> None:

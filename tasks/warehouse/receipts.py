@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from config.aggregates import AGGREGATES
 from config.bookkeeping import LOG_INSTANCE_ACTIVITY, LoadReceipt
@@ -12,10 +12,30 @@ from config.warehouse import FACT_LOGS, TABLES
 Names = set[tuple[str, str]]
 """(table, name) of tables, views and triggers; a table or view has its own name."""
 
+EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
+"""Event -> the rows that a trigger of each row sees."""
+
 
 def guarded_tables(table: str) -> tuple[str, ...]:
     """The tables whose changes invalidate a table's receipts: itself, and what is counted of it."""
     return (table, LOG_INSTANCE_ACTIVITY.name) if table == FACT_LOGS.name else (table,)
+
+
+def invalidated(on: str, rows: Collection[str]) -> str:
+    """The receipts that a change of a table's rows invalidates: a condition.
+
+    Args:
+        on: The table.
+        rows: The names of a row before and after the change, as a trigger has them.
+    """
+    of_facts = f"table_name = '{FACT_LOGS.name}' AND "
+    if on in guarded_tables(FACT_LOGS.name):
+        changed = ", ".join(f"{row}.partition_id" for row in rows)
+        return f"{of_facts}(partition_name = '' OR partition_id IN ({changed}))"
+    which = f"table_name = '{on}'"
+    if on in AGGREGATES:  # The load of facts makes it again.
+        which += f" OR {of_facts}partition_name = ''"
+    return which
 
 
 def valid_receipts(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tasks.warehouse.interface import Warehouse
 
 _MARIADB = ("mysql", "mariadb")
+_LONGEST_COMMENT = 1024  # In MariaDB; data_dictionary has all of it.
 _BYTES = "utf8mb4_nopad_bin"  # Texts compare as in SQLite: by their bytes, spaces too.
 _POSTGRESQL_TEXT = sa.Text(collation="C")
 
@@ -74,7 +75,7 @@ def _add(table: Table, schema: sa.MetaData) -> None:
             *([sa.ForeignKey(column.references)] if column.references else []),
             autoincrement=False,
             nullable=column.nullable and column.name not in table.key_columns,
-            comment=column.description,
+            comment=column.description[:_LONGEST_COMMENT],
         )
         for column in table.columns
     ]

@@ -19,7 +19,8 @@ def view_query(view: View, alarms: Sequence[str], time: Callable[[str, bool], st
     """
     columns = ", ".join(_column(column, time) for column in view.columns)
     quoted = ("'{}'".format(word.replace("'", "''")) for word in sorted(spellings(alarms)))
-    source = view.source.format(alarms=", ".join(quoted), unknown=UNKNOWN)
+    # Only SQLite takes an empty list.
+    source = view.source.format(alarms=", ".join(quoted) or "NULL", unknown=UNKNOWN)
     return f"SELECT {columns}\nFROM {source}"
 
 

@@ -13,13 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from config.aggregates import AGGREGATES
 from config.bookkeeping import LOAD_RECEIPT
-from config.warehouse import FACT_LOGS
 from tasks.core.errors import PipelineError, advice
 from tasks.core.files import obstacle
 from tasks.core.waiting import Limit, wait_for
-from tasks.warehouse.receipts import guarded_tables
+from tasks.warehouse.receipts import EVENTS, guarded_tables, invalidated
 
 _Result = TypeVar("_Result")
 
@@ -88,9 +86,6 @@ def explained(what: str, path: Path, error: Exception) -> PipelineError:
 
 # --- names and what is there -----------------------------------------------------------------
 
-_EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
-"""Event -> the rows that a trigger sees."""
-
 CACHE_KIB = 4_096
 """Page cache where pages are read or written in the order of the key."""
 
@@ -115,19 +110,11 @@ def guards(table: str) -> set[tuple[str, str]]:
 
 def triggers(on: str) -> dict[str, str]:
     """The triggers on a table that invalidate receipts: name -> the statement that creates it."""
-    in_partitions = on in guarded_tables(FACT_LOGS.name)
-    of_facts = f"table_name = '{FACT_LOGS.name}' AND "
     found = {}
-    for event, rows in _EVENTS.items():
-        which = f"table_name = '{on}'"
-        if in_partitions:
-            changed = ", ".join(f"{row}.partition_id" for row in rows)
-            which = f"{of_facts}(partition_name = '' OR partition_id IN ({changed}))"
-        elif on in AGGREGATES:  # The load of facts makes it again.
-            which += f" OR {of_facts}partition_name = ''"
+    for event, rows in EVENTS.items():
         name = f"{on}_{event.lower()}_invalidates_receipt"
         found[name] = (
             f"CREATE TRIGGER {name} AFTER {event} ON {on}"
-            f" BEGIN DELETE FROM {LOAD_RECEIPT.name} WHERE {which}; END"
+            f" BEGIN DELETE FROM {LOAD_RECEIPT.name} WHERE {invalidated(on, rows)}; END"
         )
     return found

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from config.sources import LOOKUPS
+from config.warehouse import NO_INSTANT
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
 from tasks.enrichment.enrich import enrich
@@ -110,10 +111,11 @@ def test_a_blank_status_is_none() -> None:
 
 
 def test_the_first_instant_is_no_time() -> None:
-    times = [datetime(1, 1, 1), datetime(1, 1, 1, 0, 0, 0, 1), None]
     batch = records(1, 1, 1)
     at = batch.schema.get_field_index("recorded_at")
-    batch = batch.set_column(at, batch.schema.field(at), pa.array(times, batch.schema.field(at).type))
+    field = batch.schema.field(at)
+    times = pa.array([NO_INSTANT, NO_INSTANT.replace(microsecond=1), None], field.type)
+    batch = batch.set_column(at, field, times)
     enriched = enriched_from(Partition("LOG_RCD_B", Path("LOG_RCD_B.csv")), batch)
     assert enriched["recorded_at"].is_null().to_pylist() == [True, False, True]
 

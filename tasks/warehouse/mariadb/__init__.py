@@ -1,0 +1,1 @@
+"""MariaDB as the warehouse. All that is particular to MariaDB is here."""
