@@ -110,13 +110,14 @@ class PostgresqlTransaction(AdbcTransaction):
 
     def commit(self) -> None:
         """Add the foreign keys that are missing, and commit."""
-        for name in TABLES:
+        for name in (*TABLES, *AGGREGATES):
             if self.columns(name):
                 declared = metadata().tables[name]
                 present = self._references_of(name)
                 for key in declared.foreign_key_constraints:
                     if key.name not in present and self.columns(key.referred_table.name):
-                        self.run(str(AddConstraint(key).compile(dialect=postgresql.dialect())))
+                        added = AddConstraint(key, isolate_from_table=False)
+                        self.run(str(added.compile(dialect=postgresql.dialect())))
         self.run("COMMIT")
 
     def roll_back(self) -> None:
