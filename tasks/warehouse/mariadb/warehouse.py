@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from config.declarations import Table
 from tasks.core.errors import PipelineError
-from tasks.core.waiting import wait_for
+from tasks.core.waiting import OTHERS, Limit, wait_for
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.server import CONNECT_S, ServerWarehouse
 from tasks.warehouse.verify import Rows
@@ -40,10 +40,14 @@ _SESSION = (
 _DECODERS = {**conversions, FIELD_TYPE.DECIMAL: number, FIELD_TYPE.NEWDECIMAL: number}
 """Sums are whole numbers, as in other databases."""
 
+_PORT = 3306
+
 _CLIENT_FILE = Path("~/.my.cnf")
 """Where MariaDB's own client has its password."""
 
-_UNREACHABLE = {2002, 2003, 2006, 2013, 2055}
+_LOST = 2013
+
+_UNREACHABLE = {2002, 2003, 2006, _LOST, 2055}
 """Errors of a connection that cannot be made, or is lost."""
 
 _DENIED = {1044, 1142, 1143, 1227, 1370}
@@ -70,9 +74,12 @@ class MariadbWarehouse(ServerWarehouse):
     kind = "MariaDB"
     no_time = NO_TIME
 
+    def __init__(self, url: sa.URL, schema: str = "", wait: Limit = OTHERS):
+        super().__init__(url.set(port=url.port or _PORT), schema, wait)
+
     def engine(self) -> sa.Engine:
         """An engine whose connections read the rows of one moment and cannot write."""
-        engine = self._engine(_SESSION)
+        engine = self._engine()
         sa.event.listen(engine, "connect", _only_read)
         sa.event.listen(engine, "handle_error", self._explain_denied)
         return engine
@@ -89,7 +96,9 @@ class MariadbWarehouse(ServerWarehouse):
         except sa.exc.InvalidRequestError as error:  # SQLAlchemy finds that it is MySQL.
             raise self.error("cannot be used:", error) from None
 
-    def _engine(self, session: str, **options: Any) -> sa.Engine:
+    def _engine(
+        self, session: str = _SESSION, isolation: str = "REPEATABLE READ", **options: Any
+    ) -> sa.Engine:
         client = _CLIENT_FILE.expanduser()
         file = (
             {} if self.url.password or not client.exists() else {"read_default_file": str(client)}
@@ -98,7 +107,8 @@ class MariadbWarehouse(ServerWarehouse):
         return sa.create_engine(
             self.url,
             poolclass=sa.pool.NullPool,
-            isolation_level="REPEATABLE READ",
+            pool_reset_on_return=None,  # A connection that is closed is rolled back.
+            isolation_level=isolation,
             connect_args={
                 "connect_timeout": CONNECT_S,
                 "charset": "utf8mb4",
@@ -111,16 +121,17 @@ class MariadbWarehouse(ServerWarehouse):
 
     def error(self, what: str, error: BaseException) -> PipelineError:
         """An error of the database, with its place, and without the password."""
+        return self._with_cause(f"The warehouse {self.name} {what}", error)
+
+    def _with_cause(self, what: str, error: BaseException) -> PipelineError:
         if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
             error = error.orig
         if not isinstance(error, pymysql.MySQLError) or len(error.args) < 2:
-            return super().error(what, error)
-        code, message = error.args[:2]
-        found = super().error(what, Exception(message))
-        if code in _UNREACHABLE:
-            return found
-        advice = _ADVICE.get(code, _RIGHTS if code in _DENIED else "")
-        return PipelineError(f"The warehouse {self.name} {what}", found.problems, advice)
+            return PipelineError(what, super().error("", error).problems)
+        code, message = error.args[:2] if error.args[1] else (_LOST, "The connection was lost.")
+        found = super().error("", Exception(message))  # Without the password.
+        advice = found.remedy if code in _UNREACHABLE else _ADVICE.get(code, "")
+        return PipelineError(what, found.problems, _RIGHTS if code in _DENIED else advice)
 
     def catalog(self, connection: sa.Connection) -> list[tuple[str, str, str]]:
         """(table, name, definition) of tables, views, columns, indexes and triggers; sorted."""
@@ -175,23 +186,22 @@ class MariadbWarehouse(ServerWarehouse):
         Raises:
             PipelineError: The server cannot be reached, or refuses something.
         """
-        what = "cannot be opened:"
-        engine = self._engine(_SESSION, local_infile=True)
+        what = f"The warehouse {self.name} cannot be opened:"
         try:
             with (
-                engine.connect() as connection,
-                engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other,
+                self._engine(local_infile=True).connect() as connection,
+                self._engine(isolation="AUTOCOMMIT").connect() as other,
             ):
                 self._wait_for_loads(connection)
                 definitions = Definitions(other, self.wait)
                 prepare(definitions, table)
                 load = MariadbTransaction(connection, definitions)
                 load.begin(self.wait)
-                what = f"could not take {table.name}; the previous rows stay:"
-                yield load  # A connection that is closed before the commit is rolled back.
+                what = f"{table.name} could not be loaded into {self.name}; the previous rows stay."
+                yield load
                 load.run("COMMIT")
         except (sa.exc.SQLAlchemyError, pymysql.MySQLError) as error:
-            raise self.error(what, error) from None
+            raise self._with_cause(what, error) from None
 
     def _wait_for_loads(self, connection: sa.Connection) -> None:
         """Have this connection be the only one that loads into the database."""
@@ -203,6 +213,7 @@ class MariadbWarehouse(ServerWarehouse):
 
         what = f"another run is loading into the warehouse {self.name}"
         wait_for(take, lambda error: isinstance(error, _OtherLoadError), what, self.wait)
+        connection.commit()
 
 
 def _only_read(connection: pymysql.Connection, _record: object) -> None:
