@@ -1,150 +1,47 @@
-"""MariaDB as the warehouse: loads, what others change, errors, and the same reports as SQLite."""
+"""MariaDB as the warehouse: loads, and the same reports as SQLite."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from config.aggregates import Rules
 from config.declarations import Column, Table, Type
-from config.views import VIEWS
 from config.warehouse import (
-    DIM_APPLICATION_INSTANCE,
-    DIM_APPLICATION_TYPE,
-    DIM_LOG_INSTANCE,
-    DIM_POINT,
     DIM_UNIT,
     FACT_LOGS,
-    TABLES,
 )
-from tasks.core.errors import PipelineError
-from tasks.core.partition import Partition
-from tasks.core.waiting import Limit
-from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.load import Enriched, replace_dimension, replace_partitions
-from tasks.warehouse.log_days import Derivation
+from tasks.warehouse.load import replace_dimension
 from tasks.warehouse.open import open_warehouse
-from tests.conftest import ROOT, Project, make_project
+from tests.conftest import Project, make_project
 from tests.hostile import make_hostile
+from tests.mariadb import (
+    BINARY,
+    FLOAT,
+    HOSTILE,
+    NOON,
+    as_table,
+    fact,
+    load,
+    load_dimensions,
+    load_facts,
+    load_units,
+    nothing,
+    receipts,
+    rows_of,
+)
 from tests.servers import Server
 from tests.staged import refusal
-
-BINARY = Partition("LOG_RCD_B", Path("LOG_RCD_B.csv"), 0)
-FLOAT = Partition("LOG_RCD_F", Path("LOG_RCD_F.csv"), 1)
-DERIVED = Derivation(Rules("UTC", 3, ("AL%ARM\\",)), "settings")
-NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
-HOSTILE = ["", " ", "a ", "A", "a'b", "''", "','", "\\", "\\N", "\\'", "NULL", "\n", "\r\n\t", "\0"]
-HOSTILE += ['"', "%", "%s", "ß", "\U0001f9ca", "x" * 70_000, "1',NULL\n2,'y"]
-
-
-def nothing() -> None:
-    """What a load calls before it commits."""
-
-
-def rows_of(url: str, sql: str) -> list[tuple]:
-    with closing(connect(url)) as connection:
-        return [tuple(row) for row in connection.exec_driver_sql(sql)]
-
-
-def change(url: str, *statements: str) -> None:
-    with closing(connect(url)) as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-        connection.commit()
-
-
-def connect(url: str) -> sa.Connection:
-    return sa.create_engine(url, poolclass=sa.NullPool).connect()
-
-
-def receipts(url: str) -> dict[tuple[str, str], str]:
-    return {loaded: row.receipt for loaded, row in open_warehouse(url).receipts().items()}
-
-
-def as_table(table: Table, rows: list[tuple]) -> pa.Table:
-    names = [column.name for column in table.columns]
-    columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-    return pa.table(columns, schema=arrow_schema(table))
-
-
-def load(
-    url: str,
-    table: Table,
-    rows: list[tuple],
-    receipt: str = "1",
-    before_commit: Callable[[], None] = nothing,
-) -> int:
-    """Load a dimension; members are given without `is_retained`."""
-    batches = as_table(table, [(*row, 0) for row in rows]).to_batches()
-    return replace_dimension(open_warehouse(url), table, batches, receipt, before_commit, Mock())
-
-
-def load_units(url: str, *units: int, **how: Any) -> None:
-    load(url, DIM_UNIT, [(-1, "Unknown"), *((unit, f"Unit {unit}") for unit in units)], **how)
-
-
-def load_dimensions(url: str, units: tuple[int, ...] = (7, 8)) -> None:
-    load(url, DIM_APPLICATION_TYPE, [(-1, "Unknown"), (1, "Rack")])
-    load_units(url, *units)
-    instances = [(-1, "Unknown", -1, -1, -1), *((unit * 10, "x", 0, 1, unit) for unit in units)]
-    load(url, DIM_APPLICATION_INSTANCE, instances)
-    load(url, DIM_POINT, [(-1, "Unknown", None, -1, -1), (1, "Door", "DI", -1, -1)])
-    logs: list[tuple] = [(-1, -1, "Unknown", -1, -1, -1, None, None)]
-    logs += [(unit, 1, "Door", unit * 10, 1, unit, 2, 180) for unit in units]
-    load(url, DIM_LOG_INSTANCE, logs)
-
-
-def fact(row: int, unit: int, at: datetime | None = None, part: Partition = FLOAT) -> tuple:
-    number = part.id * 10_000_000_000 + row
-    return (number, unit, unit * 10, 1, 1, unit, at, 1.0, None, None, part.kind, part.id)
-
-
-def load_facts(
-    url: str,
-    folder: Path,
-    rows: dict[Partition, list[tuple]],
-    before_commit: Callable[[], None] = nothing,
-) -> list[str]:
-    """Load partitions; those loaded. What is loaded of each is known by its rows."""
-    partitions = {}
-    for one, facts in rows.items():
-        path = folder / f"{one.id}.parquet"
-        pq.write_table(as_table(FACT_LOGS, facts), path)
-        partitions[one] = Enriched(repr(facts), path)
-    warehouse = open_warehouse(url)
-    return replace_partitions(warehouse, partitions, DERIVED, "1", before_commit, Mock())[0]
-
-
-@pytest.fixture
-def loaded(mariadb: str, tmp_path: Path) -> str:
-    """The URL of a database with two partitions of facts."""
-    load_dimensions(mariadb)
-    facts = {FLOAT: [fact(1, 7, NOON), fact(2, 8)], BINARY: [fact(1, 8, NOON, BINARY)]}
-    load_facts(mariadb, tmp_path, facts)
-    return mariadb
-
-
-@pytest.fixture
-def units(mariadb: str) -> str:
-    """The URL of a database with two units."""
-    load_units(mariadb, 7, 8)
-    return mariadb
-
 
 # --- loads -----------------------------------------------------------------------------------
 
@@ -158,7 +55,7 @@ def test_texts_are_stored_as_they_are(mariadb: str) -> None:
 
 def test_times_and_missing_values_are_stored(mariadb: str, tmp_path: Path) -> None:
     load_dimensions(mariadb)
-    times = [datetime(1, 1, 1, tzinfo=UTC), NOON.replace(microsecond=1)]
+    times = [datetime(1, 1, 1, 0, 0, 1, tzinfo=UTC), NOON.replace(microsecond=1)]
     times.append(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
     load_facts(mariadb, tmp_path, {FLOAT: [fact(i, 7, at) for i, at in enumerate([None, *times])]})
     found = rows_of(mariadb, "SELECT recorded_at, status FROM v_logs ORDER BY log_id")
@@ -261,307 +158,6 @@ def test_the_database_describes_itself(loaded: str) -> None:
     assert created.count("COMMENT") == 1 + len(FACT_LOGS.columns)
     assert created.count("FOREIGN KEY") == len(FACT_LOGS.references)
     assert "`recorded_at` datetime(6) NOT NULL" in created
-
-
-# --- what others see and do ------------------------------------------------------------------
-
-
-def test_readers_see_the_previous_rows_until_the_commit(loaded: str, tmp_path: Path) -> None:
-    seen = []
-
-    def read() -> None:
-        with open_warehouse(loaded).connect() as connection:
-            seen.append(connection.scalar(sa.text("SELECT max(log_id) FROM v_logs")))
-
-    load_facts(loaded, tmp_path, {FLOAT: [fact(5, 7)]}, before_commit=read)
-    read()
-    assert seen == [10_000_000_002, 10_000_000_005]
-
-
-def test_a_reader_that_stays_does_not_hold_up_a_load(loaded: str, tmp_path: Path) -> None:
-    with open_warehouse(loaded).connect() as connection:
-        count = sa.text("SELECT count(*) FROM v_logs")
-        assert connection.scalar(count) == 3
-        load_facts(loaded, tmp_path, {FLOAT: [fact(5, 7)]})
-        assert connection.scalar(count) == 3
-
-
-def test_connections_that_read_cannot_write(units: str) -> None:
-    with (
-        open_warehouse(units).connect() as connection,
-        pytest.raises(sa.exc.DBAPIError, match="READ ONLY transaction"),
-    ):
-        connection.exec_driver_sql("DELETE FROM dim_unit")
-
-
-def test_changes_by_others_are_noticed(loaded: str, tmp_path: Path) -> None:
-    copied = ", ".join(column.name for column in FACT_LOGS.columns).replace(
-        "log_id", "log_id + 9", 1
-    )
-    facts = {FLOAT: [fact(1, 7, NOON), fact(2, 8)], BINARY: [fact(1, 8, NOON, BINARY)]}
-    for statement in (
-        "UPDATE fact_logs SET value = 2 WHERE log_id = 10000000001",
-        "DELETE FROM fact_logs WHERE log_id = 10000000001",
-        f"INSERT INTO fact_logs SELECT {copied} FROM fact_logs WHERE log_id = 10000000001",
-        "DELETE FROM log_instance_activity WHERE partition_id = 1 LIMIT 1",
-    ):
-        change(loaded, statement)
-        left = receipts(loaded)
-        assert ("fact_logs", "LOG_RCD_B") in left
-        assert not {("fact_logs", ""), ("fact_logs", "LOG_RCD_F")} & set(left)
-        assert load_facts(loaded, tmp_path, facts) == ["LOG_RCD_F"]
-        assert open_warehouse(loaded).changed_loads() == []
-
-
-def test_what_triggers_do_not_notice_is_found_by_comparing(units: str) -> None:
-    change(
-        units,
-        "SET foreign_key_checks = 0, @controller_logs_is_loading = 1",
-        "UPDATE dim_unit SET unit_name = 'mine'",
-    )
-    assert ("dim_unit", "") in receipts(units)
-    assert open_warehouse(units).changed_loads() == [("dim_unit", "")]
-
-
-def test_a_table_without_its_triggers_is_units_again(units: str) -> None:
-    change(units, "DROP TRIGGER dim_unit_update_invalidates_receipt")
-    assert ("dim_unit", "") not in receipts(units)
-    load_units(units, 7, 8)
-    assert ("dim_unit", "") in receipts(units)
-
-
-def test_a_dropped_view_or_table_is_noticed(loaded: str) -> None:
-    change(loaded, "DROP VIEW v_gaps")
-    assert ("fact_logs", "") not in receipts(loaded)
-    change(loaded, "DROP TABLE fact_log_gaps")
-    assert open_warehouse(loaded).missing_tables() == ["fact_log_gaps"]
-
-
-def test_a_view_of_someone_else_is_not_replaced(loaded: str, tmp_path: Path) -> None:
-    change(loaded, "CREATE OR REPLACE VIEW v_gaps AS SELECT 1 AS mine")
-    text = refusal(load_facts, loaded, tmp_path, {FLOAT: []})
-    assert text.startswith("v_gaps exists in the warehouse and is not the pipeline's view.")
-    assert rows_of(loaded, "SELECT * FROM v_gaps") == [(1,)]
-    assert rows_of(loaded, "SELECT count(*) FROM fact_logs") == [(3,)]
-
-
-def test_views_that_are_as_declared_are_not_touched(loaded: str, tmp_path: Path) -> None:
-    catalog = open_warehouse(loaded).catalog_digest()
-    with closing(connect(loaded)) as connection:
-        for view in VIEWS:
-            connection.exec_driver_sql(f"SELECT 1 FROM {view} LIMIT 1")
-        load_facts(loaded, tmp_path, {FLOAT: [fact(1, 7)]})
-    assert open_warehouse(loaded).catalog_digest() == catalog
-
-
-def test_a_table_of_someone_else_is_refused_with_the_difference(mariadb: str) -> None:
-    change(mariadb, "CREATE TABLE dim_unit (unit_id INT PRIMARY KEY, mine TEXT)")
-    change(mariadb, "INSERT INTO dim_unit VALUES (1, 'x')")
-    text = refusal(load_units, mariadb, 7)
-    assert text.splitlines()[:3] == [
-        "dim_unit exists in the warehouse, is not the pipeline's, and differs:",
-        "  unit_id: declared bigint not null, found int not null",
-        "  unit_name: declared longtext collate utf8mb4_nopad_bin not null, found none",
-    ]
-    assert rows_of(mariadb, "SELECT * FROM dim_unit") == [(1, "x")]
-
-
-def redeclared(nullable: bool = False) -> Table:
-    more = Column("site", Type.TEXT, "Where the unit is.", nullable)
-    key, name, retained = DIM_UNIT.columns
-    return Table(DIM_UNIT.name, DIM_UNIT.grain, (key, name, more, retained), "unit_id")
-
-
-@pytest.mark.parametrize("nullable", [True, False])
-def test_a_table_that_is_declared_differently_is_changed(
-    loaded: str, monkeypatch: pytest.MonkeyPatch, nullable: bool
-) -> None:
-    monkeypatch.setitem(TABLES, "dim_unit", redeclared(nullable))
-    load(loaded, redeclared(nullable), [(-1, "Unknown", "?"), (7, "Unit 7", "Bern")])
-    found = rows_of(loaded, "SELECT unit_id, unit_name, is_retained FROM dim_unit")
-    assert found == [(-1, "Unknown", 0), (7, "Unit 7", 0), (8, "Unit 8", 1)]
-    assert ("dim_unit", "") in receipts(loaded)
-
-
-def test_a_column_of_another_type_is_changed_back(units: str) -> None:
-    change(units, "ALTER TABLE dim_unit MODIFY unit_name VARCHAR(10)")
-    load_units(units, 7)
-    column = "SELECT column_type FROM information_schema.columns WHERE column_name = 'unit_name'"
-    assert rows_of(
-        units, f"{column} AND table_name = 'dim_unit' AND table_schema = database()"
-    ) == [("longtext",)]
-
-
-def test_a_table_is_not_rebuilt_over_columns_that_nobody_declared(units: str) -> None:
-    change(units, "ALTER TABLE dim_unit ADD note TEXT, MODIFY unit_name VARCHAR(10)")
-    assert "has columns that are not declared: note." in refusal(load_units, units, 7)
-
-
-# --- waiting, lost connections, errors -------------------------------------------------------
-
-
-def test_a_load_waits_for_another_and_says_so(units: str) -> None:
-    impatient = open_warehouse(units, Limit(0.5, "max_wait_s"))
-    with (
-        open_warehouse(units).transaction(DIM_UNIT),
-        pytest.raises(PipelineError, match=r"Another run is loading(?s:.*)waited for 0\.5 s"),
-        impatient.transaction(DIM_UNIT),
-    ):
-        pass
-
-
-def test_a_load_waits_for_changes_that_are_not_committed(
-    units: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasks.core.waiting.REPORTED_S", 1.0)
-    with closing(connect(units)) as other:
-        other.exec_driver_sql("UPDATE dim_unit SET unit_name = 'mine' WHERE unit_id = 7")
-        ended = threading.Timer(2.5, other.commit)
-        ended.start()
-        load_units(units, 7, 8)
-        ended.join()
-    assert rows_of(units, "SELECT unit_name FROM dim_unit WHERE unit_id = 7") == [("Unit 7",)]
-
-
-def test_a_table_that_has_to_change_waits_for_readers(loaded: str) -> None:
-    impatient = open_warehouse(loaded, Limit(0.5, "max_wait_s"))
-    change(loaded, "ALTER TABLE dim_unit MODIFY unit_name VARCHAR(10)")
-    with open_warehouse(loaded).connect() as reader:
-        reader.execute(sa.text("SELECT * FROM dim_unit"))
-        text = refusal(impatient.transaction(DIM_UNIT).__enter__)
-    assert text.startswith("Another program is using dim_unit in the warehouse; waited for 0.5 s.")
-    load_units(loaded, 7, 8)
-
-
-def test_a_lost_connection_leaves_the_previous_rows(units: str) -> None:
-    def kill() -> None:
-        listed = "SELECT id FROM information_schema.processlist WHERE db = database()"
-        for (number,) in rows_of(units, f"{listed} AND id <> connection_id()"):
-            change(units, f"KILL {number}")
-
-    text = refusal(load_units, units, 1, before_commit=kill)
-    url = sa.make_url(units)
-    assert text.startswith(
-        f"The warehouse MariaDB 127.0.0.1:{url.port}/{url.database} could not take dim_unit; the "
-        "previous rows stay:"
-    )
-    assert rows_of(units, "SELECT unit_id FROM dim_unit") == [(-1,), (7,), (8,)]
-    load_units(units, 1)
-
-
-def test_a_killed_server_has_the_previous_rows(units: str, mariadb_server: Server) -> None:
-    text = refusal(load_units, units, 1, before_commit=mariadb_server.kill)
-    assert "could not take dim_unit; the previous rows stay:" in text
-    assert "Can't connect" in refusal(open_warehouse(units).receipts)
-    mariadb_server.restart()
-    assert rows_of(units, "SELECT unit_id FROM dim_unit") == [(-1,), (7,), (8,)]
-    assert ("dim_unit", "") in receipts(units)
-
-
-@pytest.mark.parametrize(
-    ("parts", "words"),
-    [
-        ({"password": "TOPSECRET"}, ["Access denied", "~/.my.cnf"]),
-        ({"database": "nowhere"}, ["Unknown database", "Create the database"]),
-        ({"port": 1}, ["Can't connect", "127.0.0.1:1/"]),
-    ],
-)
-def test_what_is_wrong_with_the_server_is_named(
-    mariadb: str, parts: dict[str, Any], words: list[str]
-) -> None:
-    url = sa.make_url(mariadb).set(**parts).render_as_string(hide_password=False)
-    for work in (open_warehouse(url).receipts, lambda: load_units(url, 1)):
-        text = refusal(work)
-        assert all(word in text for word in words)
-        assert str(sa.make_url(url).password) not in text
-
-
-def test_the_password_may_be_in_the_file_of_the_client(
-    mariadb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = sa.make_url(mariadb)
-    (tmp_path / ".my.cnf").write_text(f"[client]\npassword = {url.password}\n")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    without = url._replace(password=None).render_as_string()
-    load_units(without, 7)
-    assert receipts(without) == {("dim_unit", ""): "1"}
-
-
-ROLES = {
-    line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1].removesuffix(" |")
-    for line in (ROOT / "docs" / "warehouses.md").read_text(encoding="utf-8").splitlines()
-    if line.startswith("| ") and "SELECT" in line
-}
-"""The rights that each role needs, as documented."""
-
-
-def as_user(server: Server, url: str, rights: str, on: str = "*") -> str:
-    """The URL for a user with some rights."""
-    server.execute(
-        "CREATE OR REPLACE USER somebody@'127.0.0.1' IDENTIFIED BY 'TOPSECRET'",
-        f"GRANT {rights} ON {sa.make_url(url).database}.{on} TO somebody@'127.0.0.1'",
-    )
-    user = sa.make_url(url).set(username="somebody", password="TOPSECRET")
-    return user.render_as_string(hide_password=False)
-
-
-def test_the_first_load_needs_the_rights_that_are_documented(
-    mariadb: str, tmp_path: Path, mariadb_server: Server
-) -> None:
-    rights = next(text for role, text in ROLES.items() if "first load" in role)
-    given = as_user(mariadb_server, mariadb, rights.removeprefix("ALL, or "))
-    assert "Set log_bin_trust_function_creators = 1" in refusal(load_units, given, 7)
-    mariadb_server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
-    try:
-        load_dimensions(given)
-        load_facts(given, tmp_path, {FLOAT: [fact(1, 7, NOON)]})
-    finally:
-        mariadb_server.execute("SET GLOBAL log_bin_trust_function_creators = 0")
-    reader = as_user(mariadb_server, mariadb, ROLES["`status`, `verify`, reports"])
-    assert len(receipts(reader)) == 9
-    assert open_warehouse(reader).changed_loads() == []
-
-
-def test_who_loads_needs_no_right_to_create_or_drop(
-    loaded: str, tmp_path: Path, mariadb_server: Server
-) -> None:
-    given = as_user(mariadb_server, loaded, ROLES["nightly loads"])
-    load_dimensions(given, units=(7,))
-    assert load_facts(given, tmp_path, {FLOAT: [fact(1, 7, NOON)]}) == ["LOG_RCD_F"]
-    assert receipts(given) == receipts(loaded)
-    assert open_warehouse(given).changed_loads() == []
-
-
-def test_a_user_without_rights_is_told_what_is_denied(units: str, mariadb_server: Server) -> None:
-    given = as_user(mariadb_server, units, "SELECT", on="dim_unit")
-    with open_warehouse(given).connect() as connection:
-        query = sa.text("SELECT * FROM load_receipt")
-        works = [lambda: load_units(given, 7), lambda: connection.execute(query)]
-        for work in works:
-            text = refusal(work)
-            assert "denied to user" in text
-            assert "Grant the user the rights" in text
-            assert "TOPSECRET" not in text
-
-
-@pytest.mark.parametrize(
-    "given", ["mysql+pymysql://u:pw@h/db", "mysql://u:pw@h/db", "mariadb://u:pw@h/db"]
-)
-def test_the_right_form_of_the_url_is_named(given: str) -> None:
-    text = refusal(open_warehouse, given)
-    assert "Give it as mariadb+pymysql://USER@HOST:3306/DATABASE." in text
-    assert "pw" not in text
-
-
-def test_without_the_driver_the_command_that_installs_it_is_named() -> None:
-    code = (
-        "import sys; sys.modules['pymysql'] = None\n"
-        "from tasks.warehouse.open import open_warehouse\n"
-        "open_warehouse('mariadb+pymysql://u:TOPSECRET@h/db')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
-    assert "pip install '.[mariadb]'" in done.stderr.splitlines()[-1]
-    assert "TOPSECRET" not in done.stderr
 
 
 # --- the whole pipeline ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pymysql.converters import conversions
 from config.declarations import Table
 from config.warehouse import NO_TIME_OF_SERVERS
 from tasks.core.errors import PipelineError
-from tasks.core.waiting import wait_for
+from tasks.core.waiting import OTHERS, Limit, wait_for
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.mariadb.rows import number, read
 from tasks.warehouse.mariadb.schema import Definitions, guards, prepare, triggers
@@ -33,10 +33,14 @@ _SESSION = (
 _DECODERS = {**conversions, FIELD_TYPE.DECIMAL: number, FIELD_TYPE.NEWDECIMAL: number}
 """Sums are whole numbers, as in other databases."""
 
+_PORT = 3306
+
 _CLIENT_FILE = Path("~/.my.cnf")
 """Where MariaDB's own client has its password."""
 
-_UNREACHABLE = {2002, 2003, 2006, 2013, 2055}
+_LOST = 2013
+
+_UNREACHABLE = {2002, 2003, 2006, _LOST, 2055}
 """Errors of a connection that cannot be made, or is lost."""
 
 _DENIED = {1044, 1142, 1143, 1227, 1370}
@@ -63,9 +67,12 @@ class MariadbWarehouse(ServerWarehouse):
     kind = "MariaDB"
     no_time = NO_TIME_OF_SERVERS
 
+    def __init__(self, url: sa.URL, schema: str = "", wait: Limit = OTHERS):
+        super().__init__(url.set(port=url.port or _PORT), schema, wait)
+
     def engine(self) -> sa.Engine:
         """An engine whose connections read the rows of one moment and cannot write."""
-        engine = self._engine(_SESSION)
+        engine = self._engine()
         sa.event.listen(engine, "connect", _only_read)
         sa.event.listen(engine, "handle_error", self._explain_denied)
         return engine
@@ -82,7 +89,9 @@ class MariadbWarehouse(ServerWarehouse):
         except sa.exc.InvalidRequestError as error:  # SQLAlchemy finds that it is MySQL.
             raise self.error(f"The warehouse {self.name} cannot be used:", error) from None
 
-    def _engine(self, session: str, **options: Any) -> sa.Engine:
+    def _engine(
+        self, session: str = _SESSION, isolation: str = "REPEATABLE READ", **options: Any
+    ) -> sa.Engine:
         client = _CLIENT_FILE.expanduser()
         file = (
             {} if self.url.password or not client.exists() else {"read_default_file": str(client)}
@@ -91,7 +100,8 @@ class MariadbWarehouse(ServerWarehouse):
         return sa.create_engine(
             self.url,
             poolclass=sa.pool.NullPool,
-            isolation_level="REPEATABLE READ",
+            pool_reset_on_return=None,  # A connection that is closed is rolled back.
+            isolation_level=isolation,
             connect_args={
                 "connect_timeout": CONNECT_S,
                 "charset": "utf8mb4",
@@ -108,11 +118,9 @@ class MariadbWarehouse(ServerWarehouse):
             error = error.orig
         if not isinstance(error, pymysql.MySQLError) or len(error.args) < 2:
             return super().error(what, error, is_lost)
-        code, message = error.args[:2]
-        found = super().error(what, Exception(message), is_lost=True)
-        if code in _UNREACHABLE:
-            return found
-        advice = _ADVICE.get(code, _RIGHTS if code in _DENIED else "")
+        code, message = error.args[:2] if error.args[1] else (_LOST, "The connection was lost.")
+        found = super().error(what, Exception(message), code in _UNREACHABLE)
+        advice = _RIGHTS if code in _DENIED else _ADVICE.get(code, found.remedy)
         return PipelineError(what, found.problems, advice)
 
     def catalog(self, connection: sa.Connection) -> list[tuple[str, str, str]]:
@@ -169,11 +177,10 @@ class MariadbWarehouse(ServerWarehouse):
             PipelineError: The server cannot be reached, or refuses something.
         """
         what = f"The warehouse {self.name} cannot be opened:"
-        engine = self._engine(_SESSION, local_infile=True)
         try:
             with (
-                engine.connect() as connection,
-                engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other,
+                self._engine(local_infile=True).connect() as connection,
+                self._engine(isolation="AUTOCOMMIT").connect() as other,
             ):
                 self._wait_for_loads(connection)
                 definitions = Definitions(other, self.wait)
@@ -196,6 +203,7 @@ class MariadbWarehouse(ServerWarehouse):
 
         what = f"another run is loading into the warehouse {self.name}"
         wait_for(take, lambda error: isinstance(error, _OtherLoadError), what, self.wait)
+        connection.commit()
 
 
 def _only_read(connection: pymysql.Connection, _record: object) -> None:
