@@ -234,9 +234,7 @@ def test_a_lost_connection_leaves_the_previous_rows(
         f"dim_unit could not be loaded into MariaDB 127.0.0.1:{url.port}/{url.database}; the "
         "previous rows stay.\n  "
     )
-    assert text.endswith(
-        "Check that the server runs and what warehouse_url says; then run again."
-    )
+    assert text.endswith("Check that the server runs and what warehouse_url says; then run again.")
     assert not caplog.records
     assert rows_of(units, "SELECT unit_id FROM dim_unit") == [(-1,), (7,), (8,)]
     load_units(units, 1)

@@ -1,0 +1,87 @@
+"""The whole pipeline with a warehouse on a server: the results of SQLite, and nothing secret."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tasks.core.errors import PipelineError
+from tasks.warehouse.open import open_warehouse
+from tests.conftest import Project
+from tests.servers import Server
+from tests.warehouses.stars import NOON, dump, fact, load_dimensions, load_facts, rows_of
+
+SERVERS = ["postgresql", "mariadb"]
+
+
+@pytest.fixture(params=SERVERS)
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database on a server."""
+    return str(request.getfixturevalue(request.param))
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_reports_and_digests_are_those_of_sqlite(
+    hostile: Project, url: str, tmp_path: Path
+) -> None:
+    project = Project(Path(shutil.copytree(hostile.folder, tmp_path / "project")))
+    for path in project.reports.glob("*.csv"):
+        path.unlink()
+    env = {"PIPELINE_WAREHOUSE_URL": url}
+    result = project.passes("AllReports", env=env)
+    assert {"LoadFactLogs", "CheckWarehouse"} <= set(result.built)
+    for path in sorted(hostile.reports.glob("*.csv")):
+        if path.name != "history.csv":
+            assert (project.reports / path.name).read_bytes() == path.read_bytes(), path.name
+    digests = "SELECT table_name, partition_name, rows_digest FROM load_receipt ORDER BY 1, 2"
+    with closing(sqlite3.connect(hostile.database)) as connection:
+        assert rows_of(url, digests) == connection.execute(digests).fetchall()
+    assert not project.passes("AllReports", env=env).built
+    for command in ("verify", "status"):
+        answer = project.run(sys.executable, "-m", "tasks", command, env=env)
+        assert answer.status == 0, answer.log
+        assert "stale" not in answer.out
+    password = str(sa.make_url(url).password)
+    assert not any(password.encode() in path.read_bytes() for path in files(project.folder))
+
+
+def test_nothing_that_a_failing_run_writes_is_secret(ran: Project, url: str) -> None:
+    wrong = sa.make_url(url).set(password="TOPSECRET").render_as_string(hide_password=False)
+    env = {"PIPELINE_WAREHOUSE_URL": wrong}
+    run = ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"]
+    python = [sys.executable, "-m", "tasks"]
+    place = wrong.rpartition("@")[2]
+    for command in (run, [*python, "status"], [*python, "verify"], [*python, "where"]):
+        result = ran.run(*command, env=env)
+        assert "TOPSECRET" not in result.out + result.log
+        assert "Traceback" not in result.err
+        assert (result.status != 0 and place in result.out + result.err) or command[-1] == "where"
+    assert not any(b"TOPSECRET" in path.read_bytes() for path in files(ran.folder))
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_killed_server_has_the_previous_rows(kind: str, request: pytest.FixtureRequest) -> None:
+    url = str(request.getfixturevalue(kind))
+    server: Server = request.getfixturevalue(f"{kind}_server")
+    load_dimensions(url)
+    load_facts(url, fact(1, 7, NOON))
+    before = dump(url)
+    place = url.rpartition("@")[2]
+    with pytest.raises(PipelineError) as failed:
+        load_facts(url, fact(2, 8, NOON), receipt="2", before_commit=server.kill)
+    assert place in str(failed.value)
+    with pytest.raises(PipelineError, match=place):
+        open_warehouse(url).receipts()
+    server.restart()
+    assert dump(url) == before
+    assert load_facts(url, fact(2, 8, NOON), receipt="2") == (["LOG_RCD_F"], 1)
+    assert open_warehouse(url).changed_loads() == []
