@@ -95,9 +95,8 @@ def replace_dimension(
         _check_references(db, table, referenced)
         ((rows,),) = db.query(f"SELECT count(*) FROM {table.name} WHERE is_retained = 0")
         before_commit()
-        size = before.size_now(db)
-        loaded = _receipt_of(table, receipt, rows, digests[""])._replace(size_bytes=size)
-        _write_receipts(db, [loaded], table)
+        loaded = _receipt_of(table, receipt, rows, digests[""])
+        _write_receipts(db, [loaded._replace(size_bytes=before.size_now(db))], table)
     return int(rows)
 
 
