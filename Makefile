@@ -35,7 +35,7 @@ test: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 soak: setup-dev # what takes longer than the tests may; the figures come at the end of each part
 	$(BIN)/pytest -n 2 --dist worksteal -m soak

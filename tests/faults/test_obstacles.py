@@ -130,7 +130,7 @@ FREE_KIB = {  # Up to what a run needs.
     ("place", "free_kib"),
     [
         ("store", 64),
-        ("staging", 4),
+        soak("staging", 4),
         *(soak(place, free_kib) for place, sizes in FREE_KIB.items() for free_kib in sizes),
     ],
 )

@@ -64,6 +64,7 @@ def test_the_steps_of_the_workflow_run(placed: Project) -> None:
     assert (placed.folder / "summary.md").read_text().count(" succeeded ") == 2
 
 
+@pytest.mark.soak
 def test_the_image_has_what_a_run_needs(tmp_path: Path) -> None:
     text = DOCKERFILE.read_text(encoding="utf-8").replace("\\\n", " ")
     image, data = Project(tmp_path / "image"), tmp_path / "data"

@@ -199,7 +199,7 @@ def without_triggers(table: str) -> list[str]:
     "statements",
     [
         [*without_triggers("fact_logs"), "UPDATE fact_logs SET value = 999"],
-        ["DROP TABLE load_receipt"],
+        soak(["DROP TABLE load_receipt"]),
         soak(
             [
                 *without_triggers("log_instance_activity"),

@@ -102,6 +102,7 @@ def test_a_run_with_nothing_to_do_against_importing_luigi(sample: Project) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.soak
 def test_memory_does_not_grow_with_the_log_records(sample: Project, tmp_path: Path) -> None:
     more = make_project(tmp_path / "four", data=None)
     for path in sample.data.glob("*.csv"):

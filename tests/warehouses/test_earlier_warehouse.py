@@ -67,6 +67,7 @@ def test_it_is_rebuilt_once_and_what_others_made_stays(earlier: Project) -> None
     assert earlier.luigi("AllReports").ran == []
 
 
+@pytest.mark.soak
 def test_a_column_that_others_added_is_not_dropped(earlier: Project) -> None:
     earlier.change("ALTER TABLE dim_unit ADD COLUMN site TEXT")
     earlier.change("UPDATE dim_unit SET site = 'Bern' WHERE unit_id = 7")
