@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -187,10 +187,7 @@ def _describe(warehouse: Warehouse, connection: sa.Connection, name: str) -> Liv
         primary_key=inspector.get_pk_constraint(name)["constrained_columns"],
         references={
             key["constrained_columns"][0]: f"{key['referred_table']}.{key['referred_columns'][0]}"
-            for key in sorted(
-                inspector.get_foreign_keys(name),
-                key=lambda key: [*TABLES[name].references].index(key["constrained_columns"][0]),
-            )
+            for key in sorted(inspector.get_foreign_keys(name), key=_place(TABLES[name]))
         },
         indexes={
             str(index["name"]): [str(column) for column in index["column_names"]]
@@ -199,3 +196,14 @@ def _describe(warehouse: Warehouse, connection: sa.Connection, name: str) -> Liv
         create_sql=warehouse.create_sql(connection, name),
         triggers=warehouse.triggers(name),
     )
+
+
+def _place(table: Table) -> Callable[[Any], int]:
+    """The place of a foreign key among those that are declared; the others come last."""
+    declared = [*table.references]
+
+    def place(key: Any) -> int:
+        column = key["constrained_columns"][0]
+        return declared.index(column) if column in declared else len(declared)
+
+    return place
