@@ -47,7 +47,7 @@ def is_locked(error: Exception) -> bool:
 def is_lost(error: Exception) -> bool:
     """Whether there is no connection to the server."""
     state = getattr(error, "sqlstate", None) or ""
-    words = ("server closed the connection", "Failed to connect", "could not", "terminat")
+    words = ("Failed to connect", "server closed the connection", "terminating connection")
     return state.startswith(("08", "57P")) or any(word in str(error) for word in words)
 
 
@@ -150,7 +150,7 @@ class PostgresqlTables(AdbcTransaction):
             for child, constraint in self.references_to(name):
                 self.release(child, {constraint})
             for view in self._views_of(name):
-                self._locked(f"DROP VIEW IF EXISTS {view} CASCADE")
+                self._locked(f"DROP VIEW IF EXISTS {view}")
             self._locked(f"DROP TABLE {name}")
         self.run(create_sql(table))
         declared = metadata(table).tables[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -157,6 +158,18 @@ def test_a_table_that_is_declared_differently_is_rebuilt(
         (-1, "Unknown", "?"),
         (7, "Unit 7", "Bern"),
     ]
+
+
+def test_a_view_of_someone_else_on_one_of_ours_is_never_dropped(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_dimensions(url)
+    load_facts(url, fact(1, 7))
+    change(url, "CREATE VIEW mine AS SELECT log_id, unit_name FROM v_logs")
+    monkeypatch.setitem(TABLES, "dim_unit", redeclared())
+    with contextlib.suppress(PipelineError):  # PostgreSQL names the view, and changes nothing.
+        load(url, redeclared(), [(-1, "Unknown", "?"), (7, "Unit 7", "Bern"), (8, "Unit 8", "")])
+    assert rows_of(url, "SELECT unit_name FROM mine") == [("Unit 7",)]
 
 
 def test_a_column_that_may_be_null_is_added(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
