@@ -7,10 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import (
-    AddConstraint,
-)
+from sqlalchemy.schema import AddConstraint
 
 from config.aggregates import AGGREGATES
 from config.bookkeeping import ALL_TABLES, BOOKKEEPING, LOAD_RECEIPT
@@ -18,7 +15,7 @@ from config.declarations import Table
 from config.warehouse import NO_INSTANT, TABLES
 from tasks.core.progress import Advance, no_progress
 from tasks.core.waiting import Limit
-from tasks.warehouse.postgresql_tables import PostgresqlTables, create_sql
+from tasks.warehouse.postgresql_tables import DIALECT, PostgresqlTables, create_sql
 from tasks.warehouse.tables import metadata
 
 _BATCHES_OF_COPY = 16
@@ -63,7 +60,7 @@ class PostgresqlTransaction(PostgresqlTables):
                 for key in declared.foreign_key_constraints:
                     if key.name not in present and self.columns(key.referred_table.name):
                         added = AddConstraint(key, isolate_from_table=False)
-                        self.run(str(added.compile(dialect=postgresql.dialect())))
+                        self.run(str(added.compile(dialect=DIALECT)))
         self.run("COMMIT")
 
     def roll_back(self) -> None:

@@ -28,6 +28,9 @@ from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.tables import metadata
 from tasks.warehouse.views import view_query
 
+DIALECT = postgresql.dialect(paramstyle="named")
+"""That of psycopg doubles each % for parameters, which ADBC does not replace."""
+
 _LOCK_S = 0.5
 """How long to wait for a lock that other statements would have to wait behind."""
 
@@ -125,7 +128,7 @@ class PostgresqlTables(AdbcTransaction):
         declared = metadata(table).tables[table.name]
         differences = []
         for column in declared.columns:
-            kind = column.type.compile(postgresql.dialect()).lower()
+            kind = column.type.compile(DIALECT).lower()
             expected = kind.partition(" collate")[0], bool(column.nullable)
             if live.get(column.name) != expected:
                 found_kind = _described(live.get(column.name))
@@ -161,12 +164,12 @@ class PostgresqlTables(AdbcTransaction):
             self.run(_INDEX)
 
     def _run(self, statement: SetTableComment | SetColumnComment) -> None:
-        self.run(str(statement.compile(dialect=postgresql.dialect())))
+        self.run(str(statement.compile(dialect=DIALECT)))
 
     def add_column(self, table: Table, name: str) -> None:
         """Add a declared column that may be NULL; the rows stay."""
         column = metadata(table).tables[table.name].columns[name]
-        sql = CreateColumn(column).compile(dialect=postgresql.dialect())
+        sql = CreateColumn(column).compile(dialect=DIALECT)
         self._locked(f"ALTER TABLE {table.name} ADD COLUMN {sql}")
         self._run(SetColumnComment(column))
 
@@ -261,7 +264,7 @@ def create_sql(table: Table) -> str:
     """The statement that creates a table without its foreign keys: they come after the rows."""
     declared = metadata(table).tables[table.name]
     create = CreateTable(declared, include_foreign_key_constraints=[])
-    return str(create.compile(dialect=postgresql.dialect())).strip()
+    return str(create.compile(dialect=DIALECT)).strip()
 
 
 def _time(column: str, is_nullable: bool) -> str:

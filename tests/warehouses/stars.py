@@ -137,6 +137,6 @@ def dump(url: str) -> dict[str, list[tuple]]:
 
 
 def redeclared(nullable: bool = False) -> Table:
-    more = Column("site", Type.TEXT, "Where the unit is.", nullable)
+    more = Column("site", Type.TEXT, "Where 100% of it is.", nullable)
     key, name, retained = DIM_UNIT.columns
     return Table(DIM_UNIT.name, DIM_UNIT.grain, (key, name, more, retained), "unit_id")

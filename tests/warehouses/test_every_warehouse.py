@@ -180,6 +180,9 @@ def test_a_column_that_may_be_null_is_added(url: str, monkeypatch: pytest.Monkey
     assert rows_of(url, "SELECT * FROM dim_unit WHERE unit_id = 7") == [
         (7, "Unit 7", 0, None, "Bern")
     ]
+    if not url.startswith("sqlite"):
+        columns = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool)).get_columns("dim_unit")
+        assert columns[-1]["comment"] == "Where 100% of it is."
 
 
 def test_a_table_is_not_rebuilt_over_columns_that_nobody_declared(
