@@ -8,6 +8,7 @@ from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import FileTarget
 from tasks.freshness.task import walk
 from tasks.graph import AllReports
+from tasks.graph.check import CheckWarehouse
 from tasks.graph.load import LoadTask, remove_changed, warehouse, was_loaded
 from tasks.graph.stage import CsvToParquet
 from tasks.run.console import print_lines
@@ -71,7 +72,7 @@ def _check_warehouse(changed: list[tuple[str, str]] | None) -> Iterator[tuple[st
     missing: list[str] = []
     if changed is None and exists:
         yield name, "is damaged, or no database"
-    elif was_loaded():
+    elif was_loaded() or CheckWarehouse().receipt(Snapshot(state())):
         missing = warehouse().missing_tables() if exists else [""]
     if changed == [] and not missing:
         yield name, ""

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from config.bookkeeping import ALL_TABLES
+from config.views import VIEWS
 from tasks.core.errors import PipelineError
 from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project
 from tests.servers import Server
-from tests.warehouses.stars import NOON, dump, fact, load_dimensions, load_facts, rows_of
+from tests.warehouses.stars import NOON, change, dump, fact, load_dimensions, load_facts, rows_of
 
 SERVERS = ["postgresql", "mariadb"]
 
@@ -50,6 +52,9 @@ def test_reports_and_digests_are_those_of_sqlite(
         answer = project.run(sys.executable, "-m", "tasks", command, env=env)
         assert answer.status == 0, answer.log
         assert "stale" not in answer.out
+    change(url, *(f"DROP VIEW {name}" for name in VIEWS))
+    change(url, f"DROP TABLE {', '.join(reversed(ALL_TABLES))}")
+    assert project.run(sys.executable, "-m", "tasks", "verify", env=env).status == 1
     password = str(sa.make_url(url).password)
     assert not any(password.encode() in path.read_bytes() for path in files(project.folder))
 
