@@ -68,6 +68,7 @@ class Database(abc.ABC):
         self.url = url
         self.schema = schema
         self._connection: sa.Connection | None = None
+        self._claimed: sa.Connection | None = None
 
     # --- what each database has its own way for ----------------------------------------------
 
@@ -96,16 +97,11 @@ class Database(abc.ABC):
         """Create the empty shadow in place of what an interrupted run has left of one."""
 
     @abc.abstractmethod
-    def start_capture(self, copy: Copy, is_copied: bool) -> None:
-        """Have triggers on the source capture each change; replaces those that exist.
-
-        Args:
-            copy: What is copied.
-            is_copied: Whether the target has all rows.
-        """
+    def start_capture(self, copy: Copy) -> None:
+        """Have triggers on the source capture each change; replaces those that exist."""
 
     @abc.abstractmethod
-    def stop_capture(self, table: str) -> None:
+    def stop_capture(self, names: Names) -> None:
         """Remove the triggers on any table of a change, then the log."""
 
     @abc.abstractmethod
@@ -139,10 +135,32 @@ class Database(abc.ABC):
         """Take back what an `exchange` has left that did not come to its end."""
 
     @abc.abstractmethod
-    def validate(self, live: LiveTable) -> None:
-        """Have the database check what `exchange` has left unchecked, such as foreign keys."""
+    def end_copy(self, copy: Copy) -> None:
+        """All rows are copied; in the transaction that found it."""
+
+    @abc.abstractmethod
+    def size_bytes(self, table: str) -> int | None:
+        """With its indexes; None if the database cannot say."""
+
+    @abc.abstractmethod
+    def validate(self, table: str) -> None:
+        """Have the database check what `exchange` has left unchecked."""
 
     # --- connection and statements -----------------------------------------------------------
+
+    def claim(self, table: str) -> None:
+        """Keep other runs from the table, unless this one does so already.
+
+        Raises:
+            PipelineError: Another run is at the table.
+        """
+        if self._claimed is not self.connection:
+            if not self.take_lock(table):
+                raise PipelineError(
+                    f"Another run is at the schema change of {table}.",
+                    remedy="Wait for its end, or end it.",
+                )
+            self._claimed = self.connection
 
     @property
     def connection(self) -> sa.Connection:
@@ -195,6 +213,33 @@ class Database(abc.ABC):
     def exists(self, table: str) -> bool:
         """Whether a table of the name exists."""
         return sa.inspect(self.connection).has_table(table)
+
+    def unchanged(self, table: str, fingerprint: str) -> LiveTable:
+        """The table as it is.
+
+        Raises:
+            PipelineError: It is not the one that has the fingerprint.
+        """
+        live = self.describe(table)
+        if live.fingerprint() != fingerprint:
+            raise PipelineError(
+                f"{table} has been changed by someone else since its copy was begun.",
+                remedy="Abort the change and begin it again.",
+            )
+        return live
+
+    def check_exchange(self, before: LiveTable) -> None:
+        """Raise PipelineError if what depends on the table is not as it was."""
+        was, now = before.dependents(), self.describe(before.name).dependents()
+        lost = [f"{name}: {was[name]} to {now[name]}" for name in was if was[name] != now[name]]
+        if lost:
+            raise PipelineError(
+                f"{before.name} cannot be switched: what depends on it changes:", lost
+            )
+
+    def count(self, table: str) -> int:
+        """Its rows."""
+        return self.connection.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) or 0
 
     def drop(self, table: str) -> None:
         """Remove a table, if it exists."""
@@ -271,13 +316,9 @@ class Database(abc.ABC):
         numbers = ", ".join(map(str, read))
         return log.c[NUMBER].in_(sa.text(numbers))
 
-    def backlog(self, copy: Copy) -> int:
+    def backlog(self, log: str) -> int:
         """How many log entries are not applied yet."""
-        if not self.logs_keys or not self.exists(copy.log):
-            return 0
-        return (
-            self.connection.scalar(sa.select(sa.func.count()).select_from(sa.table(copy.log))) or 0
-        )
+        return self.count(log) if self.logs_keys and self.exists(log) else 0
 
     def beyond(self, columns: Sequence[sa.ColumnElement], key: Key) -> sa.ColumnElement[bool]:
         """Whether the key of a row is greater."""

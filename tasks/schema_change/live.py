@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
+from tasks.schema_change.change import Names
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class LiveTable:
         triggers: Those of users: name -> the statement that creates it.
         views: Those that read it: name -> query.
         grants: Who may do what.
-        other: Further facts whose change would make a copy differ: indexes, checks, comments.
-        size_bytes: With its indexes; None if the database cannot say.
+        indexes: Name -> what it says.
+        other: Further facts whose change would make a copy differ: checks, comments, options.
     """
 
     name: str
@@ -49,9 +50,8 @@ class LiveTable:
     triggers: dict[str, str] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     grants: tuple[str, ...] = ()
+    indexes: dict[str, str] = field(default_factory=dict)
     other: tuple[str, ...] = ()
-    rows: int = 0
-    size_bytes: int | None = None
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -62,9 +62,14 @@ class LiveTable:
         """Whether it has a column of the name, in upper or lower case."""
         return column.lower() in {each.name.lower() for each in self.columns}
 
+    def dependents(self) -> dict[str, object]:
+        """What has to be the same after tables have exchanged their names."""
+        names = ("references", "referred_by", "triggers", "views", "grants", "indexes")
+        return {name: getattr(self, name) for name in names}
+
     def fingerprint(self) -> str:
-        """Identifies all but the rows and their size."""
-        facts = dataclasses.asdict(dataclasses.replace(self, rows=0, size_bytes=None))
+        """Identifies all of it."""
+        facts = dataclasses.asdict(self)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -82,16 +87,16 @@ def describe(connection: sa.Connection, table: str, **facts: Any) -> LiveTable:
     key = tuple(inspector.get_pk_constraint(table)["constrained_columns"])
     if not key:
         raise PipelineError(
-            f"{table} has no primary key: its rows cannot be told apart while they change.",
+            f"{table} has no primary key: its rows cannot be identified.",
             remedy="Add a primary key, or add the column while nobody uses the table.",
         )
-    quote = connection.dialect.identifier_preparer.quote
+    names = Names(table)
     version = ".".join(map(str, connection.dialect.server_version_info or ()))
     others = {
         (str(name), str(one["name"] or one["constrained_columns"]))
         for (_, name), keys in inspector.get_multi_foreign_keys().items()
         for one in keys
-        if one["referred_table"] == table
+        if one["referred_table"] == table and name not in (names.shadow, names.old)
     }
     return LiveTable(
         name=table,
@@ -99,7 +104,6 @@ def describe(connection: sa.Connection, table: str, **facts: Any) -> LiveTable:
         columns=tuple(_column(column) for column in inspector.get_columns(table)),
         primary_key=key,
         referred_by=tuple(sorted(others)),
-        rows=connection.scalar(sa.text(f"SELECT count(*) FROM {quote(table)}")) or 0,
         **facts,
     )
 
