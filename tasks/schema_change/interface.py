@@ -269,7 +269,8 @@ class Database(abc.ABC):
         if last is not None:
             rows = rows.where(self.beyond(keys, last))
         insert = sa.insert(_table(copy.target, copy.columns)).from_select(copy.columns, rows)
-        return self.connection.execute(insert).rowcount
+        counting = {"preserve_rowcount": True}
+        return self.connection.execute(insert, execution_options=counting).rowcount
 
     def apply(self, copy: Copy, limit: int, is_copied: bool) -> int:
         """Bring the rows of logged keys into the target as they are now; how many log entries.
