@@ -26,7 +26,7 @@ _LONGEST_COMMENT = 1024  # In MariaDB; data_dictionary has all of it.
 _BYTES = "utf8mb4_nopad_bin"  # Texts compare as in SQLite: by their bytes, spaces too.
 _POSTGRESQL_TEXT = sa.Text(collation="C")
 
-_SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
+SQL_TYPES: dict[Type, sa.types.TypeEngine] = {
     Type.INTEGER: sa.BigInteger(),
     Type.NUMBER: sa.Double(),
     Type.TEXT: sa.Text()
@@ -71,7 +71,7 @@ def _add(table: Table, schema: sa.MetaData) -> None:
             column.name,
             _KEY_TEXT
             if column.type is Type.TEXT and column.name in table.key_columns
-            else _SQL_TYPES[column.type],
+            else SQL_TYPES[column.type],
             *([sa.ForeignKey(column.references)] if column.references else []),
             autoincrement=False,
             nullable=column.nullable and column.name not in table.key_columns,

@@ -1,0 +1,368 @@
+"""What a database has to offer for a change of a table; what databases share.
+
+Nothing outside the modules of the databases knows which one it is.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from tasks.core.errors import PipelineError
+from tasks.schema_change.change import AddColumn, Names
+from tasks.schema_change.live import LiveTable
+
+Key = tuple[object, ...]
+"""The values of a primary key, as the driver has them."""
+
+LOCK_S = 0.5
+"""How long to wait for a lock that others would have to wait behind."""
+
+NUMBER = "_change_no"
+"""The column of the log that numbers its rows."""
+
+LOCKED, CONFLICT, LOST = "locked", "conflict", "lost"
+"""Kinds of errors after which a step is tried again; see `Database.kind_of`."""
+
+
+class Copy(NamedTuple):
+    """Which rows go where: from the table to the shadow; after the switch to the old table.
+
+    Attributes:
+        columns: Those that are copied; those that are compared are also generated.
+        key: The primary key.
+        log: The keys of rows that were changed; "" if the triggers write the rows.
+    """
+
+    source: str
+    target: str
+    columns: tuple[str, ...]
+    compared: tuple[str, ...]
+    key: tuple[str, ...]
+    log: str
+
+
+class Database(abc.ABC):
+    """A database with a table that is changed, through one connection.
+
+    All statements commit by themselves outside of `transaction`.
+
+    Args:
+        url: As SQLAlchemy has it.
+        schema: In PostgreSQL; "" for `public`.
+    """
+
+    kind = ""
+    snapshot: Sequence[str] = ("BEGIN",)
+    """Begins to read the rows of one moment."""
+    writing = "BEGIN"
+    logs_keys = True
+    """Whether triggers log the keys of changed rows, for `apply`; else they write the rows."""
+
+    def __init__(self, url: sa.URL, schema: str = ""):
+        self.url = url
+        self.schema = schema
+        self._connection: sa.Connection | None = None
+        self._claimed: sa.Connection | None = None
+
+    # --- what each database has its own way for ----------------------------------------------
+
+    @abc.abstractmethod
+    def engine(self) -> sa.Engine:
+        """An engine of connections that commit by themselves."""
+
+    @abc.abstractmethod
+    def kind_of(self, error: BaseException) -> str:
+        """LOCKED, CONFLICT (a value that has to be unique), LOST (no connection); "" for others."""
+
+    @abc.abstractmethod
+    def take_lock(self, table: str) -> bool:
+        """Keep other runs from the table until `close`; False if one is there."""
+
+    @abc.abstractmethod
+    def describe(self, table: str) -> LiveTable:
+        """The table as it is. Triggers and tables of a change under way are left out."""
+
+    @abc.abstractmethod
+    def obstacles(self, live: LiveTable) -> list[str]:
+        """Why the table cannot be replaced by a shadow; empty if it can."""
+
+    @abc.abstractmethod
+    def create_shadow(self, change: AddColumn, live: LiveTable) -> None:
+        """Create the empty shadow in place of what an interrupted run has left of one."""
+
+    @abc.abstractmethod
+    def start_capture(self, copy: Copy) -> None:
+        """Have triggers on the source capture each change; replaces those that exist."""
+
+    @abc.abstractmethod
+    def stop_capture(self, names: Names) -> None:
+        """Remove the triggers on any table of a change, then the log."""
+
+    @abc.abstractmethod
+    def rows_hash(self, columns: Sequence[sa.ColumnElement]) -> sa.ColumnElement:
+        """An aggregate: one number of all rows, which differs if any value does."""
+
+    @abc.abstractmethod
+    def native_sql(self, change: AddColumn) -> list[str]:
+        """The statements of ALTER TABLE that wait for a lock no longer than `LOCK_S`."""
+
+    @abc.abstractmethod
+    def exchange(self, copy: Copy, names: Names, fingerprint: str, is_back: bool) -> None:
+        """Let source and target exchange names, with all that depends on the source.
+
+        No write is lost: the log is applied while both are locked. Afterwards changes of the
+        table are captured for the one that it replaces. In one transaction, or so that
+        `recover` finds how far it came. Raises an error of kind LOCKED after `LOCK_S`.
+
+        Args:
+            copy: From the table that has the name to the one that gets it.
+            names: The shadow's and the old table's.
+            fingerprint: Of the table as it was copied.
+            is_back: From the table with the new column to the old one.
+
+        Raises:
+            PipelineError: The table is different from what was copied; nothing has changed.
+        """
+
+    @abc.abstractmethod
+    def recover(self, copy: Copy, names: Names) -> None:
+        """Take back what an `exchange` has left that did not come to its end."""
+
+    @abc.abstractmethod
+    def end_copy(self, copy: Copy) -> None:
+        """All rows are copied; in the transaction that found it."""
+
+    @abc.abstractmethod
+    def size_bytes(self, table: str) -> int | None:
+        """With its indexes; None if the database cannot say."""
+
+    @abc.abstractmethod
+    def validate(self, table: str) -> None:
+        """Have the database check what `exchange` has left unchecked."""
+
+    # --- connection and statements -----------------------------------------------------------
+
+    def claim(self, table: str) -> None:
+        """Keep other runs from the table, unless this one does so already.
+
+        Raises:
+            PipelineError: Another run is at the table.
+        """
+        if self._claimed is not self.connection:
+            if not self.take_lock(table):
+                raise PipelineError(
+                    f"Another run is at the schema change of {table}.",
+                    remedy="Wait for its end, or end it.",
+                )
+            self._claimed = self.connection
+
+    @property
+    def connection(self) -> sa.Connection:
+        """The one connection; made again after `close`."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    @functools.cached_property
+    def _engine(self) -> sa.Engine:
+        return self.engine()
+
+    def close(self) -> None:
+        """Close the connection: what it had begun is rolled back, its locks end."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                connection.invalidate()
+            connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self, *begin: str) -> Iterator[None]:
+        """What is done meanwhile is committed at the end, or rolled back."""
+        for statement in begin or (self.writing,):
+            self.run(statement)
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                self.run("ROLLBACK")
+            raise
+
+    def run(self, sql: str) -> sa.CursorResult:
+        """Run a statement as it is, without parameters."""
+        return self.connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+    def fetch(self, sql: str, **values: object) -> list[tuple]:
+        """The rows."""
+        return [tuple(row) for row in self.connection.execute(sa.text(sql), values)]
+
+    def quote(self, name: str) -> str:
+        """A name as SQL has it."""
+        return self.connection.dialect.identifier_preparer.quote(name)
+
+    def listed(self, names: Sequence[str], prefix: str = "") -> str:
+        """Names as SQL has them, with commas."""
+        return ", ".join(prefix + self.quote(name) for name in names)
+
+    def exists(self, table: str) -> bool:
+        """Whether a table of the name exists."""
+        return sa.inspect(self.connection).has_table(table)
+
+    def unchanged(self, table: str, fingerprint: str) -> LiveTable:
+        """The table as it is.
+
+        Raises:
+            PipelineError: It is not the one that has the fingerprint.
+        """
+        live = self.describe(table)
+        if live.fingerprint() != fingerprint:
+            raise PipelineError(
+                f"{table} has been changed by someone else since its copy was begun.",
+                remedy="Abort the change and begin it again.",
+            )
+        return live
+
+    def check_exchange(self, before: LiveTable) -> None:
+        """Raise PipelineError if what depends on the table is not as it was."""
+        was, now = before.dependents(), self.describe(before.name).dependents()
+        lost = [f"{name}: {was[name]} to {now[name]}" for name in was if was[name] != now[name]]
+        if lost:
+            raise PipelineError(
+                f"{before.name} cannot be switched: what depends on it changes:", lost
+            )
+
+    def count(self, table: str) -> int:
+        """Its rows."""
+        return self.connection.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) or 0
+
+    def drop(self, table: str) -> None:
+        """Remove a table, if it exists."""
+        self.run(f"DROP TABLE IF EXISTS {self.quote(table)}")
+
+    def error(self, what: str, error: sa.exc.DBAPIError) -> PipelineError:
+        """An error of the database, without SQLAlchemy's additions."""
+        return PipelineError(what, str(error.orig or error).strip().splitlines())
+
+    # --- rows --------------------------------------------------------------------------------
+
+    def last_key(self, table: str, key: Sequence[str]) -> Key | None:
+        """The greatest key of a table; None if it is empty."""
+        columns = list(_table(table, key).columns)
+        query = sa.select(*columns)
+        found = self.connection.execute(query.order_by(*(c.desc() for c in columns)).limit(1))
+        row = found.first()
+        return None if row is None else tuple(row)
+
+    def copy_rows(self, copy: Copy, limit: int) -> int:
+        """Copy the next rows behind the greatest key of the target; their number."""
+        source = _table(copy.source, copy.columns)
+        columns = [source.c[name] for name in copy.columns]
+        keys = [source.c[name] for name in copy.key]
+        rows = sa.select(*columns).order_by(*keys).limit(limit)
+        last = self.last_key(copy.target, copy.key)
+        if last is not None:
+            rows = rows.where(self.beyond(keys, last))
+        insert = sa.insert(_table(copy.target, copy.columns)).from_select(copy.columns, rows)
+        counting = {"preserve_rowcount": True}
+        return self.connection.execute(insert, execution_options=counting).rowcount
+
+    def apply(self, copy: Copy, limit: int, is_copied: bool) -> int:
+        """Bring the rows of logged keys into the target as they are now; how many log entries.
+
+        To be called in a transaction. The entries are read before the rows, so a row is at least
+        as new as its entry; a later change has an entry of its own. Exactly the entries that were
+        read are removed: numbers are not in the order of commits.
+
+        Args:
+            copy: From where to where.
+            limit: Of log entries.
+            is_copied: False while rows are copied: those behind the greatest key of the target
+                are left to `copy_rows`.
+        """
+        log = _table(copy.log, (NUMBER, *copy.key))
+        read = self.read_log(copy, limit)
+        if not read:
+            return 0
+        entries = sa.select(*(log.c[name] for name in copy.key)).where(self.consumed(log, read))
+        source, target = _table(copy.source, copy.columns), _table(copy.target, copy.columns)
+        last = None if is_copied else self.last_key(copy.target, copy.key)
+        changed = entries.distinct().subquery()
+        self.connection.execute(
+            sa.delete(target).where(*(target.c[k] == changed.c[k] for k in copy.key))
+        )
+        if is_copied or last is not None:
+            rows = sa.select(*(source.c[name] for name in copy.columns)).where(
+                *(source.c[name] == changed.c[name] for name in copy.key)
+            )
+            if last is not None:
+                rows = rows.where(sa.not_(self.beyond([source.c[k] for k in copy.key], last)))
+            self.connection.execute(sa.insert(target).from_select(copy.columns, rows))
+        self.connection.execute(sa.delete(log).where(self.consumed(log, read)))
+        return len(read)
+
+    def read_log(self, copy: Copy, limit: int) -> list[int]:
+        """The numbers of the next log entries."""
+        number = _table(copy.log, (NUMBER,)).c[NUMBER]
+        query = sa.select(number).order_by(number).limit(limit)
+        return list(self.connection.scalars(query))
+
+    def consumed(self, log: sa.TableClause, read: Sequence[int]) -> sa.ColumnElement[bool]:
+        """Which log entries are applied and removed."""
+        numbers = ", ".join(map(str, read))
+        return log.c[NUMBER].in_(sa.text(numbers))
+
+    def backlog(self, log: str) -> int:
+        """How many log entries are not applied yet."""
+        return self.count(log) if self.logs_keys and self.exists(log) else 0
+
+    def beyond(self, columns: Sequence[sa.ColumnElement], key: Key) -> sa.ColumnElement[bool]:
+        """Whether the key of a row is greater."""
+        values = [sa.bindparam(None, value, type_=sa.types.NULLTYPE) for value in key]
+        if len(values) == 1:
+            return columns[0] > values[0]
+        return sa.tuple_(*columns) > sa.tuple_(*values)
+
+    # --- verification ------------------------------------------------------------------------
+
+    def chunk_end(self, copy: Copy, after: Key | None, rows: int) -> Key | None:
+        """The key of the last of the next rows of the source; None if there are fewer."""
+        keys = list(_table(copy.source, copy.key).columns)
+        query = sa.select(*keys).order_by(*keys)
+        if after is not None:
+            query = query.where(self.beyond(keys, after))
+        row = self.connection.execute(query.offset(rows - 1).limit(1)).first()
+        return None if row is None else tuple(row)
+
+    def counted(self, copy: Copy, table: str, after: Key | None, end: Key | None) -> tuple:
+        """Count and hash of the rows of a chunk whose keys are not in the log."""
+        rows = _table(table, dict.fromkeys((*copy.compared, *copy.key)))
+        keys = [rows.c[name] for name in copy.key]
+        hashed = self.rows_hash([rows.c[name] for name in copy.compared])
+        query = sa.select(sa.func.count(), hashed).select_from(rows)
+        if after is not None:
+            query = query.where(self.beyond(keys, after))
+        if end is not None:
+            query = query.where(sa.not_(self.beyond(keys, end)))
+        if self.logs_keys:
+            log = _table(copy.log, copy.key)
+            pending = sa.select(sa.literal(1)).select_from(log)
+            pending = pending.where(*(log.c[name] == rows.c[name] for name in copy.key))
+            query = query.where(sa.not_(sa.exists(pending)))
+        return tuple(self.connection.execute(query).one())
+
+    def other_values(self, table: str, change: AddColumn) -> int:
+        """How many rows of the shadow have something else than the default in the new column."""
+        default: sa.ColumnElement = sa.literal_column(change.default_sql(self.connection.dialect))
+        query = sa.select(sa.func.count()).select_from(sa.table(table))
+        query = query.where(sa.column(change.column).is_distinct_from(default))
+        return self.connection.scalar(query) or 0
+
+
+def _table(name: str, columns: Iterable[str]) -> sa.TableClause:
+    return sa.table(name, *(sa.column(column) for column in columns))

@@ -1,0 +1,120 @@
+"""A table as it is in the database."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from tasks.core.errors import PipelineError
+from tasks.schema_change.change import Names
+
+
+@dataclass(frozen=True)
+class LiveColumn:
+    """A column; `generated` and `identity` ones get their values from the database."""
+
+    name: str
+    type: str
+    nullable: bool
+    default: str | None
+    generated: bool
+    identity: bool
+
+
+@dataclass(frozen=True)
+class LiveTable:
+    """A table, and what depends on it.
+
+    Attributes:
+        engine: The database and its version.
+        references: Foreign keys of this table: name -> what they say.
+        referred_by: Foreign keys of tables that refer to this one, it too: (table, name).
+        triggers: Those of users: name -> the statement that creates it.
+        views: Those that read it: name -> query.
+        grants: Who may do what.
+        indexes: Name -> what it says.
+        other: Further facts whose change would make a copy differ: checks, comments, options.
+    """
+
+    name: str
+    engine: str
+    columns: tuple[LiveColumn, ...]
+    primary_key: tuple[str, ...]
+    references: dict[str, str] = field(default_factory=dict)
+    referred_by: tuple[tuple[str, str], ...] = ()
+    triggers: dict[str, str] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
+    grants: tuple[str, ...] = ()
+    indexes: dict[str, str] = field(default_factory=dict)
+    other: tuple[str, ...] = ()
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The columns that can be written."""
+        return tuple(column.name for column in self.columns if not column.generated)
+
+    def has(self, column: str) -> bool:
+        """Whether it has a column of the name, in upper or lower case."""
+        return column.lower() in {each.name.lower() for each in self.columns}
+
+    def dependents(self) -> dict[str, object]:
+        """What has to be the same after tables have exchanged their names."""
+        names = ("references", "referred_by", "triggers", "views", "grants", "indexes")
+        return {name: getattr(self, name) for name in names}
+
+    def fingerprint(self) -> str:
+        """Identifies all of it."""
+        facts = dataclasses.asdict(self)
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def describe(connection: sa.Connection, table: str, **facts: Any) -> LiveTable:
+    """What SQLAlchemy finds of a table, with the `facts` that depend on the database.
+
+    Raises:
+        PipelineError: It does not exist, or has no primary key.
+    """
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(table) or table in inspector.get_view_names():
+        raise PipelineError(
+            f"There is no table {table}.", remedy="Check its name and the database."
+        )
+    key = tuple(inspector.get_pk_constraint(table)["constrained_columns"])
+    if not key:
+        raise PipelineError(
+            f"{table} has no primary key: its rows cannot be identified.",
+            remedy="Add a primary key, or add the column while nobody uses the table.",
+        )
+    names = Names(table)
+    version = ".".join(map(str, connection.dialect.server_version_info or ()))
+    others = {
+        (str(name), str(one["name"] or one["constrained_columns"]))
+        for (_, name), keys in inspector.get_multi_foreign_keys().items()
+        for one in keys
+        if one["referred_table"] == table and name not in (names.shadow, names.old)
+    }
+    return LiveTable(
+        name=table,
+        engine=f"{connection.dialect.name} {version}",
+        columns=tuple(_column(column) for column in inspector.get_columns(table)),
+        primary_key=key,
+        referred_by=tuple(sorted(others)),
+        **facts,
+    )
+
+
+def _column(found: Any) -> LiveColumn:
+    identity = bool(found.get("identity")) or found.get("autoincrement") is True
+    return LiveColumn(
+        name=found["name"],
+        type=str(found["type"]),
+        nullable=found["nullable"],
+        default=found.get("default"),
+        generated=bool(found.get("computed")),
+        identity=identity,
+    )

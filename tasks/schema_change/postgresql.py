@@ -1,0 +1,370 @@
+"""PostgreSQL: the exchange is one transaction; names that belong to the table move with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from tasks.schema_change.change import AddColumn, Names
+from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Copy, Database
+from tasks.schema_change.live import LiveTable, describe
+
+_KINDS = {
+    "55P03": LOCKED,  # not to be had in time
+    "57014": LOCKED,  # statement_timeout
+    "40P01": LOCKED,  # deadlock
+    "40001": LOCKED,  # serialization
+    "23505": CONFLICT,
+}
+_MILLISECONDS = int(LOCK_S * 1000)
+
+_REFERENCES = """
+SELECT conname, replace(pg_get_constraintdef(oid), ' NOT VALID', '')
+FROM pg_constraint WHERE contype = 'f' AND conrelid = CAST(:t AS regclass) ORDER BY 1
+"""
+_CHILDREN = """
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+FROM pg_constraint WHERE contype = 'f' AND confrelid = CAST(:t AS regclass)
+AND conrelid <> confrelid ORDER BY 1, 2
+"""
+_PARENTS = """
+SELECT DISTINCT confrelid::regclass::text FROM pg_constraint
+WHERE contype = 'f' AND conrelid = CAST(:t AS regclass) AND conrelid <> confrelid
+"""
+_UNCHECKED = """
+SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f'
+AND NOT convalidated AND CAST(:t AS regclass) IN (conrelid, confrelid) ORDER BY 1, 2
+"""
+_TRIGGERS = """
+SELECT tgname, pg_get_triggerdef(oid), tgenabled FROM pg_trigger
+WHERE tgrelid = CAST(:t AS regclass) AND NOT tgisinternal ORDER BY 1
+"""
+_VIEWS = """
+SELECT DISTINCT v.oid::regclass::text, pg_get_viewdef(v.oid),
+    coalesce(array_to_string(v.reloptions, ', '), '')
+FROM pg_depend JOIN pg_rewrite ON pg_rewrite.oid = objid JOIN pg_class v ON v.oid = ev_class
+WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass
+AND refobjid = CAST(:t AS regclass) AND v.relkind = 'v' ORDER BY 1
+"""
+_GRANTS = """
+SELECT privilege_type, column_name, CASE grantee WHEN 0 THEN 'PUBLIC'
+    ELSE quote_ident(pg_get_userbyid(grantee)) END, is_grantable
+FROM (SELECT '' AS column_name, (aclexplode(relacl)).* FROM pg_class
+WHERE oid = CAST(:t AS regclass)
+UNION ALL SELECT quote_ident(attname), (aclexplode(attacl)).* FROM pg_attribute
+WHERE attrelid = CAST(:t AS regclass) AND NOT attisdropped) granted ORDER BY 1, 2, 3
+"""
+_INDEXES = """
+SELECT i.relname, split_part(pg_get_indexdef(i.oid), format(' ON %I.%I ', n.nspname, c.relname), 2)
+    || CASE WHEN indisunique THEN ' UNIQUE' ELSE '' END || coalesce(' ' || contype::text, '')
+FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class c ON c.oid = indrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_constraint ON conindid = i.oid AND conrelid = c.oid AND contype IN ('p', 'u', 'x')
+WHERE indrelid = CAST(:t AS regclass) ORDER BY 2, 1
+"""
+_OTHER = """
+SELECT 'comment ' || coalesce(obj_description(CAST(:t AS regclass), 'pg_class'), '')
+UNION ALL SELECT 'options ' || coalesce(array_to_string(reloptions, ', '), '') || ' owner '
+    || quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = CAST(:t AS regclass)
+UNION ALL SELECT 'check ' || conname || ' ' || pg_get_constraintdef(oid)
+FROM pg_constraint WHERE contype = 'c' AND conrelid = CAST(:t AS regclass)
+UNION ALL SELECT 'column ' || attname || ' ' || format_type(atttypid, atttypmod) || ' '
+    || attidentity::text || attgenerated::text || coalesce(' ' || col_description(attrelid, attnum), '')
+FROM pg_attribute WHERE attrelid = CAST(:t AS regclass) AND attnum > 0 AND NOT attisdropped
+"""
+_OBSTACLES = """
+SELECT 'it is partitioned, inherits, has children, is unlogged or temporary' FROM pg_class
+WHERE oid = CAST(:t AS regclass) AND (relkind <> 'r' OR relispartition OR relhassubclass
+    OR relpersistence <> 'p' OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = oid))
+UNION ALL SELECT 'it has policies for rows, which would not move' FROM pg_class
+WHERE oid = CAST(:t AS regclass) AND relrowsecurity
+UNION ALL SELECT 'it has rules, which would not move' FROM pg_class
+WHERE oid = CAST(:t AS regclass) AND relhasrules
+UNION ALL SELECT 'it is published for replication' FROM pg_publication_rel
+WHERE prrelid = CAST(:t AS regclass)
+UNION ALL SELECT 'the materialized view ' || v.oid::regclass::text || ' reads it'
+FROM pg_depend JOIN pg_rewrite ON pg_rewrite.oid = objid JOIN pg_class v ON v.oid = ev_class
+WHERE refobjid = CAST(:t AS regclass) AND v.relkind = 'm'
+UNION ALL SELECT 'the function ' || proname || ' depends on it' FROM pg_depend
+JOIN pg_proc ON pg_proc.oid = objid AND classid = 'pg_proc'::regclass
+WHERE refobjid = CAST(:t AS regclass)
+    OR refobjid = (SELECT reltype FROM pg_class WHERE oid = CAST(:t AS regclass))
+UNION ALL SELECT 'a key column is of the type real, which does not compare exactly'
+FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)
+WHERE indisprimary AND indrelid = CAST(:t AS regclass) AND atttypid = 'real'::regtype
+"""
+_SEQUENCES = """
+SELECT a.attname, a.attidentity, d.objid::regclass::text
+FROM pg_depend d JOIN pg_attribute a ON attrelid = refobjid AND attnum = refobjsubid
+WHERE d.classid = 'pg_class'::regclass AND refobjid = CAST(:t AS regclass)
+AND deptype IN ('a', 'i') AND EXISTS (SELECT FROM pg_sequence WHERE seqrelid = d.objid)
+"""
+
+
+class Postgresql(Database):
+    """A table in a schema of PostgreSQL."""
+
+    kind = "PostgreSQL"
+    snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",)
+    writing = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+    def engine(self) -> sa.Engine:
+        """An engine of connections that commit by themselves."""
+        return sa.create_engine(
+            self.url.set(drivername="postgresql+psycopg"),
+            poolclass=sa.pool.NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={
+                "connect_timeout": 10,
+                "application_name": "schema-change",
+                # Texts of values must be exact, and the same in each session.
+                "options": f"-csearch_path={self.schema or 'public'} -ctimezone=UTC"
+                f" -cextra_float_digits=1 -clock_timeout={_MILLISECONDS}",
+            },
+        )
+
+    def kind_of(self, error: BaseException) -> str:
+        """By SQLSTATE."""
+        state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+        is_lost = isinstance(error, sa.exc.OperationalError) and not state
+        if is_lost or state.startswith(("08", "57P")):
+            return LOST
+        return _KINDS.get(state, "")
+
+    def take_lock(self, table: str) -> bool:
+        """An advisory lock of the session."""
+        query = "SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"
+        return bool(self.fetch(query, name=f"schema change {self.schema}.{table}")[0][0])
+
+    # --- the table ---------------------------------------------------------------------------
+
+    def describe(self, table: str) -> LiveTable:
+        """The table as it is."""
+        if not self.exists(table):
+            return describe(self.connection, table)
+        t = self.quote(table)
+        capture = Names(table).capture
+        return describe(
+            self.connection,
+            table,
+            references=dict(self.fetch(_REFERENCES, t=t)),
+            triggers={
+                name: f"{sql}; {enabled}"
+                for name, sql, enabled in self.fetch(_TRIGGERS, t=t)
+                if not name.startswith(capture)
+            },
+            views={name: f"{options} {sql}" for name, sql, options in self.fetch(_VIEWS, t=t)},
+            grants=tuple(str(grant) for grant in self.fetch(_GRANTS, t=t)),
+            indexes=dict(self.fetch(_INDEXES, t=t)),
+            other=tuple(sorted(text for (text,) in self.fetch(_OTHER, t=t))),
+        )
+
+    def size_bytes(self, table: str) -> int | None:
+        """With its indexes."""
+        query = "SELECT pg_total_relation_size(CAST(:t AS regclass))"
+        return self.fetch(query, t=self.quote(table))[0][0]
+
+    def obstacles(self, live: LiveTable) -> list[str]:
+        """Why the table cannot be replaced by a shadow."""
+        t = self.quote(live.name)
+        found = [text for (text,) in self.fetch(_OBSTACLES, t=t)]
+        unchecked = self.fetch(_UNCHECKED, t=t)
+        return found + [f"the foreign key {name} of {on} is NOT VALID" for on, name in unchecked]
+
+    # --- shadow and capture ------------------------------------------------------------------
+
+    def create_shadow(self, change: AddColumn, live: LiveTable) -> None:
+        """Create the empty shadow, without foreign keys: it lags behind those it refers to."""
+        table, shadow = self.quote(change.table), self.quote(Names(change.table).shadow)
+        with self.transaction():
+            self.run(f"DROP TABLE IF EXISTS {shadow}")
+            self.run(f"CREATE TABLE {shadow} (LIKE {table} INCLUDING ALL)")
+            self.run(f"ALTER TABLE {shadow} ADD COLUMN {change.clause(self.connection.dialect)}")
+            self._let_write_identity(shadow)
+            self._copy_properties(table, shadow)
+
+    def _let_write_identity(self, table: str) -> None:
+        for column, identity, _ in self.fetch(_SEQUENCES, t=table):
+            if identity == "a":
+                column = self.quote(column)
+                self.run(f"ALTER TABLE {table} ALTER {column} SET GENERATED BY DEFAULT")
+
+    def _copy_properties(self, table: str, shadow: str) -> None:
+        """What LIKE leaves out: comment, options, owner, grants."""
+        query = (
+            "SELECT format('COMMENT ON TABLE %s IS %L', CAST(:s AS text), obj_description(oid, 'pg_class')),"
+            " CASE WHEN reloptions IS NOT NULL THEN format('ALTER TABLE %s SET (%s)', CAST(:s AS text),"
+            " array_to_string(reloptions, ', ')) END, format('ALTER TABLE %s OWNER TO %I', CAST(:s AS text),"
+            " pg_get_userbyid(relowner)) FROM pg_class WHERE oid = CAST(:t AS regclass)"
+        )
+        for statement in self.fetch(query, t=table, s=shadow)[0]:
+            if statement is not None:
+                self.run(statement)
+        grants = self.fetch(_GRANTS, t=table)
+        if grants:
+            self.run(f"REVOKE ALL ON {shadow} FROM CURRENT_USER")
+        for privilege, column, grantee, grantable in grants:
+            what = f"{privilege} ({column})" if column else privilege
+            option = " WITH GRANT OPTION" if grantable else ""
+            self.run(f"GRANT {what} ON {shadow} TO {grantee}{option}")
+
+    def start_capture(self, copy: Copy) -> None:
+        """A log of keys, and triggers that write to it with the rights of its owner."""
+        with self.transaction():
+            self.run(f"SET LOCAL statement_timeout = {_MILLISECONDS}")
+            self.run(f"LOCK TABLE {self.quote(copy.source)} IN SHARE ROW EXCLUSIVE MODE")
+            self.stop_capture(Names(copy.source))
+            key = self.listed(copy.key)
+            log = self.quote(copy.log)
+            self.run(f"CREATE TABLE {log} AS SELECT {key} FROM {self.quote(copy.source)} LIMIT 0")
+            number = self.quote(NUMBER)
+            self.run(
+                f"ALTER TABLE {log} ADD {number} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+            )
+            self._capture(copy)
+
+    def _capture(self, copy: Copy) -> None:
+        names = Names(copy.source)
+        source, capture, log = map(self.quote, (copy.source, names.capture, copy.log))
+        key = self.listed(copy.key)
+        insert = f"INSERT INTO {log} ({key})"
+        old, new = (f"VALUES ({self.listed(copy.key, f'{row}.')})" for row in ("OLD", "NEW"))
+        body = f"""BEGIN
+            IF TG_OP = 'TRUNCATE' THEN {insert} SELECT {key} FROM {source}; RETURN NULL; END IF;
+            IF TG_OP <> 'INSERT' THEN {insert} {old}; END IF;
+            IF TG_OP = 'INSERT' OR TG_OP = 'UPDATE' AND
+                ({self.listed(copy.key, "OLD.")}) IS DISTINCT FROM ({self.listed(copy.key, "NEW.")})
+            THEN {insert} {new}; END IF;
+            RETURN NULL; END"""
+        self.run(
+            f"CREATE OR REPLACE FUNCTION {capture}() RETURNS trigger LANGUAGE plpgsql"
+            f" SECURITY DEFINER SET search_path FROM CURRENT AS $capture${body}$capture$"
+        )
+        for name, when in (
+            (f"{names.capture}_row", "AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW"),
+            (f"{names.capture}_all", "BEFORE TRUNCATE ON {}"),
+        ):
+            trigger = self.quote(name)
+            self.run(f"CREATE TRIGGER {trigger} {when.format(source)} EXECUTE FUNCTION {capture}()")
+            self.run(f"ALTER TABLE {source} ENABLE ALWAYS TRIGGER {trigger}")
+
+    def end_copy(self, copy: Copy) -> None:
+        """Have statistics for what comes next."""
+        self.run(f"ANALYZE {self.quote(copy.target)}")
+
+    def stop_capture(self, names: Names) -> None:
+        """The function's triggers go with it."""
+        self.run(f"DROP FUNCTION IF EXISTS {self.quote(names.capture)}() CASCADE")
+        self.run(f"DROP TABLE IF EXISTS {self.quote(names.log)}")
+
+    def rows_hash(self, columns: Sequence[sa.ColumnElement]) -> sa.ColumnElement:
+        """The sum of 64 bits of each row; its text distinguishes NULL from ''."""
+        text = sa.cast(sa.func.row(*columns), sa.Text())
+        return sa.func.sum(sa.cast(sa.func.hashtextextended(text, 0), sa.Numeric()))
+
+    def native_sql(self, change: AddColumn) -> list[str]:
+        """The session's lock_timeout limits the wait."""
+        clause = change.clause(self.connection.dialect)
+        return [
+            f"SET lock_timeout = {_MILLISECONDS}",
+            f"ALTER TABLE {self.quote(change.table)} ADD COLUMN {clause}",
+        ]
+
+    # --- the switch --------------------------------------------------------------------------
+
+    def exchange(self, copy: Copy, names: Names, fingerprint: str, is_back: bool) -> None:
+        """In one transaction."""
+        aside = self.quote(names.shadow if is_back else names.old)
+        table, target = self.quote(copy.source), self.quote(copy.target)
+        with self.transaction():
+            views = self.fetch(_VIEWS, t=table)
+            self._lock(table, target, [view for view, _, _ in views])
+            live = self.unchanged(copy.source, fingerprint)
+            while self.apply(copy, 50_000, is_copied=True):
+                pass
+            children, triggers = self.fetch(_CHILDREN, t=table), self.fetch(_TRIGGERS, t=table)
+            sequences = self.fetch(_SEQUENCES, t=table)
+            indexes = zip(live.indexes, dict(self.fetch(_INDEXES, t=target)), strict=True)
+            self._release(table, live, names, children)
+            self.run(f"ALTER TABLE {table} RENAME TO {aside}")
+            self.run(f"ALTER TABLE {target} RENAME TO {table}")
+            for name, other in indexes:
+                self._exchange_names("INDEX", self.quote(name), self.quote(other))
+            self._move_sequences(sequences, table, aside)
+            for name, sql, enabled in triggers:
+                if name in live.triggers:
+                    self.run(sql)
+                    if enabled in _ENABLED:
+                        self.run(f"ALTER TABLE {table} {_ENABLED[enabled]} {self.quote(name)}")
+            own = [(table, name, sql) for name, sql in live.references.items()]
+            for on, name, sql in [*own, *children]:
+                self.run(f"ALTER TABLE {on} ADD CONSTRAINT {self.quote(name)} {sql} NOT VALID")
+            for view, sql, options in views:
+                having = f" WITH ({options})" if options else ""
+                self.run(f"CREATE OR REPLACE VIEW {view}{having} AS {sql}")
+            if not is_back:
+                self._capture(copy)
+            self.check_exchange(live)
+
+    def _lock(self, table: str, target: str, views: Sequence[str]) -> None:
+        """Lock all that is concerned, in at most `LOCK_S` together.
+
+        Views come first: who reads one has locked it before the table.
+        """
+        children = [child for child, _, _ in self.fetch(_CHILDREN, t=table)]
+        parents = [parent for (parent,) in self.fetch(_PARENTS, t=table)]
+        listed = ", ".join(dict.fromkeys([*views, table, target, *children, *parents]))
+        self.run(f"SET LOCAL statement_timeout = {_MILLISECONDS}")
+        self.run(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE")
+        self.run("SET LOCAL statement_timeout = 0")
+
+    def _release(
+        self, table: str, live: LiveTable, names: Names, children: Sequence[tuple]
+    ) -> None:
+        """Free the table of what belongs to its name."""
+        for name in live.triggers:
+            self.run(f"DROP TRIGGER {self.quote(name)} ON {table}")
+        self.run(f"DROP FUNCTION IF EXISTS {self.quote(names.capture)}() CASCADE")
+        for name in live.references:
+            self.run(f"ALTER TABLE {table} DROP CONSTRAINT {self.quote(name)}")
+        for child, name, _ in children:
+            self.run(f"ALTER TABLE {child} DROP CONSTRAINT {self.quote(name)}")
+
+    def _exchange_names(self, kind: str, one: str, other: str) -> None:
+        between = self.quote("_schema_change_between")
+        self.run(f"ALTER {kind} {one} RENAME TO {between}")
+        self.run(f"ALTER {kind} {other} RENAME TO {one}")
+        self.run(f"ALTER {kind} {between} RENAME TO {other}")
+
+    def _move_sequences(self, sequences: Sequence[tuple], table: str, aside: str) -> None:
+        """No number is given twice; the names stay."""
+        own = {column: name for column, _, name in self.fetch(_SEQUENCES, t=table)}
+        for column, identity, sequence in sequences:
+            quoted = self.quote(column)
+            if not identity:
+                self.run(f"ALTER SEQUENCE {sequence} OWNED BY {table}.{quoted}")
+                continue
+            last, called = self.run(f"SELECT last_value, is_called FROM {sequence}").one()
+            self.fetch(
+                "SELECT setval(CAST(:s AS regclass), :n, :c)", s=own[column], n=last, c=called
+            )
+            self._exchange_names("SEQUENCE", sequence, own[column])
+            if identity == "a":
+                self.run(f"ALTER TABLE {table} ALTER {quoted} SET GENERATED ALWAYS")
+                self.run(f"ALTER TABLE {aside} ALTER {quoted} SET GENERATED BY DEFAULT")
+
+    def recover(self, copy: Copy, names: Names) -> None:
+        """Nothing is left: the exchange is one transaction."""
+
+    def validate(self, table: str) -> None:
+        """Check foreign keys while rows are written: they were made without that."""
+        for on, name in self.fetch(_UNCHECKED, t=self.quote(table)):
+            self.run(f"ALTER TABLE {on} VALIDATE CONSTRAINT {self.quote(name)}")
+
+
+_ENABLED = {
+    "D": "DISABLE TRIGGER",
+    "R": "ENABLE REPLICA TRIGGER",
+    "A": "ENABLE ALWAYS TRIGGER",
+}
