@@ -17,8 +17,6 @@ from tasks.warehouse.tables import SQL_TYPES
 _LONGEST_NAME = 63
 """In bytes, PostgreSQL's limit; MariaDB has 64 characters."""
 
-_LONGEST_SUFFIX = len("_") + len("_capture_ins")
-
 
 @dataclass(frozen=True)
 class AddColumn:
@@ -96,18 +94,19 @@ def _literal_type(value: float | str) -> sa.types.TypeEngine:
 class Names:
     """What the tables, triggers and functions of a change are called.
 
-    The names are derived from that of the table; of a long one its beginning and a digest.
+    They come behind the table's own in the order of bytes: see `Mariadb.exchange`. Of a long
+    name they have the beginning and a digest.
     """
 
     table: str
 
     @property
     def _stem(self) -> str:
-        space = _LONGEST_NAME - _LONGEST_SUFFIX
+        space = _LONGEST_NAME - len("__capture_delete")
         if len(self.table.encode()) <= space:
-            return f"_{self.table}"
+            return f"{self.table}_"
         digest = hashlib.sha256(self.table.encode()).hexdigest()[:8]
-        return f"_{self.table.encode()[: space - 9].decode(errors='ignore')}_{digest}"
+        return f"~{self.table.encode()[: space - 10].decode(errors='ignore')}_{digest}"
 
     @property
     def shadow(self) -> str:

@@ -34,7 +34,8 @@ class Copy(NamedTuple):
     """Which rows go where: from the table to the shadow; after the switch to the old table.
 
     Attributes:
-        columns: Those that are copied; those that are compared are also generated.
+        columns: Those that are copied.
+        compared: Generated ones too: name -> type.
         key: The primary key.
         log: The keys of rows that were changed; "" if the triggers write the rows.
     """
@@ -42,7 +43,7 @@ class Copy(NamedTuple):
     source: str
     target: str
     columns: tuple[str, ...]
-    compared: tuple[str, ...]
+    compared: dict[str, str]
     key: tuple[str, ...]
     log: str
 
@@ -108,6 +109,10 @@ class Database(abc.ABC):
     def rows_hash(self, columns: Sequence[sa.ColumnElement]) -> sa.ColumnElement:
         """An aggregate: one number of all rows, which differs if any value does."""
 
+    def exact(self, column: sa.ColumnElement, kind: str) -> sa.ColumnElement:
+        """A column of a type so that its text is exact."""
+        return column
+
     @abc.abstractmethod
     def native_sql(self, change: AddColumn) -> list[str]:
         """The statements of ALTER TABLE that wait for a lock no longer than `LOCK_S`."""
@@ -131,7 +136,7 @@ class Database(abc.ABC):
         """
 
     @abc.abstractmethod
-    def recover(self, copy: Copy, names: Names) -> None:
+    def recover(self, names: Names, is_back: bool) -> None:
         """Take back what an `exchange` has left that did not come to its end."""
 
     @abc.abstractmethod
@@ -343,7 +348,8 @@ class Database(abc.ABC):
         """Count and hash of the rows of a chunk whose keys are not in the log."""
         rows = _table(table, dict.fromkeys((*copy.compared, *copy.key)))
         keys = [rows.c[name] for name in copy.key]
-        hashed = self.rows_hash([rows.c[name] for name in copy.compared])
+        kinds = copy.compared.items()
+        hashed = self.rows_hash([self.exact(rows.c[name], kind) for name, kind in kinds])
         query = sa.select(sa.func.count(), hashed).select_from(rows)
         if after is not None:
             query = query.where(self.beyond(keys, after))

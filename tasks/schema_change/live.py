@@ -90,22 +90,27 @@ def describe(connection: sa.Connection, table: str, **facts: Any) -> LiveTable:
             f"{table} has no primary key: its rows cannot be identified.",
             remedy="Add a primary key, or add the column while nobody uses the table.",
         )
-    names = Names(table)
     version = ".".join(map(str, connection.dialect.server_version_info or ()))
-    others = {
-        (str(name), str(one["name"] or one["constrained_columns"]))
-        for (_, name), keys in inspector.get_multi_foreign_keys().items()
-        for one in keys
-        if one["referred_table"] == table and name not in (names.shadow, names.old)
-    }
     return LiveTable(
         name=table,
         engine=f"{connection.dialect.name} {version}",
         columns=tuple(_column(column) for column in inspector.get_columns(table)),
         primary_key=key,
-        referred_by=tuple(sorted(others)),
         **facts,
     )
+
+
+def referred_by(connection: sa.Connection, table: str) -> tuple[tuple[str, str], ...]:
+    """Foreign keys that refer to a table, without those of its shadow."""
+    names = Names(table)
+    found = sa.inspect(connection).get_multi_foreign_keys().items()
+    others = {
+        (str(name), str(one["name"] or one["constrained_columns"]))
+        for (_, name), keys in found
+        for one in keys
+        if one["referred_table"] == table and name not in (names.shadow, names.old)
+    }
+    return tuple(sorted(others))
 
 
 def _column(found: Any) -> LiveColumn:

@@ -335,7 +335,7 @@ class SchemaChange:
     def _recover(self, run: Run) -> Run:
         """An exchange was interrupted: the catalog says whether it came to its end."""
         is_back = run.state is State.REVERTING
-        self._attempt(lambda: self.database.recover(self._copy(), self.names))
+        self._attempt(lambda: self.database.recover(self.names, is_back))
         if self._has_column() != is_back:
             return self._entered_exchanged(run, State.TAKEN_BACK if is_back else State.SWAPPED)
         return self._enter(run, State.SOAK if is_back else State.READY)
@@ -362,7 +362,7 @@ class SchemaChange:
             live, target = database.describe(table), self.names.shadow
             if live.has(self.change.column):
                 live, target = database.describe(self.names.old), self.names.old
-            columns = tuple(column.name for column in live.columns)
+            columns = {column.name: column.type for column in live.columns}
             return Copy(table, target, live.stored, columns, live.primary_key, self.names.log)
 
         return self._attempt(step)

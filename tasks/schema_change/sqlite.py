@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.interface import CONFLICT, LOCKED, Copy, Database
-from tasks.schema_change.live import LiveTable, describe
+from tasks.schema_change.live import LiveTable, describe, referred_by
 
 _NAME = r'(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|\'(?:[^\']|\'\')*\'|[^\s("`\[]+)'
 _TABLE = re.compile(rf"CREATE TABLE\s+{_NAME}")
@@ -79,6 +79,7 @@ class Sqlite(Database):
             self.connection,
             table,
             references={str(row[:2]): str(row[2:]) for row in references},
+            referred_by=referred_by(self.connection, table),
             triggers=self._user_triggers(table),
             views={name: sql for name, sql in views if word.search(sql)},
             indexes={name: _INDEX.sub("", sql) for name, sql in catalog["index"].items() if sql},
@@ -252,7 +253,7 @@ class Sqlite(Database):
         self.run(f"PRAGMA schema_version = {version + 1}")
         self.run("PRAGMA writable_schema = RESET")
 
-    def recover(self, copy: Copy, names: Names) -> None:
+    def recover(self, names: Names, is_back: bool) -> None:
         """Nothing is left: the exchange is one transaction."""
 
     def validate(self, table: str) -> None:
