@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import Names
 from tasks.schema_change.interface import Database
+from tasks.schema_change.postgresql import Postgresql
 from tasks.schema_change.runs import RUNS
 
 
@@ -141,7 +142,7 @@ class _Sqlite(_Place):
 
         for sql in (*statements("table"), *statements("index")):
             made.run(sql)
-        made.fetch("ATTACH DATABASE :file AS live", file=str(file))
+        made.run(f"ATTACH DATABASE '{str(file).replace(chr(39), chr(39) * 2)}' AS live")
         with made.transaction():
             self.fill(made, table, rows)
         made.run("DETACH DATABASE live")
@@ -168,6 +169,11 @@ _VIEWS = """
 SELECT quote_ident(relname), pg_get_viewdef(oid) FROM pg_class
 WHERE relkind = 'v' AND relnamespace = CAST(:s AS regnamespace) ORDER BY oid
 """
+_FUNCTIONS = """
+SELECT DISTINCT pg_get_functiondef(p.oid) FROM pg_trigger JOIN pg_class t ON t.oid = tgrelid
+JOIN pg_proc p ON p.oid = tgfoid
+WHERE relnamespace = CAST(:s AS regnamespace) AND pronamespace = relnamespace AND NOT tgisinternal
+"""
 _TRIGGERS = """
 SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g JOIN pg_class t ON t.oid = tgrelid
 WHERE NOT tgisinternal AND relnamespace = CAST(:s AS regnamespace)
@@ -175,7 +181,11 @@ WHERE NOT tgisinternal AND relnamespace = CAST(:s AS regnamespace)
 
 
 class _Postgresql(_Place):
-    """A schema in the same database; functions stay those of the live schema."""
+    """A schema in the same database.
+
+    Functions of triggers are copied too, with the schema's name in them replaced: what they write
+    stays in the copy.
+    """
 
     def create(self, table: str, rows: int | None) -> Database:
         live, here = self.live, self.live.quote(self.name)
@@ -194,6 +204,8 @@ class _Postgresql(_Place):
                 made.run(f"ALTER TABLE {on} ALTER {column} SET DEFAULT nextval('{here}.{name}')")
         self.fill(made, table, rows)
         self._add_dependents(made, schema)
+        if isinstance(made, Postgresql):
+            made._copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
         made.close()  # From now on it sees the copy alone.
         self._name_indexes(made, table)
         return made
@@ -206,6 +218,9 @@ class _Postgresql(_Place):
                 made.run(f"ALTER TABLE {on} ADD CONSTRAINT {name} {sql}")
         for name, sql in live.fetch(_VIEWS, s=schema):
             made.run(f"CREATE VIEW {name} AS {sql}")
+        word = re.compile(rf"\b{re.escape(live.schema or 'public')}\b")
+        for (sql,) in live.fetch(_FUNCTIONS, s=schema):
+            made.run(word.sub(self.name, sql))
         for name, sql in live.fetch(_TRIGGERS, s=schema):
             if not self.captures(name):
                 made.run(sql)
@@ -233,22 +248,26 @@ class _Mariadb(_Place):
         made = type(live)(live.url.set(database=self.name))
         always = f"`{(live.url.database or '').replace('`', '``')}`."
 
-        def copy(kind: str, name: str, place: int) -> None:
-            sql = str(live.run(f"SHOW CREATE {kind} {live.quote(name)}").one()[place])
-            made.run(sql.replace(always, ""))
+        def copy(kind: str, name: str) -> None:
+            found = live.run(f"SHOW CREATE {kind} {live.quote(name)}").one()
+            if kind == "TRIGGER":
+                made.run(f"SET @mode = @@sql_mode, sql_mode = '{found[1]}'")
+            made.run(str(found[2 if kind == "TRIGGER" else 1]).replace(always, ""))
+            if kind == "TRIGGER":
+                made.run("SET sql_mode = @mode")
 
         tables = self.tables()
         for name in tables:  # The session checks no foreign keys.
-            copy("TABLE", name, 1)
+            copy("TABLE", name)
         self.fill(made, table, rows)
         for name in sa.inspect(live.connection).get_view_names():
-            copy("VIEW", name, 1)
+            copy("VIEW", name)
         for name, on in live.fetch(
             "SELECT trigger_name, event_object_table FROM information_schema.triggers"
             " WHERE trigger_schema = database() ORDER BY action_order"
         ):
             if on in tables and not self.captures(name):
-                copy("TRIGGER", name, 2)
+                copy("TRIGGER", name)
         return made
 
     def remove(self) -> None:
