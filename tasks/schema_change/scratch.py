@@ -13,10 +13,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
-from tasks.core.errors import PipelineError
 from tasks.schema_change.change import Names
 from tasks.schema_change.interface import Database
 from tasks.schema_change.postgresql import Postgresql
@@ -98,7 +98,7 @@ class _Place(abc.ABC):
                 if self._insert_referred(made, child, key):
                     todo.append(key["referred_table"])
 
-    def _insert_referred(self, made: Database, child: str, key: dict) -> bool:
+    def _insert_referred(self, made: Database, child: str, key: Any) -> bool:
         parent, columns = key["referred_table"], key["referred_columns"]
         here = f"{self.target}{made.quote(parent)}"
         missing = " AND ".join(f"f.{made.quote(c)} = r.{made.quote(c)}" for c in columns)
