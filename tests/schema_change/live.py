@@ -275,6 +275,8 @@ def writing(live: Live, *isolations: str) -> Iterator[dict[Row, Row]]:
         for writer in writers:
             writer.stop()
     allowed = ("deadlock", "could not serialize", "lock wait", "changed since last read")
-    unexpected = [e for w in writers for e in w.errors if not any(word in e.lower() for word in allowed)]
+    unexpected = [
+        e for w in writers for e in w.errors if not any(word in e.lower() for word in allowed)
+    ]
     assert not unexpected, unexpected[:3]
     assert all(writer.written for writer in writers)

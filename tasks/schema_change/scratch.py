@@ -1,0 +1,281 @@
+"""A copy beside the live database, in which a change is tried: tables, keys, triggers and views.
+
+Nothing in the live database is read but rows, and nothing in it is changed.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from tasks.schema_change.change import Names
+from tasks.schema_change.interface import Database
+from tasks.schema_change.postgresql import Postgresql
+from tasks.schema_change.runs import RUNS
+
+
+@contextlib.contextmanager
+def scratch(live: Database, table: str, rows: int | None) -> Iterator[Database]:
+    """A database like the live one, removed at the end: a schema, a database, or an SQLite file.
+
+    Args:
+        live: What is copied.
+        table: The table whose rows are copied, with those of other tables that they refer to.
+        rows: How many; None for all.
+
+    Raises:
+        PipelineError: It cannot be made, for lack of a privilege as a rule.
+    """
+    place = _PLACES[live.kind](live)
+    try:
+        try:
+            made = place.create(table, rows)
+        except sa.exc.DBAPIError as error:
+            what = f"{table} cannot be tried on a copy:"
+            raise live.error(what, error) from error
+        try:
+            yield made
+        finally:
+            made.close()
+    finally:
+        place.remove()
+
+
+class _Place(abc.ABC):
+    """Where the copy is.
+
+    Attributes:
+        name: Of the schema, database or folder; no other one has it.
+        source: Before the names of live tables in SQL.
+        target: Before those of the copy.
+    """
+
+    source = target = ""
+
+    def __init__(self, live: Database):
+        self.live = live
+        self.name = f"schema_change_scratch_{secrets.token_hex(4)}"
+
+    @abc.abstractmethod
+    def create(self, table: str, rows: int | None) -> Database:
+        """Create it."""
+
+    @abc.abstractmethod
+    def remove(self) -> None:
+        """Remove it, and what a failure has left of it."""
+
+    def tables(self) -> list[str]:
+        """All tables but those of changes under way."""
+        found = sa.inspect(self.live.connection).get_table_names()
+        names = [Names(table) for table in found]
+        ours = {RUNS.name, *(one for n in names for one in (n.shadow, n.old, n.log))}
+        return [table for table in found if table not in ours]
+
+    def captures(self, trigger: str) -> bool:
+        """Whether a trigger is one of a change under way."""
+        return re.search(r"_(capture|return)_\w+$", trigger) is not None
+
+    def fill(self, made: Database, table: str, rows: int | None) -> None:
+        """Copy rows of a table, and those that they refer to, as often as they refer to more."""
+        inspector = sa.inspect(self.live.connection)
+        keys = {name: found for (_, name), found in inspector.get_multi_foreign_keys().items()}
+        order = made.listed(inspector.get_pk_constraint(table)["constrained_columns"])
+        limit = f" ORDER BY {order} LIMIT {rows}" if rows is not None else ""
+        self._insert(made, table, limit)
+        todo = [table]
+        while todo:
+            child = todo.pop()
+            for key in keys.get(child, ()):
+                if self._insert_referred(made, child, key):
+                    todo.append(key["referred_table"])
+
+    def _insert_referred(self, made: Database, child: str, key: Any) -> bool:
+        parent, columns = key["referred_table"], key["referred_columns"]
+        here = f"{self.target}{made.quote(parent)}"
+        missing = " AND ".join(f"f.{made.quote(c)} = r.{made.quote(c)}" for c in columns)
+        return self._insert(
+            made,
+            parent,
+            f" WHERE ({made.listed(columns, 'r.')}) IN (SELECT"
+            f" {made.listed(key['constrained_columns'])} FROM {self.target}{made.quote(child)})"
+            f" AND NOT EXISTS (SELECT 1 FROM {here} f WHERE {missing})",
+        )
+
+    def _insert(self, made: Database, table: str, which: str) -> bool:
+        found = sa.inspect(self.live.connection).get_columns(table)
+        columns = made.listed([one["name"] for one in found if not one.get("computed")])
+        forced = " OVERRIDING SYSTEM VALUE" if made.kind == "PostgreSQL" else ""
+        t = made.quote(table)
+        insert = f"INSERT INTO {self.target}{t} ({columns}){forced} SELECT {columns}"
+        return made.run(f"{insert} FROM {self.source}{t} r{which}").rowcount > 0
+
+
+class _Sqlite(_Place):
+    """A file in a folder of its own beside the live one, on the same disk."""
+
+    source, target = "live.", "main."
+    folder: Path | None = None
+
+    def create(self, table: str, rows: int | None) -> Database:
+        live, file = self.live, Path(self.live.url.database or "").absolute()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=file.parent))
+        made = type(live)(live.url.set(database=str(self.folder / file.name)))
+        found = live.fetch("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+        tables = self.tables()
+
+        def statements(kind: str) -> list[str]:
+            return [
+                sql
+                for k, name, on, sql in found
+                if k == kind and sql and not name.startswith("sqlite_")
+                if k == "view" or on in tables and not self.captures(name)
+            ]
+
+        for sql in (*statements("table"), *statements("index")):
+            made.run(sql)
+        made.run(f"ATTACH DATABASE '{str(file).replace(chr(39), chr(39) * 2)}' AS live")
+        with made.transaction():
+            self.fill(made, table, rows)
+        made.run("DETACH DATABASE live")
+        for sql in (*statements("view"), *statements("trigger")):
+            made.run(sql)
+        return made
+
+    def remove(self) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_SEQUENCES = """
+SELECT quote_ident(s.relname), quote_ident(t.relname), quote_ident(attname) FROM pg_depend d
+JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_class t ON t.oid = refobjid
+JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
+WHERE deptype = 'a' AND t.relnamespace = CAST(:s AS regnamespace)
+"""
+_KEYS = """
+SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid)
+FROM pg_constraint WHERE contype = 'f' AND connamespace = CAST(:s AS regnamespace)
+"""
+_VIEWS = """
+SELECT quote_ident(relname), pg_get_viewdef(oid) FROM pg_class
+WHERE relkind = 'v' AND relnamespace = CAST(:s AS regnamespace) ORDER BY oid
+"""
+_FUNCTIONS = """
+SELECT DISTINCT pg_get_functiondef(p.oid) FROM pg_trigger JOIN pg_class t ON t.oid = tgrelid
+JOIN pg_proc p ON p.oid = tgfoid
+WHERE relnamespace = CAST(:s AS regnamespace) AND pronamespace = relnamespace AND NOT tgisinternal
+"""
+_TRIGGERS = """
+SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g JOIN pg_class t ON t.oid = tgrelid
+WHERE NOT tgisinternal AND relnamespace = CAST(:s AS regnamespace)
+"""
+
+
+class _Postgresql(_Place):
+    """A schema in the same database.
+
+    Functions of triggers are copied too, with the schema's name in them replaced: what they write
+    stays in the copy.
+    """
+
+    def create(self, table: str, rows: int | None) -> Database:
+        live, here = self.live, self.live.quote(self.name)
+        schema = live.quote(live.schema or "public")
+        self.source, self.target = f"{schema}.", f"{here}."
+        live.run(f"CREATE SCHEMA {here}")
+        made = type(live)(live.url, self.name)
+        tables = [(f"{schema}.{t}", f"{here}.{t}") for t in map(live.quote, self.tables())]
+        for was, now in tables:
+            made.run(f"CREATE TABLE {now} (LIKE {was} INCLUDING ALL)")
+        created = {now for _, now in tables}
+        made.run(f"SET search_path = {here}, {schema}")
+        for name, on, column in live.fetch(_SEQUENCES, s=schema):
+            if f"{here}.{on}" in created:
+                made.run(f"CREATE SEQUENCE {name} OWNED BY {on}.{column}")
+                made.run(f"ALTER TABLE {on} ALTER {column} SET DEFAULT nextval('{here}.{name}')")
+        self.fill(made, table, rows)
+        self._add_dependents(made, schema)
+        if isinstance(made, Postgresql):
+            made._copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
+        made.close()  # From now on it sees the copy alone.
+        self._name_indexes(made, table)
+        return made
+
+    def _add_dependents(self, made: Database, schema: str) -> None:
+        live = self.live
+        created = {live.quote(table) for table in self.tables()}
+        for on, name, sql in live.fetch(_KEYS, s=schema):
+            if on in created:
+                made.run(f"ALTER TABLE {on} ADD CONSTRAINT {name} {sql}")
+        for name, sql in live.fetch(_VIEWS, s=schema):
+            made.run(f"CREATE VIEW {name} AS {sql}")
+        word = re.compile(rf"\b{re.escape(live.schema or 'public')}\b")
+        for (sql,) in live.fetch(_FUNCTIONS, s=schema):
+            made.run(word.sub(self.name, sql))
+        for name, sql in live.fetch(_TRIGGERS, s=schema):
+            if not self.captures(name):
+                made.run(sql)
+
+    def _name_indexes(self, made: Database, table: str) -> None:
+        """LIKE gives indexes names of its own."""
+        names = zip(self.live.describe(table).indexes, made.describe(table).indexes, strict=True)
+        for name, other in names:
+            if name != other:
+                made.run(f"ALTER INDEX {made.quote(other)} RENAME TO {made.quote(name)}")
+
+    def remove(self) -> None:
+        self.live.run("SET client_min_messages = warning")
+        self.live.run(f"DROP SCHEMA IF EXISTS {self.live.quote(self.name)} CASCADE")
+
+
+class _Mariadb(_Place):
+    """A database on the same server."""
+
+    def create(self, table: str, rows: int | None) -> Database:
+        live = self.live
+        schema = live.quote(live.url.database or "")
+        self.source, self.target = f"{schema}.", f"{live.quote(self.name)}."
+        live.run(f"CREATE DATABASE {live.quote(self.name)}")
+        made = type(live)(live.url.set(database=self.name))
+        always = f"`{(live.url.database or '').replace('`', '``')}`."
+
+        def copy(kind: str, name: str) -> None:
+            found = live.run(f"SHOW CREATE {kind} {live.quote(name)}").one()
+            if kind == "TRIGGER":
+                made.run(f"SET @mode = @@sql_mode, sql_mode = '{found[1]}'")
+            made.run(str(found[2 if kind == "TRIGGER" else 1]).replace(always, ""))
+            if kind == "TRIGGER":
+                made.run("SET sql_mode = @mode")
+
+        tables = self.tables()
+        for name in tables:  # The session checks no foreign keys.
+            copy("TABLE", name)
+        self.fill(made, table, rows)
+        for name in sa.inspect(live.connection).get_view_names():
+            copy("VIEW", name)
+        for name, on in live.fetch(
+            "SELECT trigger_name, event_object_table FROM information_schema.triggers"
+            " WHERE trigger_schema = database() ORDER BY action_order"
+        ):
+            if on in tables and not self.captures(name):
+                copy("TRIGGER", name)
+        return made
+
+    def remove(self) -> None:
+        self.live.run(f"DROP DATABASE IF EXISTS {self.live.quote(self.name)}")
+
+
+_PLACES: dict[str, type[_Place]] = {
+    "SQLite": _Sqlite,
+    "PostgreSQL": _Postgresql,
+    "MariaDB": _Mariadb,
+}
