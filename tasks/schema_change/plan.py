@@ -156,7 +156,7 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
     not_tool = _not_tool(live, table)
     not_native = [native.seen] if native.way == REFUSED else []
     obstacles = {NATIVE: not_native, TOOL: not_tool, SHADOW: not_shadow}
-    chosen, why = _choose(native, rows / rate if rate else None, obstacles)
+    chosen, why = choose(native, rows / rate if rate else None, obstacles)
     return Plan(
         change=change,
         digest=change.digest(),
@@ -178,7 +178,7 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
     )
 
 
-def _choose(
+def choose(
     native: Native, copy_s: float | None, obstacles: dict[str, list[str]]
 ) -> tuple[str, str]:
     """The strategy, and why."""

@@ -43,7 +43,7 @@ class Recording:
     measured: Measured
 
 
-_TITLES = {
+TITLES = {
     State.SHADOW_READY: "Create the shadow",
     State.COPYING: "Have triggers capture all changes",
     State.DRAINED: "Find that all rows are copied",
@@ -56,7 +56,7 @@ _TITLES = {
     State.CLEANED: "Remove triggers, log and the table without the column",
 }
 _COPY = "Copy, chunk by chunk, and apply what was captured"
-_IN_CHUNKS = (_COPY, *(_TITLES[state] for state in (State.DRAINED, State.READY, State.SOAK)))
+_IN_CHUNKS = (_COPY, *(TITLES[state] for state in (State.DRAINED, State.READY, State.SOAK)))
 
 
 def record(live: Database, copy: Database, change: AddColumn) -> Recording:
@@ -104,8 +104,8 @@ class _Recorder:
 
     def observe(self, state: State, _watermark: str) -> None:
         """A state is reached, or a chunk is copied: what came before led to it."""
-        copies = state is State.COPYING and any(s.title == _TITLES[state] for s in self._steps)
-        title = _COPY if copies else _TITLES.get(state, "")
+        copies = state is State.COPYING and any(s.title == TITLES[state] for s in self._steps)
+        title = _COPY if copies else TITLES.get(state, "")
         units, self._pending = list(_units(self._pending)), []
         if title and (not self._steps or self._steps[-1].title != title):
             self._steps.append(Step(title))
