@@ -1,0 +1,279 @@
+"""Online schema change tools for the MySQL family: pt-online-schema-change, run; gh-ost, shown.
+
+The tool stops before it exchanges the tables: then the copy is compared with the table, both in
+one snapshot. Equal counts are not enough: version 3.2.1 does not copy a column whose comment
+contains "Generated" (PT-1914).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tasks.core.errors import PipelineError
+from tasks.schema_change.change import AddColumn
+from tasks.schema_change.interface import Copy, Database, Key
+from tasks.schema_change.live import LiveTable
+from tasks.schema_change.machine import Measured, Pace, SchemaChange
+
+PROGRAM, GH_OST = "pt-online-schema-change", "gh-ost"
+
+_HOOKS = """package pt_online_schema_change_plugin;
+use strict;
+sub new { my ($class, %args) = @_; return bless {%args}, $class; }
+sub after_create_triggers { print "HOOK copying\\n"; }
+sub before_swap_tables { print "HOOK verifying\\n"; <STDIN> or die "The copy is not used.\\n"; }
+sub after_swap_tables { print "HOOK switched\\n"; }
+1;
+"""
+_EVENT = re.compile(r"# (\w+) +(\d+)")
+
+_TRIGGERS = """
+SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = database()
+AND event_object_table IN (:t, :old) AND trigger_name LIKE 'pt\\_osc\\_%'
+"""
+
+
+def missing(database: Database) -> PipelineError | None:
+    """Why no tool can change tables of a database; None if one can."""
+    if database.kind != "MariaDB":
+        return PipelineError(
+            f"{database.kind}: no online schema change tool exists for it.",
+            remedy="Use the strategy shadow.",
+        )
+    if shutil.which(PROGRAM) is None:
+        return PipelineError(
+            f"{PROGRAM} is not installed.",
+            remedy="On Debian: apt-get install percona-toolkit. Or use the strategy shadow.",
+        )
+    return None
+
+
+def command(database: Database, change: AddColumn, live: LiveTable) -> list[str]:
+    """The command of pt-online-schema-change; `client.cnf` has the server, user and password."""
+    has_triggers = ["--preserve-triggers"] if live.triggers else ["--no-drop-old-table"]
+    has_children = ["--alter-foreign-keys-method=rebuild_constraints"] if live.referred_by else []
+    return [
+        PROGRAM,
+        f"--alter=ADD COLUMN {change.clause(database.connection.dialect)}",
+        "--execute",
+        "--statistics",
+        "--no-version-check",
+        "--chunk-time=0.5",
+        "--max-load=Threads_running=25",
+        "--critical-load=Threads_running=50",
+        "--recursion-method=none",
+        "--set-vars=lock_wait_timeout=2,innodb_lock_wait_timeout=1",
+        "--tries=create_triggers:30:1,drop_triggers:30:1,swap_tables:30:1",
+        *has_triggers,
+        *has_children,
+        "--plugin=./hooks.pm",
+        f"F=client.cnf,D={database.url.database},t={change.table}",
+    ]
+
+
+def gh_ost_command(database: Database, change: AddColumn) -> str:
+    """The command of gh-ost, for a shell. It is not run: it needs a server's binary log."""
+    table = change.table
+    arguments = [
+        GH_OST,
+        f"--host={database.url.host}",
+        f"--port={database.url.port or 3306}",
+        "--conf=client.cnf",
+        f"--database={database.url.database}",
+        f"--table={table}",
+        f"--alter=ADD COLUMN {change.clause(database.connection.dialect)}",
+        *"--allow-on-master --assume-rbr --attempt-instant-ddl --chunk-size=1000".split(),
+        *"--nice-ratio=0.5 --max-load=Threads_running=25".split(),
+        *"--critical-load=Threads_running=100 --critical-load-interval-millis=2500".split(),
+        *"--max-lag-millis=1500 --cut-over-lock-timeout-seconds=3 --checkpoint".split(),
+        *"--panic-on-warnings --exact-rowcount --verbose".split(),
+        *(f"--{name}=/run/{table}.{name}" for name in ("panic-flag-file", "serve-socket-file")),
+        f"--postpone-cut-over-flag-file=/run/{table}.postpone",
+        "--execute",
+    ]
+    return shlex.join(arguments)
+
+
+def gh_ost_preflight(database: Database, live: LiveTable) -> list[tuple[str, str, bool]]:
+    """What gh-ost needs, what it is now, and whether that will do."""
+    query = "SELECT @@log_bin, @@binlog_format, @@binlog_row_image, version()"
+    log, form, image, version = map(str, database.fetch(query)[0])
+    keys = f"{len(live.references)} of it, {len(live.referred_by)} to it"
+    return [
+        (f"{GH_OST} is installed", shutil.which(GH_OST) or "no", bool(shutil.which(GH_OST))),
+        ("a build from its master branch: no release up to 1.1.10 serves", version, False),
+        ("a binary log", log, log == "1"),
+        ("by rows", form, form == "ROW"),
+        ("of full images", image, image == "FULL"),
+        ("no foreign keys", keys, not live.references and not live.referred_by),
+        ("no triggers", str(len(live.triggers)), not live.triggers),
+    ]
+
+
+class Tool:
+    """A change by pt-online-schema-change, which cannot resume: it begins again after a kill.
+
+    Args:
+        phase: Is called with the name of what begins.
+    """
+
+    def __init__(self, database: Database, change: AddColumn, phase: Callable[[str], object]):
+        error = missing(database)
+        if error is not None:
+            raise error
+        self.change = change
+        self.measured = Measured()
+        self.new, self.old = f"_{change.table}_new", f"_{change.table}_old"
+        self._phase = phase
+        self._database = type(database)(database.url, database.schema)
+        self._database.logs_keys = False  # Its triggers write the rows.
+        self._output: list[str] = []
+
+    def run(self, until: Callable[[], object] = lambda: None) -> None:
+        """Copy the table, compare the copy, wait for `until`, and exchange the tables.
+
+        Raises:
+            PipelineError: The tool has failed, or the copy differs. The table is as before, unless
+                the error says otherwise.
+        """
+        live = self._database.describe(self.change.table)
+        if live.has(self.change.column):
+            what = f"{self.change.table} has a column {self.change.column} already."
+            raise PipelineError(what)
+        self._database.claim(self.change.table)
+        self.clean()
+        try:
+            with self._started(live) as process:
+                self._follow(process, live, until)
+        finally:
+            self.clean()
+            self._database.close()
+
+    def clean(self) -> None:
+        """Remove what a killed tool has left: its triggers first, or each write would fail."""
+        database, table = self._database, self.change.table
+        for (name,) in database.fetch(_TRIGGERS, t=table, old=self.old):
+            self._again(f"DROP TRIGGER IF EXISTS {database.quote(name)}")
+        if database.exists(self.new):
+            ours = database.describe(table).stored
+            if not set(ours) <= set(database.describe(self.new).stored):
+                raise PipelineError(
+                    f"A table {self.new} exists, which is not a copy of {table}.",
+                    remedy="Rename it: the tool needs the name.",
+                )
+            self._again(f"DROP TABLE {database.quote(self.new)}")
+
+    def sign_off(self) -> None:
+        """Remove the old table."""
+        self._again(f"DROP TABLE IF EXISTS {self._database.quote(self.old)}")
+        self._database.close()
+
+    def _again(self, sql: str) -> None:
+        """Run a statement, again as often as it finds a lock."""
+        SchemaChange(self._database, self.change)._attempt(lambda: self._database.run(sql))
+
+    @contextlib.contextmanager
+    def _started(self, live: LiveTable) -> Iterator[subprocess.Popen[str]]:
+        """The tool in a folder of its own, with the password in a file that others cannot read."""
+        with tempfile.TemporaryDirectory() as name:
+            folder, url = Path(name), self._database.url
+            (folder / "hooks.pm").write_text(_HOOKS)
+            (folder / "client.cnf").touch(0o600)
+            values = {"user": url.username, "password": url.password}
+            values |= {"host": url.host, "port": url.port}
+            lines = (f'{key} = "{_escaped(str(v))}"\n' for key, v in values.items() if v)
+            (folder / "client.cnf").write_text("[client]\n" + "".join(lines))
+            with subprocess.Popen(
+                command(self._database, self.change, live),
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process:
+                try:
+                    yield process
+                finally:
+                    process.kill()
+
+    def _follow(
+        self, process: subprocess.Popen[str], live: LiveTable, until: Callable[[], object]
+    ) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        measured = self.measured
+        began = time.monotonic()
+        for line in process.stdout:
+            self._output.append(line.rstrip())
+            match line.rstrip().removeprefix("HOOK "):
+                case "copying":
+                    self._phase("copying")
+                    began = time.monotonic()
+                case "verifying":
+                    measured.copy_s = time.monotonic() - began
+                    self._phase("verifying")
+                    measured.copied_rows = self._database.count(self.new)
+                    self._verify(live)
+                    until()
+                    self._phase("switching")
+                    began = time.monotonic()
+                    process.stdin.write("switch\n")
+                    process.stdin.flush()
+                case "switched":
+                    measured.switch_s = measured.exchange_s = time.monotonic() - began
+                    self._phase("tidying up")
+        if process.wait() != 0:
+            what = f"{PROGRAM} has failed (exit status {process.returncode}):"
+            raise PipelineError(what, [one for one in self._output if one][-12:])
+        events = Counter({name: int(n) for name, n in _EVENT.findall("\n".join(self._output))})
+        measured.retries = {name: n for name, n in events.items() if name != "INSERT" and n}
+
+    def _verify(self, live: LiveTable) -> None:
+        """Raise PipelineError if the copy differs from the table."""
+        database, change = self._database, self.change
+        compared = {column.name: column.type for column in live.columns}
+        copy = Copy(change.table, self.new, live.stored, compared, live.primary_key, "")
+        found = differences(database, copy, Pace())
+        if database.other_values(self.new, change):
+            found.append(f"rows have not the default in {change.column}")
+        if found:
+            raise PipelineError(
+                f"The copy by {PROGRAM} differs from {change.table}:",
+                found[:10],
+                "The tables are not exchanged. Use the strategy shadow.",
+            )
+
+
+def differences(database: Database, copy: Copy, pace: Pace) -> list[str]:
+    """Which chunks differ between two tables that triggers keep equal."""
+    found: list[str] = []
+    after: Key | None = None
+    while True:
+        began = time.monotonic()
+        with database.transaction(*database.snapshot):
+            end = database.chunk_end(copy, after, pace.rows)
+            count = functools.partial(database.counted, copy, after=after, end=end)
+            if count(copy.source) != count(copy.target):
+                found.append(f"rows behind {after or 'the beginning'} up to {end or 'the end'}")
+        if end is None:
+            return found
+        after = end
+        pace.after(time.monotonic() - began)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def displayed(arguments: Sequence[str]) -> str:
+    """A command for a shell."""
+    return shlex.join(arguments)
