@@ -21,7 +21,8 @@ SchemaChangeReport CheckWarehouse                                         schema
 ReportPage         each report                                            index.html, run.json
 AllReports         ReportPage                                             (everything)
 
-SampleData generates source files; no other task requires it.
+SampleData generates source files, SchemaChangePlan plans a column of a live table; no other task
+requires them.
 
 Modules that load pyarrow, pandas or SQLAlchemy are imported where they are used: a run with nothing
 to do needs none of them.
@@ -42,6 +43,7 @@ from tasks.graph.report import (
     SummaryReport,
     ValuesReport,
 )
+from tasks.graph.schema_change import SchemaChangePlan
 from tasks.graph.sources import CheckSources, SampleData
 from tasks.graph.stage import AllStaged, CsvToParquet
 
@@ -61,6 +63,7 @@ __all__ = [
     "ProfileReport",
     "ReportPage",
     "SampleData",
+    "SchemaChangePlan",
     "SchemaChangeReport",
     "SourceProfiles",
     "SourceRelations",

@@ -54,9 +54,10 @@ class AddColumn:
         """The column as `ADD COLUMN` has it."""
         literal = self.default_sql(dialect).replace(":", r"\:")
         default = None if self.default is None else sa.text(literal)
-        column = sa.Column(
-            self.column, SQL_TYPES[self.type], nullable=self.nullable, server_default=default
-        )
+        kind = SQL_TYPES[self.type]
+        if dialect.name == "sqlite" and self.type is Type.INTEGER:
+            kind = sa.Integer()  # As in the warehouse's own tables.
+        column = sa.Column(self.column, kind, nullable=self.nullable, server_default=default)
         sa.Table(self.table, sa.MetaData(), column)
         # SQLAlchemy doubles "%" for drivers that replace parameters.
         return str(CreateColumn(column).compile(dialect=dialect)).replace("%%", "%")

@@ -112,20 +112,18 @@ def check(live: Database, table: LiveTable, change: AddColumn) -> list[Check]:
     names = Names(change.table)
     left = [name for name in (names.shadow, names.old, names.log) if live.exists(name)]
     run = runs.load(live.connection, change.table)
-    is_busy = run is not None and run.state not in runs.ENDED
+    busy = f"{run.change.column} is {run.state}" if run and run.state not in runs.ENDED else ""
+    is_new = not table.has(change.column)
     obstacles = live.obstacles(table)
-    size = live.size_bytes(change.table)
+    own, others = len(table.references), len(table.referred_by)
     return [
-        Check("The table has no such column", _yes(not table.has(change.column)),
-              not table.has(change.column)),
-        Check("No other change of the table is under way",
-              f"{run.change.column} is {run.state.value}" if run and is_busy else "yes", not is_busy),
-        Check("Nothing is left of an earlier change", ", ".join(left) or "yes", is_busy or not left),
+        Check("The table has no such column", _yes(is_new), is_new),
+        Check("No other change of the table is under way", busy or "yes", not busy),
+        Check("Nothing is left of an earlier change", ", ".join(left) or "yes", not left),
         Check("A shadow can take its place", "; ".join(obstacles) or "yes", not obstacles),
-        Check("Foreign keys", f"{len(table.references)} of this table, {len(table.referred_by)} of"
-              " others that refer to it", None),
-        *_CHECKS[live.kind](live, change, size),
-    ]  # fmt: skip
+        Check("Foreign keys", f"{own} of this table, {others} that refer to it", None),
+        *_CHECKS[live.kind](live, change, live.size_bytes(change.table)),
+    ]
 
 
 def _yes(is_so: bool) -> str:

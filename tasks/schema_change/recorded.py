@@ -43,7 +43,7 @@ class Recording:
     measured: Measured
 
 
-_TITLES = {
+TITLES = {
     State.SHADOW_READY: "Create the shadow",
     State.COPYING: "Have triggers capture all changes",
     State.DRAINED: "Find that all rows are copied",
@@ -56,7 +56,7 @@ _TITLES = {
     State.CLEANED: "Remove triggers, log and the table without the column",
 }
 _COPY = "Copy, chunk by chunk, and apply what was captured"
-_IN_CHUNKS = (_COPY, *(_TITLES[state] for state in (State.DRAINED, State.READY, State.SOAK)))
+_IN_CHUNKS = (_COPY, *(TITLES[state] for state in (State.DRAINED, State.READY, State.SOAK)))
 
 
 def record(live: Database, copy: Database, change: AddColumn) -> Recording:
@@ -90,9 +90,8 @@ class _Recorder:
 
     def __init__(self, live: Database, copy: Database, change: AddColumn):
         self.copy, self.change = copy, change
-        self._names = copy.schema or copy.url.database, live.schema or live.url.database
-        if copy.schema:
-            self._names = copy.schema, live.schema or "public"
+        self._name = copy.schema or str(copy.url.database)
+        self._shown = (live.schema or "public") if copy.schema else str(live.url.database)
         self._steps: list[Step] = []
         self._pending: list[str] = []
         sa.event.listen(copy.connection.engine, "before_cursor_execute", self._note)
@@ -105,8 +104,8 @@ class _Recorder:
 
     def observe(self, state: State, _watermark: str) -> None:
         """A state is reached, or a chunk is copied: what came before led to it."""
-        copies = state is State.COPYING and any(s.title == _TITLES[state] for s in self._steps)
-        title = _COPY if copies else _TITLES.get(state, "")
+        copies = state is State.COPYING and any(s.title == TITLES[state] for s in self._steps)
+        title = _COPY if copies else TITLES.get(state, "")
         units, self._pending = list(_units(self._pending)), []
         if title and (not self._steps or self._steps[-1].title != title):
             self._steps.append(Step(title))
@@ -126,12 +125,13 @@ class _Recorder:
         table, name = self.copy.quote(self.change.table), self.copy.quote(column)
         with self.copy.connection.engine.connect() as other:
             other.exec_driver_sql(
-                f"UPDATE {table} SET {name} = {name} WHERE {first} = (SELECT min({first}) FROM {table})"
+                f"UPDATE {table} SET {name} = {name}"
+                f" WHERE {first} = (SELECT min({first}) FROM {table})"
             )
         self._pending = []
 
     def _note(self, _c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
-        sql = _with_values(statement, parameters).replace(*map(str, self._names))
+        sql = _with_values(statement, parameters).replace(self._name, self._shown)
         is_read = _READS.match(sql) and "setval" not in sql and _CATALOG.search(sql)
         if RUNS.name not in sql and not is_read and not _ASKS.match(sql):
             self._pending.append(sql)

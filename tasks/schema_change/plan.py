@@ -1,0 +1,223 @@
+"""The plan of a change: which way, why, every command, what could be in the way, how to go back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from config.declarations import Type
+from tasks.core.errors import PipelineError
+from tasks.core.text import displayed_url
+from tasks.schema_change import tool
+from tasks.schema_change.change import AddColumn
+from tasks.schema_change.interface import Database
+from tasks.schema_change.live import LiveTable
+from tasks.schema_change.preflight import CATALOG, REFUSED, Check, Native, check, try_natively
+from tasks.schema_change.recorded import Step, record
+from tasks.schema_change.scratch import scratch
+
+NATIVE, TOOL, SHADOW = "native", "tool", "shadow"
+"""ALTER TABLE; S1, an online schema change tool; S2, a shadow table."""
+
+_SAMPLE_ROWS = 20_000
+_SHORT_S = 1.0
+"""A copy that takes no longer needs no other way than ALTER TABLE, when few use the table."""
+
+ABILITIES = {
+    NATIVE: {
+        "stop": "between two attempts",
+        "resume": "yes: run it again",
+        "abort": "yes: nothing is changed before it commits",
+        "revert": "ALTER TABLE ... DROP COLUMN: loses what was written to the new column, no row",
+    },
+    TOOL: {
+        "stop": "yes",
+        "resume": "no: pt-online-schema-change 3.2.1 begins again",
+        "abort": "yes: its triggers are removed first, then its table",
+        "revert": "no: the old table lacks what was written since",
+    },
+    SHADOW: {
+        "stop": "yes, in each state, also by kill -9",
+        "resume": "yes: at most one chunk is copied again",
+        "abort": "yes, until the switch: the catalog is as before",
+        "revert": "yes, until sign-off: with all that was written since",
+    },
+}
+"""Strategy -> what can be done with a change under way."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to make the change.
+
+    Attributes:
+        obstacles: Why it cannot be used on this table and server; empty if it can.
+        can: As in ABILITIES.
+    """
+
+    name: str
+    obstacles: tuple[str, ...]
+    can: dict[str, str]
+
+
+@dataclass
+class Plan:
+    """What to do, for one table of one server as it is now.
+
+    Attributes:
+        digest: Of the change; `fingerprint` is that of the table.
+        chosen: NATIVE, TOOL or SHADOW; "" if none can be used.
+        courses: Of S2: "run", "abort", "switch", "revert", "sign-off" -> steps and their SQL.
+        session: Settings of the connection that runs them.
+        commands: Of S1: what for -> a command for a shell.
+        rows_per_s: As measured on a copy; None if there are too few rows to measure.
+    """
+
+    change: AddColumn
+    digest: str
+    fingerprint: str
+    server: str
+    table: LiveTable
+    rows: int
+    size_bytes: int | None
+    native: Native
+    chosen: str
+    why: str
+    strategies: list[Strategy]
+    checks: list[Check]
+    native_sql: list[str]
+    courses: dict[str, list[Step]]
+    session: list[str] = field(default_factory=list)
+    commands: dict[str, str] = field(default_factory=dict)
+    rows_per_s: float | None = None
+
+    @property
+    def copy_s(self) -> float | None:
+        """How long copying all rows takes; with the rest after each chunk half as much again."""
+        return self.rows / self.rows_per_s if self.rows_per_s else None
+
+    def to_json(self) -> dict[str, Any]:
+        """For a file."""
+        return {**dataclasses.asdict(self), "copy_s": self.copy_s}
+
+
+def plan_path(reports: Path, change: AddColumn, suffix: str) -> Path:
+    """Where the plan is written."""
+    name = re.sub(r"\W+", "_", f"{change.table}_{change.column}")
+    return reports / "schema_change" / f"plan_{name}{suffix}"
+
+
+def with_default(
+    table: str, column: str, kind: Type, default: str | None, nullable: bool
+) -> AddColumn:
+    """The change that command lines ask for.
+
+    Raises:
+        PipelineError: The default is not of the type.
+    """
+    value: int | float | str | None = default
+    try:
+        if default is not None and kind is Type.INTEGER:
+            value = int(default)
+        elif default is not None and kind is Type.NUMBER:
+            value = float(default)
+    except ValueError:
+        raise PipelineError(f"{table}.{column}: the default {default} is no {kind}.") from None
+    return AddColumn(table, column, kind, value, nullable)
+
+
+def make_plan(live: Database, change: AddColumn) -> Plan:
+    """Read the table, try the change on a copy, and choose a way. Changes nothing.
+
+    Raises:
+        PipelineError: The table does not exist or has no primary key, or no copy can be made.
+    """
+    table = live.describe(change.table)
+    if table.has(change.column):
+        what = f"{change.table} has a column {change.column} already."
+        raise PipelineError(what, remedy="Nothing has to be changed.")
+    with scratch(live, change.table, _SAMPLE_ROWS) as copy:
+        native = try_natively(copy, change)
+        courses, measured, not_shadow = {}, None, live.obstacles(table)
+        if not not_shadow:
+            try:
+                recording = record(live, copy, change)
+                courses, measured = recording.courses, recording.measured
+            except PipelineError as error:
+                not_shadow = [str(error)]
+    rate = None
+    if measured is not None and measured.copied_rows >= 1_000:
+        rate = measured.copied_rows / measured.copy_s
+    rows = live.count(change.table)
+    not_tool = _not_tool(live, table)
+    not_native = [native.seen] if native.way == REFUSED else []
+    obstacles = {NATIVE: not_native, TOOL: not_tool, SHADOW: not_shadow}
+    chosen, why = choose(native, rows / rate if rate else None, obstacles)
+    return Plan(
+        change=change,
+        digest=change.digest(),
+        fingerprint=table.fingerprint(),
+        server=displayed_url(live.url.render_as_string(hide_password=False)),
+        table=table,
+        rows=rows,
+        size_bytes=live.size_bytes(change.table),
+        native=native,
+        chosen=chosen,
+        why=why,
+        strategies=[Strategy(n, tuple(o), ABILITIES[n]) for n, o in obstacles.items()],
+        checks=check(live, table, change),
+        native_sql=live.native_sql(change),
+        courses=courses,
+        session=_session(live),
+        commands=_tool_commands(live, table, change),
+        rows_per_s=rate,
+    )
+
+
+def choose(
+    native: Native, copy_s: float | None, obstacles: dict[str, list[str]]
+) -> tuple[str, str]:
+    """The strategy, and why."""
+    if native.way == CATALOG:
+        return NATIVE, "ALTER TABLE changes the catalog alone: it takes the same time at any size."
+    if native.way != REFUSED and copy_s is not None and copy_s < _SHORT_S:
+        return NATIVE, "ALTER TABLE writes all rows, which takes less than a second."
+    seen = f"ALTER TABLE would not do: {native.seen}"
+    if not obstacles[TOOL]:
+        return TOOL, f"{seen} The tool was made for this."
+    if not obstacles[SHADOW]:
+        return SHADOW, f"{seen} A shadow table works on every server, and can be taken back."
+    return "", f"{seen} No other way can be used; see the obstacles."
+
+
+def _session(live: Database) -> list[str]:
+    """Settings of a session that its statements depend on."""
+    if live.kind != "PostgreSQL":
+        return []
+    query = (
+        "SELECT name, setting FROM pg_settings WHERE source = 'client' AND name <> 'search_path'"
+    )
+    ours = ("extra_float_digits", "lock_timeout", "TimeZone")
+    return [f"SET {name} = '{value}'" for name, value in live.fetch(query) if name in ours]
+
+
+def _not_tool(live: Database, table: LiveTable) -> list[str]:
+    error = tool.missing(live)
+    return [str(error)] if error else []
+
+
+def _tool_commands(live: Database, table: LiveTable, change: AddColumn) -> dict[str, str]:
+    if live.kind != "MariaDB":
+        return {}
+    run = [one for one in tool.command(live, change, table) if not one.startswith("--plugin")]
+    place = run.index("--execute")
+    try_it = [*run[:place], "--dry-run", "--print", *run[place + 1 :]]
+    return {
+        "pt-online-schema-change, to try it": shlex.join(try_it),
+        "pt-online-schema-change": shlex.join(run),
+        "gh-ost": tool.gh_ost_command(live, change),
+    }

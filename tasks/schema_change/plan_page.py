@@ -1,0 +1,71 @@
+"""A plan as Markdown, HTML and JSON."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tasks.core.files import write_json
+from tasks.reports.templates import render, render_markdown_page
+from tasks.schema_change import tool
+from tasks.schema_change.change import AddColumn
+from tasks.schema_change.interface import Database
+from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, Plan, plan_path
+
+TITLES = {
+    NATIVE: "ALTER TABLE",
+    TOOL: "S1, an online schema change tool",
+    SHADOW: "S2, a shadow table",
+}
+_HEADINGS = {
+    "run": "Until the tables can be switched (`run`)",
+    "abort": "Before the switch: give it up (`abort`)",
+    "switch": "Switch (`switch`)",
+    "revert": "After the switch: take it back (`revert`)",
+    "sign-off": "No way back (`sign-off`)",
+}
+
+
+def write_plan(plan: Plan, live: Database, reports: Path) -> Path:
+    """Write the plan; the Markdown file."""
+    change = plan.change
+    table, column = live.quote(change.table), live.quote(change.column)
+    text = render(
+        "schema_change_plan.md.j2",
+        plan=plan,
+        clause=f"ADD COLUMN {change.clause(live.connection.dialect)}",
+        titles=TITLES,
+        headings=_HEADINGS,
+        rehearse=command("SchemaChangeRehearsal", change, plan.chosen or SHADOW),
+        apply=command("SchemaChangeApply", change, plan.chosen or SHADOW),
+        native_sql=[f"{one};" for one in plan.native_sql],
+        session=[f"{one};" for one in plan.session],
+        refers=[
+            f"{', '.join(key['constrained_columns'])} to {key['referred_table']}"
+            for key in sa.inspect(live.connection).get_foreign_keys(change.table)
+        ],
+        drop=f"ALTER TABLE {table} DROP COLUMN {column};",
+        gh_ost=tool.gh_ost_preflight(live, plan.table) if plan.commands else [],
+    )
+    markdown = plan_path(reports, change, ".md")
+    markdown.parent.mkdir(parents=True, exist_ok=True)
+    markdown.write_text(text, encoding="utf-8")
+    title = f"Plan: {change.column} in {change.table}"
+    page = render_markdown_page(title, text)
+    plan_path(reports, change, ".html").write_text(page, encoding="utf-8")
+    write_json(plan.to_json(), plan_path(reports, change, ".json"))
+    return markdown
+
+
+def command(task: str, change: AddColumn, strategy: str) -> str:
+    """The command line of a task that makes a change."""
+    arguments = [
+        *("luigi", "--module", "tasks", task, "--table", change.table, "--column", change.column),
+        *("--type", change.type.value),
+        *(("--default", str(change.default)) if change.default is not None else ()),
+        *(() if change.nullable else ("--not-null",)),
+        *("--strategy", strategy, "--local-scheduler"),
+    ]
+    return shlex.join(arguments)
