@@ -217,7 +217,8 @@ class Database(abc.ABC):
 
     def quote(self, name: str) -> str:
         """A name as SQL has it."""
-        return self.connection.dialect.identifier_preparer.quote(name)
+        # SQLAlchemy doubles "%" for drivers that replace parameters.
+        return self.connection.dialect.identifier_preparer.quote(name).replace("%%", "%")
 
     def listed(self, names: Sequence[str], prefix: str = "") -> str:
         """Names as SQL has them, with commas."""
