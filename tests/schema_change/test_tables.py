@@ -59,7 +59,8 @@ def test_the_new_column_has_its_default(
 ) -> None:
     live.create(rows=10)
     changed(live, column='new "column"', type=type, default=default, nullable=nullable)
-    query = sa.select(sa.column('new "column"')).select_from(sa.table("t")).distinct()
+    new: sa.ColumnElement[Any] = sa.table("t", sa.column('new "column"')).columns[0]
+    query = sa.select(new).distinct()
     with live.engine.connect() as connection:
         (found,) = connection.scalars(query)
     assert (found if found is None or type is not Type.TIMESTAMP else str(found)) == default
@@ -127,7 +128,7 @@ def test_rows_exchange_unique_values_while_they_are_copied(live: Live) -> None:
     change = live.change(exchange)
     change.run()
     change.switch()
-    found = dict(live.run("select id, u from t"))  # type: ignore[arg-type]
+    found = {row[0]: row[1] for row in live.run("select id, u from t")}
     assert {n: found.get(n) for n in (10, 20, 30, 100, 110)} == {
         10: "u110", 20: None, 30: "u100", 100: "u20", 110: "u10",
     }  # fmt: skip
@@ -180,7 +181,7 @@ def test_a_change_that_commits_late_is_applied(live: Live) -> None:
 
 
 def test_a_log_that_is_read_by_position_loses_a_change_that_commits_late(live: Live) -> None:
-    opened = servers_alone(live)
+    opened: Any = servers_alone(live)
 
     class ByPosition(opened):
         position = 0
@@ -216,7 +217,7 @@ def test_writes_wait_while_the_tables_are_switched(live: Live) -> None:
 
 
 def test_without_the_lock_a_write_during_the_switch_is_lost(live: Live) -> None:
-    opened = servers_alone(live)
+    opened: Any = servers_alone(live)
 
     class Unlocked(opened):
         def _lock(self, *_: object) -> None:
