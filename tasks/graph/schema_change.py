@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import luigi
 
 from config.declarations import Type
-from tasks.core.errors import system_errors
+from tasks.core.errors import PipelineError, system_errors
 from tasks.run.progress import Progress
 from tasks.run.settings import settings
+
+if TYPE_CHECKING:
+    from tasks.schema_change.change import AddColumn
+    from tasks.schema_change.interface import Database
 
 logger = logging.getLogger("pipeline")
 
 _TYPES = [one.value for one in Type if one is not Type.SWITCH]
 
 
-class SchemaChangePlan(luigi.Task):
-    """The plan for a column: `reports/schema_change/plan_TABLE_COLUMN.md`, `.html`, `.json`.
-
-    Reads the live table and tries the change on a copy beside it; changes nothing.
-    """
+class _ColumnTask(luigi.Task):
+    """A task for one column; runs each time: a table can have changed since."""
 
     table = luigi.Parameter(description="The table that gets the column.")
     column = luigi.Parameter(description="The new column.")
@@ -30,30 +34,81 @@ class SchemaChangePlan(luigi.Task):
     )
     not_null = luigi.BoolParameter(description="NULL is not allowed; needs --default.")
 
-    written = False
+    done = False
 
     def complete(self) -> bool:
-        """Whether this object has written the plan: a table can have changed since."""
-        return self.written
+        """Whether this object has run."""
+        return self.done
 
     def run(self) -> None:
-        """Make the plan and write it."""
+        """Open the warehouse and do it."""
         from tasks.schema_change.open import open_database
-        from tasks.schema_change.plan import make_plan, with_default
-        from tasks.schema_change.plan_page import write_plan
+        from tasks.schema_change.plan import with_default
 
         progress = Progress(self)
         progress.start()
-        with system_errors("SchemaChangePlan"):
+        with system_errors(self.task_family):
             kind = Type(self.type)
             change = with_default(self.table, self.column, kind, self.default, not self.not_null)
             live = open_database(settings().warehouse_url, settings().warehouse_schema)
             try:
-                plan = make_plan(live, change)
-                written = write_plan(plan, live, settings().reports_dir)
+                progress.result = self.act(live, change)
             finally:
                 live.close()
-        logger.info("%s.%s: %s", self.table, self.column, plan.why)
-        progress.result = f"{plan.chosen or 'no strategy can be used'}: {written}"
+        logger.info("%s.%s: %s", self.table, self.column, progress.result)
         progress.finish()
-        self.written = True
+        self.done = True
+
+    def act(self, live: Database, change: AddColumn) -> str:
+        """Do it; the result in words."""
+        raise NotImplementedError
+
+
+class SchemaChangePlan(_ColumnTask):
+    """The plan for a column: `reports/schema_change/plan_TABLE_COLUMN.md`, `.html`, `.json`.
+
+    Reads the live table and tries the change on a copy beside it; changes nothing.
+    """
+
+    def act(self, live: Database, change: AddColumn) -> str:
+        """Make the plan and write it."""
+        from tasks.schema_change.plan import make_plan
+        from tasks.schema_change.plan_page import write_plan
+
+        plan = make_plan(live, change)
+        return f"{plan.why} {write_plan(plan, live, settings().reports_dir).as_posix()}"
+
+
+class SchemaChangeApply(_ColumnTask):
+    """Makes the planned change on the live table; S2 waits before the switch.
+
+    Needs a successful rehearsal of the same plan on the table as it is. `python -m tasks
+    schema-change` shows how far it is, switches, aborts, reverts.
+    """
+
+    strategy = luigi.ChoiceParameter(
+        choices=("", "native", "tool", "shadow"), default="", description="Else the plan's."
+    )
+    yes = luigi.BoolParameter(description="Do not ask for the table's name.")
+    no_rehearsal = luigi.BoolParameter(description="Do not ask for a rehearsal.")
+
+    def act(self, live: Database, change: AddColumn) -> str:
+        """Ask, and make the change."""
+        from tasks.schema_change.apply import Permission, apply
+
+        permission = Permission(self.no_rehearsal, self._agrees)
+        report = functools.partial(logger.debug, "%s: %s", self.table)
+        return apply(live, change, self.strategy, settings().reports_dir, permission, report)
+
+    def _agrees(self, table: str) -> bool:
+        if self.yes:
+            return True
+        try:  # A worker's standard input is not the terminal.
+            with Path("/dev/tty").open("r+") as terminal:
+                terminal.write(f"The live table is changed. Its name, to agree: {table}? ")
+                terminal.flush()
+                return terminal.readline().strip() == table
+        except OSError:
+            raise PipelineError(
+                f"Nobody can be asked whether {table} is to be changed.", remedy="Add --yes."
+            ) from None
