@@ -129,6 +129,7 @@ class _Sqlite(_Place):
         live, file = self.live, Path(self.live.url.database or "").absolute()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=file.parent))
         made = type(live)(live.url.set(database=str(self.folder / file.name)))
+        made.run(f"PRAGMA journal_mode = {live.run('PRAGMA journal_mode').scalar_one()}")
         found = live.fetch("SELECT type, name, tbl_name, sql FROM sqlite_schema")
         tables = self.tables()
 

@@ -16,14 +16,15 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Copy, Database, Key
 from tasks.schema_change.live import LiveTable
-from tasks.schema_change.machine import Measured, Pace, SchemaChange
+from tasks.schema_change.machine import Measured, Pace
+from tasks.schema_change.native import attempt
 
 PROGRAM, GH_OST = "pt-online-schema-change", "gh-ost"
 
@@ -179,8 +180,7 @@ class Tool:
         self._database.close()
 
     def _again(self, sql: str) -> None:
-        """Run a statement, again as often as it finds a lock."""
-        SchemaChange(self._database, self.change)._attempt(lambda: self._database.run(sql))
+        attempt(self._database, lambda: self._database.run(sql), self.measured)
 
     @contextlib.contextmanager
     def _started(self, live: LiveTable) -> Iterator[subprocess.Popen[str]]:
@@ -189,11 +189,11 @@ class Tool:
             folder, url = Path(name), self._database.url
             (folder / "hooks.pm").write_text(_HOOKS)
             (folder / "client.cnf").touch(0o600)
-            values = {"user": url.username, "password": url.password}
-            values |= {"host": url.host, "port": url.port}
-            lines = (f'{key} = "{_escaped(str(v))}"\n' for key, v in values.items() if v)
+            values = {"user": url.username, "password": url.password, "host": url.host}
+            texts = {**values, "port": str(url.port or 3306)}
+            lines = (f'{key} = "{_escaped(value)}"\n' for key, value in texts.items() if value)
             (folder / "client.cnf").write_text("[client]\n" + "".join(lines))
-            with subprocess.Popen(
+            with subprocess.Popen(  # noqa: S603
                 command(self._database, self.change, live),
                 cwd=folder,
                 stdin=subprocess.PIPE,
@@ -209,10 +209,9 @@ class Tool:
     def _follow(
         self, process: subprocess.Popen[str], live: LiveTable, until: Callable[[], object]
     ) -> None:
-        assert process.stdin is not None and process.stdout is not None
         measured = self.measured
         began = time.monotonic()
-        for line in process.stdout:
+        for line in process.stdout or ():
             self._output.append(line.rstrip())
             match line.rstrip().removeprefix("HOOK "):
                 case "copying":
@@ -226,8 +225,7 @@ class Tool:
                     until()
                     self._phase("switching")
                     began = time.monotonic()
-                    process.stdin.write("switch\n")
-                    process.stdin.flush()
+                    print("switch", file=process.stdin, flush=True)
                 case "switched":
                     measured.switch_s = measured.exchange_s = time.monotonic() - began
                     self._phase("tidying up")
@@ -272,8 +270,3 @@ def differences(database: Database, copy: Copy, pace: Pace) -> list[str]:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def displayed(arguments: Sequence[str]) -> str:
-    """A command for a shell."""
-    return shlex.join(arguments)
