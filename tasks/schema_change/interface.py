@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ Key = tuple[object, ...]
 
 LOCK_S = 0.5
 """How long to wait for a lock that others would have to wait behind."""
+
+_KILLED_S = 3.0
+"""How long a server may need to notice that a run was killed."""
 
 NUMBER = "_change_no"
 """The column of the log that numbers its rows."""
@@ -160,7 +164,11 @@ class Database(abc.ABC):
             PipelineError: Another run is at the table.
         """
         if self._claimed is not self.connection:
-            if not self.take_lock(table):
+            until = time.monotonic() + _KILLED_S
+            while not self.take_lock(table):
+                if time.monotonic() < until:
+                    time.sleep(0.1)
+                    continue
                 raise PipelineError(
                     f"Another run is at the schema change of {table}.",
                     remedy="Wait for its end, or end it.",
@@ -209,7 +217,8 @@ class Database(abc.ABC):
 
     def quote(self, name: str) -> str:
         """A name as SQL has it."""
-        return self.connection.dialect.identifier_preparer.quote(name)
+        # SQLAlchemy doubles "%" for drivers that replace parameters.
+        return self.connection.dialect.identifier_preparer.quote(name).replace("%%", "%")
 
     def listed(self, names: Sequence[str], prefix: str = "") -> str:
         """Names as SQL has them, with commas."""
@@ -245,6 +254,11 @@ class Database(abc.ABC):
     def count(self, table: str) -> int:
         """Its rows."""
         return self.connection.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) or 0
+
+    def column_names(self, table: str) -> set[str]:
+        """In lower case."""
+        columns = sa.inspect(self.connection).get_columns(table)
+        return {column["name"].lower() for column in columns}
 
     def drop(self, table: str) -> None:
         """Remove a table, if it exists."""

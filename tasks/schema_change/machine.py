@@ -351,8 +351,8 @@ class SchemaChange:
     # --- steps of several states -------------------------------------------------------------
 
     def _has_column(self) -> bool:
-        found = self._attempt(lambda: self.database.describe(self.change.table))
-        return found.has(self.change.column)
+        names = self._attempt(lambda: self.database.column_names(self.change.table))
+        return self.change.column.lower() in names
 
     def _copy(self) -> Copy:
         """From the table to the shadow or, once they are switched, to the old table."""

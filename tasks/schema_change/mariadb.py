@@ -102,7 +102,7 @@ class Mariadb(Database):
 
     def always_quoted(self, name: str) -> str:
         """A name as the catalog shows it."""
-        return self.connection.dialect.identifier_preparer.quote_identifier(name)
+        return "`" + name.replace("`", "``") + "`"
 
     # --- the table ---------------------------------------------------------------------------
 

@@ -112,15 +112,16 @@ class Live:
         table: str = "t",
         **asked: Any,
     ) -> SchemaChange:
-        """A change that copies 50 rows at a time, through a connection of its own."""
+        """A change that copies 50 rows at a time; the run of an earlier one ends."""
+        self.close()
         database = opened(self.url)
         self.opened.append(database)
         wanted = AddColumn(table, **{"column": "q", "type": Type.INTEGER, "default": 7, **asked})
         return SchemaChange(database, wanted, observe, Pace(rows=50, seconds=0, rest=0))
 
     def close(self) -> None:
-        for database in self.opened:
-            database.close()
+        while self.opened:
+            self.opened.pop().close()
 
     def catalog(self) -> list[str]:
         """All that is declared in the database, but where runs are stored."""
