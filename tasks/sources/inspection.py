@@ -6,7 +6,7 @@ import codecs
 import contextlib
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from typing import TypeVar
 from config.declarations import Source
 from tasks.core.config_text import lines_to_paste, place_of
 from tasks.core.errors import PipelineError
+from tasks.sources.contract import NEW_COLUMN, Contracts
 from tasks.sources.csv_blocks import Block, read_blocks
 from tasks.sources.csv_records import (
     MAX_RECORD_BYTES,
@@ -243,13 +244,20 @@ def _sample(lines: list[str], dialect: Dialect, is_whole: bool) -> list[list[str
     return found
 
 
-def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout]:
+def check_sources(
+    sources: Iterable[Source], data_dir: Path, recorded: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Layout]:
     """The layout of every source; of one that comes in partitions, that of the last one.
+
+    Args:
+        sources: Their declarations, with the settings.
+        data_dir: Where the files are.
+        recorded: Source -> the headers of its files when they were staged last, if they were.
 
     Raises:
         PipelineError: Listing every problem of every file at once.
     """
-    layouts, problems = {}, []
+    layouts, problems, contracts = {}, [], Contracts(recorded or {})
     remedies: dict[str, str] = {}
     for source in sources:
         found = find_partitions(source.name, data_dir)
@@ -270,6 +278,8 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
                     problems.append(f"{_displayed(paths[0], data_dir)} {reason}")
                     continue
                 layouts[source.name] = inspect_file(paths[0], source).layout
+                new = contracts.check(source, layouts[source.name])
+                problems.extend(f"{_displayed(paths[0], data_dir)}: {problem}" for problem in new)
             except PipelineError as error:
                 name = _displayed(paths[0], data_dir)
                 message = str(error).removesuffix(error.remedy).rstrip("\n")
@@ -286,7 +296,7 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
             f"The source files in {data_dir} cannot be staged; nothing was changed:",
             problems,
             f"The folder {'holds: ' + ', '.join(existing) if existing else 'is empty or absent'}.\n"
-            + _advice(problems, list(remedies.values())),
+            + _advice(problems, list(contracts.add_remedies(remedies).values())),
         )
     return layouts
 
@@ -339,6 +349,10 @@ def _advice(problems: Sequence[str], remedies: Sequence[str]) -> str:
     lines = ["Fix the files."]
     if remedies:
         lines += ["Or say in luigi.cfg how to read them, in its section of that name:", *remedies]
+    if any(NEW_COLUMN in problem for problem in problems):
+        lines.append(
+            "accepted_columns accepts the new columns; new_columns = ignore accepts all that come."
+        )
     if any(problem.endswith(" is missing") for problem in problems):
         lines.append("Or make missing files up: luigi --module tasks SampleData --local-scheduler")
     return "\n".join(lines)
