@@ -59,7 +59,9 @@ class Contracts:
         }
         header = [name.lower() for name in layout.header]
         new = [name for name in header if name not in {*recorded, *named, *source.accepted_columns}]
-        renames = likely_renames([name for name in recorded if name not in header], new)
+        # What one of several files lacks, another may have.
+        vanished = [n for n in recorded if n not in header and not source.in_partitions]
+        renames = likely_renames(vanished, new)
         before = {appeared: vanished for vanished, appeared in renames}
         for name in new:
             listed = dict.fromkeys(source.accepted_columns)
