@@ -197,7 +197,7 @@ class PageTarget(FileTarget):
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 9
+    code_version = 10
 
     def page(self) -> str:
         """The page itself."""

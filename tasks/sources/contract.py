@@ -57,7 +57,7 @@ class Contracts:
             if column.header is not None
             for at in layout.recognised.get(column.name, ())
         }
-        header = [name.lower() for name in layout.header]
+        header = {name.lower(): name for name in layout.header}
         new = [name for name in header if name not in {*recorded, *named, *source.accepted_columns}]
         # What one of several files lacks, another may have.
         vanished = [n for n in recorded if n not in header and not source.in_partitions]
@@ -67,7 +67,7 @@ class Contracts:
             listed = dict.fromkeys(source.accepted_columns)
             self._accepted.setdefault(source.name, listed)[name] = None
             perhaps = f" (perhaps it was {displayed_name(before[name])})" if name in before else ""
-            yield f"column {name!r} is new{perhaps}, {NEW_COLUMN}"
+            yield f"column {header[name]!r} is new{perhaps}, {NEW_COLUMN}"
 
     def add_remedies(self, remedies: Mapping[str, str]) -> dict[str, str]:
         """Sections of luigi.cfg, by source, with the lines that accept the new columns."""

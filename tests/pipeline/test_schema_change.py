@@ -138,7 +138,7 @@ def test_a_frozen_source_fails_until_its_new_columns_are_accepted(ran: Project) 
         "  POINT.csv: column '#note' is new, and new_columns = freeze\n"
         "  LOG_INSTANCE.csv: column 'point_id' is missing; the file has: point_log_inst_id, point, "
         "eng_unit_id, log_interval\n"
-        "  LOG_RCD_F/2024-05.csv: column 'quality' is new, and new_columns = freeze\n"
+        "  LOG_RCD_F/2024-05.csv: column 'Quality' is new, and new_columns = freeze\n"
     )
     assert problems in ran.fails("AllStaged").log
     ran.edit("APP_TYPE.csv", "app_type_id,NAME,name", "app_type_id,name")

@@ -23,8 +23,8 @@ def test_recorded_columns_are_not_new_in_any_case_and_order() -> None:
 
 
 def test_a_column_that_is_recognised_is_new_too_as_it_changes_the_warehouse() -> None:
-    (problem,) = problems(FROZEN, "point_log_inst_id", "log_time", "note", "log_value")
-    assert problem == "column 'log_value' is new, and new_columns = freeze"
+    (problem,) = problems(FROZEN, "point_log_inst_id", "log_time", "note", "Log_Value")
+    assert problem == "column 'Log_Value' is new, and new_columns = freeze"
 
 
 def test_a_column_that_luigi_cfg_names_is_accepted() -> None:
