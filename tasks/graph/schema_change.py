@@ -23,6 +23,21 @@ logger = logging.getLogger("pipeline")
 _TYPES = [one.value for one in Type if one is not Type.SWITCH]
 
 
+def write_plan_of(table: str, column: str, kind: Type) -> None:
+    """Write the plan for a column of a source that `luigi.cfg` lets evolve: it may be NULL."""
+    from tasks.schema_change.change import AddColumn
+    from tasks.schema_change.open import open_database
+    from tasks.schema_change.plan import make_plan
+    from tasks.schema_change.plan_page import write_plan
+
+    live = open_database(settings().warehouse_url, settings().warehouse_schema)
+    try:
+        plan = make_plan(live, AddColumn(table, column, kind))
+        write_plan(plan, live, settings().reports_dir)
+    finally:
+        live.close()
+
+
 class _ColumnTask(luigi.Task):
     """A task for one column; runs each time: a table can have changed since."""
 

@@ -1,14 +1,12 @@
-"""Schema change: what changed in the source columns, and how to add a column to a live table."""
+"""Schema change: what changed in the source columns, and the tables that could get one."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-from config.warehouse import FACT_LOGS
 from tasks.core.text import readable
 from tasks.reports.registry import Inputs, Json, Outputs, Report, Results
 from tasks.reports.source_columns import (
@@ -26,76 +24,7 @@ from tasks.reports.source_columns import (
     read_history,
 )
 
-if TYPE_CHECKING:
-    from tasks.warehouse.tables import LiveTable
-
 logger = logging.getLogger("pipeline")
-
-LARGE_ROWS = 100_000
-"""From this many rows a table is described in full."""
-
-CHUNK_ROWS = 10_000
-
-# --- the steps -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of the change: what it is for, and its statements.
-
-    Attributes:
-        repeat: Whether it is run again and again until it changes no row.
-    """
-
-    title: str
-    statements: tuple[str, ...]
-    repeat: bool = False
-
-
-def native_steps(table: LiveTable) -> list[Step]:
-    """Add a nullable column natively on SQLite, and take it back."""
-    return _steps("sql/native.sql.j2", table)
-
-
-def shadow_steps(table: LiveTable) -> list[Step]:
-    """Add a column on SQLite through a shadow table, while others write to the table.
-
-    Triggers note the keys of changed rows; one worker copies chunk by chunk and applies the
-    noted keys by reading the row again, so that no order of events can make a row stale.
-    """
-    return _steps("sql/shadow.sql.j2", table)
-
-
-def abandon_steps(table: LiveTable) -> list[Step]:
-    """Give the shadow table up before the swap: the triggers first, or writes would fail."""
-    return _steps("sql/abandon.sql.j2", table)
-
-
-def _steps(template: str, table: LiveTable) -> list[Step]:
-    """The steps of a template: each begins with a line "-- title", perhaps with "(repeat)"."""
-    from tasks.reports.templates import render
-
-    text = render(
-        template,
-        table=table,
-        column="new_column",
-        chunk_rows=CHUNK_ROWS,
-    )
-    steps = []
-    for block in text.split("-- ")[1:]:
-        title, _, sql = block.partition("\n")
-        statements = [statement.strip() for statement in sql.split(";\n")]
-        steps.append(
-            Step(
-                title.removesuffix(" (repeat)"),
-                tuple(statement for statement in statements if statement),
-                repeat=title.endswith(" (repeat)"),
-            )
-        )
-    return steps
-
-
-# --- the report ------------------------------------------------------------------------------
 
 
 def build(inputs: Inputs, outputs: Outputs) -> str:
@@ -122,17 +51,11 @@ def build(inputs: Inputs, outputs: Outputs) -> str:
         for line in change["lines"]:
             if line.startswith(VANISHED):
                 logger.warning("%s: %s", change["source"], readable(line))
-    large = [table for table in tables if table.rows >= LARGE_ROWS]
     text = render(
         "schema_change.md.j2",
         now=now,
         **content,
         tables=tables,
-        large=large or [table for table in tables if table.name == FACT_LOGS.name],
-        native_steps=native_steps,
-        abandon_steps=abandon_steps,
-        shadow_steps=shadow_steps,
-        large_rows=LARGE_ROWS,
     )
     outputs.write_text("markdown", text)
     outputs.write_text("page", render_markdown_page("Schema change", text))
@@ -180,7 +103,7 @@ def figures(results: Results) -> Json:
 
 REPORT = Report(
     name="SchemaChangeReport",
-    summary="Which source columns changed; how to add a column to the warehouse's large tables.",
+    summary="Which source columns changed; how to add a column to a live table.",
     reads=("warehouse", "catalog", "audits", "staged", "sources"),
     build=build,
     anchor="schema-change",
@@ -194,5 +117,5 @@ REPORT = Report(
     },
     figures=figures,
     page="schema_change.html",
-    code_version=5,
+    code_version=6,
 )

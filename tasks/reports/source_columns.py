@@ -314,8 +314,16 @@ def _column_name(table: Table, source: str, header: str) -> str:
     return column.name
 
 
-def plan_commands(new: Iterable[NewColumn]) -> list[str]:
-    """The commands that plan the columns whose contracts ask for it: one for each column.
+class PlannedColumn(NamedTuple):
+    """A column that a contract asks a plan for."""
+
+    table: str
+    column: str
+    type: Type
+
+
+def planned_columns(new: Iterable[NewColumn]) -> list[PlannedColumn]:
+    """The columns whose contracts ask for a plan.
 
     The two kinds of log records share a table: a column that both have is planned once.
     """
@@ -326,17 +334,25 @@ def plan_commands(new: Iterable[NewColumn]) -> list[str]:
         if one.needs_plan:
             kinds.setdefault((one.table, one.column), []).append(one.type)
     return [
-        shlex.join(
-            ["luigi", "--module", "tasks", "SchemaChangePlan", "--table", table, "--column", column]
-            + ["--type", _planned_type(widest_type(found)), "--local-scheduler"]
-        )
+        PlannedColumn(table, column, _planned_type(widest_type(found)))
         for (table, column), found in kinds.items()
     ]
 
 
-def _planned_type(kind: str) -> str:
+def plan_commands(new: Iterable[NewColumn]) -> list[str]:
+    """The commands that plan the columns whose contracts ask for it: one for each column."""
+    return [
+        shlex.join(
+            ["luigi", "--module", "tasks", "SchemaChangePlan", "--table", table, "--column", column]
+            + ["--type", kind.value, "--local-scheduler"]
+        )
+        for table, column, kind in planned_columns(new)
+    ]
+
+
+def _planned_type(kind: str) -> Type:
     """The type of the column in the warehouse: words for states stay words."""
-    return Type.TEXT.value if kind == Type.SWITCH.value else kind
+    return Type.TEXT if kind == Type.SWITCH.value else Type(kind)
 
 
 def describe_change(
