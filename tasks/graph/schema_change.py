@@ -1,4 +1,4 @@
-"""Adding a column to a live table: the plan, and the change."""
+"""Adding a column to a live table: the plan, its rehearsal, and the change."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ class _ColumnTask(luigi.Task):
             change = with_default(self.table, self.column, kind, self.default, not self.not_null)
             live = open_database(settings().warehouse_url, settings().warehouse_schema)
             try:
-                progress.result = self.act(live, change)
+                progress.result = self.act(live, change, progress)
             finally:
                 live.close()
         logger.info("%s.%s: %s", self.table, self.column, progress.result)
         progress.finish()
         self.done = True
 
-    def act(self, live: Database, change: AddColumn) -> str:
+    def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
         """Do it; the result in words."""
         raise NotImplementedError
 
@@ -85,13 +85,49 @@ class SchemaChangePlan(_ColumnTask):
     Reads the live table and tries the change on a copy beside it; changes nothing.
     """
 
-    def act(self, live: Database, change: AddColumn) -> str:
+    def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
         """Make the plan and write it."""
         from tasks.schema_change.plan import make_plan
         from tasks.schema_change.plan_page import write_plan
 
         plan = make_plan(live, change)
         return f"{plan.why} {write_plan(plan, live, settings().reports_dir).as_posix()}"
+
+
+class SchemaChangeRehearsal(_ColumnTask):
+    """Carries a change out on a copy of the table, while others write to it and read it.
+
+    Writes `reports/schema_change/rehearsal_TABLE_COLUMN.html` and a `.json` for each strategy;
+    changes nothing in the live database. Fails if rows were lost or readers had errors.
+    """
+
+    strategy = luigi.ChoiceParameter(choices=("native", "tool", "shadow"), description="How.")
+    rows = luigi.OptionalIntParameter(
+        default=None, description="So many rows, the first by key, are copied; else all."
+    )
+    seconds = luigi.FloatParameter(
+        default=5, description="How long the load lasts before the change, and after it."
+    )
+    writes_per_s = luigi.FloatParameter(default=200, description="Of all writers together.")
+
+    def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
+        """Rehearse, write what was measured, and fail if something was lost."""
+        from tasks.schema_change.rehearsal import PASSED, Settings, rehearse
+        from tasks.schema_change.rehearsal_page import summary, write_rehearsal
+        from tasks.schema_change.workload import Rates
+
+        how = Settings(self.strategy, self.rows, self.seconds, Rates(self.writes_per_s))
+        result = rehearse(live, change, how, progress.begin)
+        page = write_rehearsal(result, live, settings().reports_dir)
+        for line in summary(result):
+            logger.info("%s", line)
+        if result["verdict"] != PASSED:
+            raise PipelineError(
+                f"The rehearsal of {self.column} in {self.table} has failed:",
+                result["problems"],
+                f"The figures are in {page}.",
+            )
+        return f"passed: {page}"
 
 
 class SchemaChangeApply(_ColumnTask):
@@ -107,7 +143,7 @@ class SchemaChangeApply(_ColumnTask):
     yes = luigi.BoolParameter(description="Do not ask for the table's name.")
     no_rehearsal = luigi.BoolParameter(description="Do not ask for a rehearsal.")
 
-    def act(self, live: Database, change: AddColumn) -> str:
+    def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
         """Ask, and make the change."""
         from tasks.schema_change.apply import Permission, apply
 

@@ -19,6 +19,7 @@ from tasks.schema_change.interface import Database
 from tasks.schema_change.live import LiveTable
 from tasks.schema_change.machine import Measured, SchemaChange
 from tasks.schema_change.native import add_natively
+from tasks.schema_change.plan import NATIVE, SHADOW, TOOL
 from tasks.schema_change.runs import State
 from tasks.schema_change.scratch import scratch
 from tasks.schema_change.tool import Tool, missing
@@ -26,7 +27,6 @@ from tasks.schema_change.workload import Compared, Operation, Rates, Workload
 
 Json = dict[str, Any]
 
-STRATEGIES = ("native", "tool", "shadow")
 PASSED, FAILED = "passed", "failed"
 
 LONGEST_GAP_S = 1.0
@@ -99,7 +99,7 @@ def rehearse(
     Raises:
         PipelineError: Nothing could be rehearsed.
     """
-    unfit = missing(live) if settings.strategy == "tool" else None
+    unfit = missing(live) if settings.strategy == TOOL else None
     if unfit is not None:
         raise unfit
     table = live.describe(change.table)
@@ -149,7 +149,7 @@ class _Rehearsal:
         with Workload(self.database, before, self.settings.rates) as workload:
             self.begin(_BEFORE)
             time.sleep(self.settings.seconds)
-            carry_out = {"native": self._native, "tool": self._tool, "shadow": self._shadow}
+            carry_out = {NATIVE: self._native, TOOL: self._tool, SHADOW: self._shadow}
             try:
                 carry_out[self.settings.strategy]()
             except PipelineError as error:

@@ -225,7 +225,8 @@ class Tool:
                     until()
                     self._phase("switching")
                     began = time.monotonic()
-                    print("switch", file=process.stdin, flush=True)
+                    with contextlib.suppress(BrokenPipeError):  # It was killed.
+                        print("switch", file=process.stdin, flush=True)
                 case "switched":
                     measured.switch_s = measured.exchange_s = time.monotonic() - began
                     self._phase("tidying up")
