@@ -5,6 +5,7 @@ passed through staging as text. A header is recognised by its name or one of its
 any case; `luigi.cfg` can name another one for a single installation.
 """
 
+from config.added import added_columns
 from config.declarations import Column, Source, Type
 
 _RECORD_STATUS = Column(
@@ -175,6 +176,7 @@ LOG_RCD_B = Source(
         ),
         _VALUE_TEXT,
         _RECORD_STATUS,
+        *added_columns("fact_logs"),
     ),
     in_partitions=True,
 )
@@ -194,6 +196,7 @@ LOG_RCD_F = Source(
         ),
         _VALUE_TEXT,
         _RECORD_STATUS,
+        *added_columns("fact_logs"),
     ),
     in_partitions=True,
 )

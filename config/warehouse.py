@@ -6,6 +6,7 @@ from it.
 
 from datetime import UTC, datetime
 
+from config.added import added_columns
 from config.declarations import Column, Table, Type
 from config.sources import LOG_RCD_B, LOOKUPS, SOURCES
 
@@ -266,6 +267,7 @@ FACT_LOGS = Table(
             "folder a number made from its name; load_receipt has the names.",
             origin="LOG_RCD (the file)",
         ),
+        *added_columns("fact_logs", origin="LOG_RCD"),
     ),
     # In this order the rows are stored: a log instance's day is a few pages.
     primary_key=("point_log_inst_id", "recorded_at", "log_id"),

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from tasks.explore import explore
 
                 return explore(options.port)
+            case "schema-change":
+                return schema_change(options.action, options.table)
             case "verify":
                 from tasks.verify import verify
 
@@ -109,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         "explore", help="show the warehouse in a browser until Ctrl-C; needs Datasette"
     )
     explored.add_argument("--port", type=_port, default=8001, help="of the pages")
+    change = commands.add_parser(
+        "schema-change", help="show how far changes of live tables are, and carry one on"
+    )
+    actions = ("status", "run", "follow", "switch", "abort", "revert", "sign-off")
+    change.add_argument("action", choices=actions)
+    change.add_argument("table", nargs="*", help="with status: none for all")
     verify = commands.add_parser(
         "verify",
         help="compare all that was built with what was recorded; exit status 1 if it differs",
@@ -193,6 +201,24 @@ def check(path: Path, name: str | None) -> int:
         lines = ["Say in luigi.cfg how to read it:"] if error.remedy.startswith("[") else []
         print_lines(["", cleaned(what), *lines, error.remedy])
         return 1
+    return 0
+
+
+def schema_change(action: str, tables: Sequence[str]) -> int:
+    """Print how far changes are, or carry one on. Ctrl-C stops it; what is done is kept."""
+    from tasks.schema_change.commands import act, status_of
+    from tasks.schema_change.open import open_database
+
+    live = open_database(settings().warehouse_url, settings().warehouse_schema)
+    try:
+        if action == "status":
+            print_lines(status_of(live, tables))
+            return 0
+        if len(tables) != 1:
+            raise PipelineError(f"schema-change {action} needs the name of one table.")
+        print_lines(act(live, action, tables[0], lambda text: print(text, file=sys.stderr)))
+    finally:
+        live.close()
     return 0
 
 

@@ -21,8 +21,8 @@ SchemaChangeReport CheckWarehouse                                         schema
 ReportPage         each report                                            index.html, run.json
 AllReports         ReportPage                                             (everything)
 
-SampleData generates source files, SchemaChangePlan plans a column of a live table,
-SchemaChangeRehearsal tries it on a copy; no other task requires them.
+SampleData generates source files. SchemaChangePlan, SchemaChangeRehearsal and SchemaChangeApply add a
+column to a live table. No other task requires these.
 
 Modules that load pyarrow, pandas or SQLAlchemy are imported where they are used: a run with nothing
 to do needs none of them.
@@ -43,7 +43,7 @@ from tasks.graph.report import (
     SummaryReport,
     ValuesReport,
 )
-from tasks.graph.schema_change import SchemaChangePlan, SchemaChangeRehearsal
+from tasks.graph.schema_change import SchemaChangeApply, SchemaChangePlan, SchemaChangeRehearsal
 from tasks.graph.sources import CheckSources, SampleData
 from tasks.graph.stage import AllStaged, CsvToParquet
 
@@ -63,6 +63,7 @@ __all__ = [
     "ProfileReport",
     "ReportPage",
     "SampleData",
+    "SchemaChangeApply",
     "SchemaChangePlan",
     "SchemaChangeRehearsal",
     "SchemaChangeReport",

@@ -27,6 +27,7 @@ from tasks.core.memory import configure_arrow
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask, walk
 from tasks.run.recording import state
+from tasks.run.settings import settings
 
 logger = logging.getLogger("luigi-interface")
 
@@ -59,6 +60,25 @@ def _load_packages() -> None:
         gc.freeze()  # The collector never touches frozen objects, so processes share them.
     finally:
         gc.enable()
+
+
+# --- plans -----------------------------------------------------------------------------------
+
+
+@FreshTask.event_handler(luigi.Event.SUCCESS)
+def plan_new_columns(task: FreshTask) -> None:
+    """When the report has found new columns whose contracts ask for plans, write these."""
+    if task.task_family != "SchemaChangeReport" or not task.built:
+        return
+    from tasks.graph.schema_change import write_plan_of
+    from tasks.reports.source_columns import planned_columns, read_new_columns
+
+    planned = planned_columns(read_new_columns(settings().reports_dir / "schema_change.json"))
+    try:
+        for column in planned:
+            write_plan_of(*column)
+    except PipelineError as error:  # The run has done what it was asked for.
+        logger.warning("A new column cannot be planned: %s", error)
 
 
 # --- the central scheduler's pages -----------------------------------------------------------

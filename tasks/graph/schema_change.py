@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import luigi
 
@@ -11,16 +14,32 @@ from tasks.core.errors import PipelineError, system_errors
 from tasks.run.progress import Progress
 from tasks.run.settings import settings
 
+if TYPE_CHECKING:
+    from tasks.schema_change.change import AddColumn
+    from tasks.schema_change.interface import Database
+
 logger = logging.getLogger("pipeline")
 
 _TYPES = [one.value for one in Type if one is not Type.SWITCH]
 
 
-class SchemaChangePlan(luigi.Task):
-    """The plan for a column: `reports/schema_change/plan_TABLE_COLUMN.md`, `.html`, `.json`.
+def write_plan_of(table: str, column: str, kind: Type) -> None:
+    """Write the plan for a column of a source that `luigi.cfg` lets evolve: it may be NULL."""
+    from tasks.schema_change.change import AddColumn
+    from tasks.schema_change.open import open_database
+    from tasks.schema_change.plan import make_plan
+    from tasks.schema_change.plan_page import write_plan
 
-    Reads the live table and tries the change on a copy beside it; changes nothing.
-    """
+    live = open_database(settings().warehouse_url, settings().warehouse_schema)
+    try:
+        plan = make_plan(live, AddColumn(table, column, kind))
+        write_plan(plan, live, settings().reports_dir)
+    finally:
+        live.close()
+
+
+class _ColumnTask(luigi.Task):
+    """A task for one column; runs each time: a table can have changed since."""
 
     table = luigi.Parameter(description="The table that gets the column.")
     column = luigi.Parameter(description="The new column.")
@@ -30,49 +49,58 @@ class SchemaChangePlan(luigi.Task):
     )
     not_null = luigi.BoolParameter(description="NULL is not allowed; needs --default.")
 
-    written = False
+    done = False
 
     def complete(self) -> bool:
-        """Whether this object has written the plan: a table can have changed since."""
-        return self.written
+        """Whether this object has run."""
+        return self.done
 
     def run(self) -> None:
-        """Make the plan and write it."""
+        """Open the warehouse and do it."""
         from tasks.schema_change.open import open_database
-        from tasks.schema_change.plan import make_plan, with_default
-        from tasks.schema_change.plan_page import write_plan
+        from tasks.schema_change.plan import with_default
 
         progress = Progress(self)
         progress.start()
-        with system_errors("SchemaChangePlan"):
+        with system_errors(self.task_family):
             kind = Type(self.type)
             change = with_default(self.table, self.column, kind, self.default, not self.not_null)
             live = open_database(settings().warehouse_url, settings().warehouse_schema)
             try:
-                plan = make_plan(live, change)
-                written = write_plan(plan, live, settings().reports_dir)
+                progress.result = self.act(live, change, progress)
             finally:
                 live.close()
-        logger.info("%s.%s: %s", self.table, self.column, plan.why)
-        progress.result = f"{plan.chosen or 'no strategy can be used'}: {written}"
+        logger.info("%s.%s: %s", self.table, self.column, progress.result)
         progress.finish()
-        self.written = True
+        self.done = True
+
+    def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
+        """Do it; the result in words."""
+        raise NotImplementedError
 
 
-class SchemaChangeRehearsal(luigi.Task):
+class SchemaChangePlan(_ColumnTask):
+    """The plan for a column: `reports/schema_change/plan_TABLE_COLUMN.md`, `.html`, `.json`.
+
+    Reads the live table and tries the change on a copy beside it; changes nothing.
+    """
+
+    def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
+        """Make the plan and write it."""
+        from tasks.schema_change.plan import make_plan
+        from tasks.schema_change.plan_page import write_plan
+
+        plan = make_plan(live, change)
+        return f"{plan.why} {write_plan(plan, live, settings().reports_dir).as_posix()}"
+
+
+class SchemaChangeRehearsal(_ColumnTask):
     """Carries a change out on a copy of the table, while others write to it and read it.
 
     Writes `reports/schema_change/rehearsal_TABLE_COLUMN.html` and a `.json` for each strategy;
     changes nothing in the live database. Fails if rows were lost or readers had errors.
     """
 
-    table = luigi.Parameter(description="The table that gets the column.")
-    column = luigi.Parameter(description="The new column.")
-    type = luigi.ChoiceParameter(choices=_TYPES, description="What it holds.")
-    default = luigi.OptionalStrParameter(
-        default=None, description="What rows have that exist or do not say; else NULL."
-    )
-    not_null = luigi.BoolParameter(description="NULL is not allowed; needs --default.")
     strategy = luigi.ChoiceParameter(choices=("native", "tool", "shadow"), description="How.")
     rows = luigi.OptionalIntParameter(
         default=None, description="So many rows, the first by key, are copied; else all."
@@ -82,32 +110,15 @@ class SchemaChangeRehearsal(luigi.Task):
     )
     writes_per_s = luigi.FloatParameter(default=200, description="Of all writers together.")
 
-    passed = False
-
-    def complete(self) -> bool:
-        """Whether this object has passed: a table can have changed since."""
-        return self.passed
-
-    def run(self) -> None:
+    def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
         """Rehearse, write what was measured, and fail if something was lost."""
-        from tasks.schema_change.open import open_database
-        from tasks.schema_change.plan import with_default
         from tasks.schema_change.rehearsal import PASSED, Settings, rehearse
         from tasks.schema_change.rehearsal_page import summary, write_rehearsal
         from tasks.schema_change.workload import Rates
 
-        progress = Progress(self)
-        progress.start()
-        kind, rates = Type(self.type), Rates(self.writes_per_s)
-        with system_errors("SchemaChangeRehearsal"):
-            change = with_default(self.table, self.column, kind, self.default, not self.not_null)
-            live = open_database(settings().warehouse_url, settings().warehouse_schema)
-            try:
-                how = Settings(self.strategy, self.rows, self.seconds, rates)
-                result = rehearse(live, change, how, progress.begin)
-                page = write_rehearsal(result, live, settings().reports_dir)
-            finally:
-                live.close()
+        how = Settings(self.strategy, self.rows, self.seconds, Rates(self.writes_per_s))
+        result = rehearse(live, change, how, progress.begin)
+        page = write_rehearsal(result, live, settings().reports_dir)
         for line in summary(result):
             logger.info("%s", line)
         if result["verdict"] != PASSED:
@@ -116,6 +127,39 @@ class SchemaChangeRehearsal(luigi.Task):
                 result["problems"],
                 f"The figures are in {page}.",
             )
-        progress.result = f"passed: {page}"
-        progress.finish()
-        self.passed = True
+        return f"passed: {page}"
+
+
+class SchemaChangeApply(_ColumnTask):
+    """Makes the planned change on the live table; S2 waits before the switch.
+
+    Needs a successful rehearsal of the same plan on the table as it is. `python -m tasks
+    schema-change` shows how far it is, switches, aborts, reverts.
+    """
+
+    strategy = luigi.ChoiceParameter(
+        choices=("", "native", "tool", "shadow"), default="", description="Else the plan's."
+    )
+    yes = luigi.BoolParameter(description="Do not ask for the table's name.")
+    no_rehearsal = luigi.BoolParameter(description="Do not ask for a rehearsal.")
+
+    def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
+        """Ask, and make the change."""
+        from tasks.schema_change.apply import Permission, apply
+
+        permission = Permission(self.no_rehearsal, self._agrees)
+        report = functools.partial(logger.debug, "%s: %s", self.table)
+        return apply(live, change, self.strategy, settings().reports_dir, permission, report)
+
+    def _agrees(self, table: str) -> bool:
+        if self.yes:
+            return True
+        try:  # A worker's standard input is not the terminal.
+            with Path("/dev/tty").open("r+") as terminal:
+                terminal.write(f"The live table is changed. Its name, to agree: {table}? ")
+                terminal.flush()
+                return terminal.readline().strip() == table
+        except OSError:
+            raise PipelineError(
+                f"Nobody can be asked whether {table} is to be changed.", remedy="Add --yes."
+            ) from None

@@ -187,7 +187,7 @@ def _tables(warehouse: Warehouse) -> list[Json]:
         table = live.declared
         declared = {column.name: column for column in table.columns}
         content = asdict(live)
-        del content["create_sql"], content["triggers"], content["declared"]
+        del content["declared"]
         content["columns"] = [
             {
                 "name": column.name,

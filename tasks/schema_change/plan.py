@@ -111,6 +111,19 @@ def plan_path(reports: Path, change: AddColumn, suffix: str) -> Path:
     return reports / "schema_change" / f"plan_{name}{suffix}"
 
 
+def plan_command(change: AddColumn, task: str = "SchemaChangePlan", strategy: str = "") -> str:
+    """The command line of a task that plans, rehearses or makes a change."""
+    arguments = [
+        *("luigi", "--module", "tasks", task, "--table", change.table, "--column", change.column),
+        *("--type", change.type.value),
+        *(("--default", str(change.default)) if change.default is not None else ()),
+        *(() if change.nullable else ("--not-null",)),
+        *(("--strategy", strategy) if strategy else ()),
+        "--local-scheduler",
+    ]
+    return shlex.join(arguments)
+
+
 def with_default(
     table: str, column: str, kind: Type, default: str | None, nullable: bool
 ) -> AddColumn:
@@ -153,7 +166,7 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
     if measured is not None and measured.copied_rows >= 1_000:
         rate = measured.copied_rows / measured.copy_s
     rows = live.count(change.table)
-    not_tool = _not_tool(live, table)
+    not_tool = _not_tool(live)
     not_native = [native.seen] if native.way == REFUSED else []
     obstacles = {NATIVE: not_native, TOOL: not_tool, SHADOW: not_shadow}
     chosen, why = choose(native, rows / rate if rate else None, obstacles)
@@ -205,7 +218,7 @@ def _session(live: Database) -> list[str]:
     return [f"SET {name} = '{value}'" for name, value in live.fetch(query) if name in ours]
 
 
-def _not_tool(live: Database, table: LiveTable) -> list[str]:
+def _not_tool(live: Database) -> list[str]:
     error = tool.missing(live)
     return [str(error)] if error else []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,9 +9,8 @@ import sqlalchemy as sa
 from tasks.core.files import write_json
 from tasks.reports.templates import render, render_markdown_page
 from tasks.schema_change import tool
-from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
-from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, Plan, plan_path
+from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, Plan, plan_command, plan_path
 
 TITLES = {
     NATIVE: "ALTER TABLE",
@@ -38,8 +36,8 @@ def write_plan(plan: Plan, live: Database, reports: Path) -> Path:
         clause=f"ADD COLUMN {change.clause(live.connection.dialect)}",
         titles=TITLES,
         headings=_HEADINGS,
-        rehearse=command("SchemaChangeRehearsal", change, plan.chosen or SHADOW),
-        apply=command("SchemaChangeApply", change, plan.chosen or SHADOW),
+        rehearse=plan_command(change, "SchemaChangeRehearsal", plan.chosen or SHADOW),
+        apply=plan_command(change, "SchemaChangeApply", plan.chosen or SHADOW),
         native_sql=[f"{one};" for one in plan.native_sql],
         session=[f"{one};" for one in plan.session],
         refers=[
@@ -57,15 +55,3 @@ def write_plan(plan: Plan, live: Database, reports: Path) -> Path:
     plan_path(reports, change, ".html").write_text(page, encoding="utf-8")
     write_json(plan.to_json(), plan_path(reports, change, ".json"))
     return markdown
-
-
-def command(task: str, change: AddColumn, strategy: str) -> str:
-    """The command line of a task that makes a change."""
-    arguments = [
-        *("luigi", "--module", "tasks", task, "--table", change.table, "--column", change.column),
-        *("--type", change.type.value),
-        *(("--default", str(change.default)) if change.default is not None else ()),
-        *(() if change.nullable else ("--not-null",)),
-        *("--strategy", strategy, "--local-scheduler"),
-    ]
-    return shlex.join(arguments)

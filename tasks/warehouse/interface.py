@@ -62,9 +62,6 @@ class Warehouse(Protocol):
     def catalog_digest(self) -> str | None:
         """The digest of tables, columns, indexes and triggers; None if there is no database."""
 
-    def create_sql(self, connection: sa.Connection, table: str) -> str:
-        """The statement that creates a table as it is in the database."""
-
     def size_bytes(self, connection: sa.Connection, table: str) -> int | None:
         """The size of a table and its indexes; None if the database cannot say."""
 

@@ -127,8 +127,6 @@ class LiveTable:
         references: Column -> table.column that it refers to.
         referred_by: table.column that refer to this one.
         indexes: Index -> columns.
-        create_sql: The statement that creates it.
-        triggers: Those that invalidate its receipt: name -> the statement that creates it.
     """
 
     name: str
@@ -141,8 +139,6 @@ class LiveTable:
     references: dict[str, str] = field(default_factory=dict)
     referred_by: list[str] = field(default_factory=list)
     indexes: dict[str, list[str]] = field(default_factory=dict)
-    create_sql: str = ""
-    triggers: dict[str, str] = field(default_factory=dict)
 
 
 def describe_tables(warehouse: Warehouse) -> list[LiveTable]:
@@ -193,8 +189,6 @@ def _describe(warehouse: Warehouse, connection: sa.Connection, name: str) -> Liv
             str(index["name"]): [str(column) for column in index["column_names"]]
             for index in inspector.get_indexes(name)
         },
-        create_sql=warehouse.create_sql(connection, name),
-        triggers=warehouse.triggers(name),
     )
 
 

@@ -230,7 +230,7 @@ def test_a_change_that_is_refused_has_the_reason(live: Database) -> None:
 def test_the_decision_table(
     way: str, copy_s: float | None, in_the_way: dict[str, list[str]], chosen: str
 ) -> None:
-    obstacles = {NATIVE: [], TOOL: [], SHADOW: []} | in_the_way
+    obstacles = dict[str, list[str]]({NATIVE: [], TOOL: [], SHADOW: []}) | in_the_way
     assert choose(Native(way, "seen"), copy_s, obstacles)[0] == chosen
 
 

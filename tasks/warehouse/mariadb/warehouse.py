@@ -153,10 +153,6 @@ class MariadbWarehouse(ServerWarehouse):
         except (sa.exc.DBAPIError, pymysql.MySQLError) as error:
             raise self.error(f"The warehouse {self.name} cannot be changed:", error) from None
 
-    def create_sql(self, connection: sa.Connection, table: str) -> str:
-        """The statement that creates a table as it is in the database."""
-        return str(connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1])
-
     def size_bytes(self, connection: sa.Connection, table: str) -> int | None:
         """The size of a table and its indexes, as the server estimates it."""
         size = sa.text(

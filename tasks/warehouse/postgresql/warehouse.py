@@ -84,11 +84,6 @@ class PostgresqlWarehouse(ServerWarehouse):
         """The triggers that invalidate a table's receipts: name -> CREATE statement."""
         return triggers(table)
 
-    def create_sql(self, connection: sa.Connection, table: str) -> str:
-        """The statement that would create a table as it is; PostgreSQL keeps none."""
-        found = sa.Table(table, sa.MetaData(), autoload_with=connection)
-        return str(sa.schema.CreateTable(found).compile(connection)).strip()
-
     def size_bytes(self, connection: sa.Connection, table: str) -> int | None:
         """The size of a table and its indexes."""
         size = sa.text("SELECT pg_total_relation_size(to_regclass(:name))")

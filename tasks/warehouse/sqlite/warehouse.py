@@ -144,13 +144,6 @@ class SqliteWarehouse:
         catalog = self._read("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2")
         return None if catalog is None else hashlib.sha256(json.dumps(catalog).encode()).hexdigest()
 
-    def create_sql(self, connection: sa.Connection, table: str) -> str:
-        """The statement that creates a table as it is in the database."""
-        import sqlalchemy as sa
-
-        query = sa.text("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = :name")
-        return str(connection.scalar(query, {"name": table}) or "")
-
     def size_bytes(self, connection: sa.Connection, table: str) -> int | None:
         """Pages of a table and its indexes, counted; None if SQLite cannot say."""
         import sqlalchemy as sa

@@ -1,0 +1,34 @@
+"""Columns that were added to the live warehouse: `config/added_columns.json`, which you commit.
+
+`python -m tasks schema-change` writes the file, below the current folder. The columns come from the
+log records, by their name or as luigi.cfg maps them, and may be NULL.
+"""
+
+import json
+from pathlib import Path
+
+from config.declarations import Column, Type
+
+FILE = Path("config") / "added_columns.json"
+
+
+def added_columns(table: str, origin: str = "") -> tuple[Column, ...]:
+    """The columns that were added to a table.
+
+    Args:
+        table: Its name.
+        origin: The source of the values; "" for the columns of that source itself.
+    """
+    if not FILE.exists():
+        return ()
+    return tuple(
+        Column(
+            name=one["column"],
+            type=Type(one["type"]),
+            description=one["description"],
+            nullable=True,
+            origin=f"{origin}.{one['column']}" if origin else "",
+        )
+        for one in json.loads(FILE.read_text(encoding="utf-8"))
+        if one["table"] == table
+    )
