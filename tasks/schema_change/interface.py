@@ -385,10 +385,12 @@ class Database(abc.ABC):
         keys = [rows.c[name] for name in copy.key]
         kinds = copy.compared.items()
         hashed = self.rows_hash([self.exact(rows.c[name], kind) for name, kind in kinds])
-        log = table_of(copy.log, copy.key)
-        logged = sa.select(sa.literal(1)).where(*(log.c[k] == rows.c[k] for k in copy.key))
         query = sa.select(sa.func.count(), hashed).where(*self.within(keys, after, end))
-        return tuple(self.connection.execute(query.where(sa.not_(sa.exists(logged)))).one())
+        if copy.log:
+            log = table_of(copy.log, copy.key)
+            logged = sa.select(sa.literal(1)).where(*(log.c[k] == rows.c[k] for k in copy.key))
+            query = query.where(sa.not_(sa.exists(logged)))
+        return tuple(self.connection.execute(query).one())
 
     def other_values(self, table: str, change: AddColumn) -> int:
         """How many rows of the shadow have something else than the default in the new column."""
