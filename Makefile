@@ -30,6 +30,7 @@ sources: setup # made up, if there is none
 	    echo "take_home_data/ holds none of the seven CSV files: making sample data"; \
 	    $(BIN)/luigi --module tasks SampleData --local-scheduler; fi
 
+test: export PYTHONDONTWRITEBYTECODE = # Hundreds of runs need not compile the modules each.
 test: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

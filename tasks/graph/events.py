@@ -30,6 +30,9 @@ from tasks.run.recording import state
 
 logger = logging.getLogger("luigi-interface")
 
+LIBRARIES = ("markdown_it", "numpy.ma", "pandas", "pyarrow.dataset", "pyarrow.pandas_compat")
+"""Those that stages import in functions."""
+
 
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
@@ -41,13 +44,17 @@ def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
 @functools.cache
 def _load_packages() -> None:
     """Import every module of the stages, and the libraries that they import in functions."""
+    from tasks.graph import load
+
     configure_arrow()
     gc.disable()  # What is imported stays.
     try:
-        for package in (staging, enrichment, measures, warehouse, reports):
-            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        # The drivers of other databases than the warehouse's need not be installed.
+        database = importlib.import_module(type(load.warehouse()).__module__.rpartition(".")[0])
+        for package in (staging, enrichment, measures, warehouse, database, reports):
+            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
                 importlib.import_module(module.name)
-        for library in ("numpy.ma", "pandas"):
+        for library in LIBRARIES:
             importlib.import_module(library)
         gc.freeze()  # The collector never touches frozen objects, so processes share them.
     finally:

@@ -64,7 +64,7 @@ def _open_sqlite(url: str, wait: Limit, _schema: str) -> Warehouse:
 
 def _open_postgresql(url: str, wait: Limit, schema: str) -> Warehouse:
     try:
-        from tasks.warehouse.postgresql import PostgresqlWarehouse
+        from tasks.warehouse.postgresql.warehouse import PostgresqlWarehouse
     except ImportError as error:
         raise _not_installed("PostgreSQL", error) from None
     return PostgresqlWarehouse(_parsed(url), schema, wait)

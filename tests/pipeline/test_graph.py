@@ -361,3 +361,14 @@ def test_the_warehouse_can_be_read_while_it_is_open_elsewhere(ran: Project) -> N
     reader.close()
     assert result.status == 0, result.log
     assert (before, during, after) == ([(13,)], [(13,)], [(12,)])
+
+
+def test_the_drivers_of_other_databases_need_not_be_installed(project: Project) -> None:
+    blocked = project.folder / "blocked"
+    blocked.mkdir()
+    drivers = ("adbc_driver_postgresql", "psycopg", "pymysql")
+    (blocked / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({drivers}))\n"
+    )
+    result = project.passes("AllReports", env={"PYTHONPATH": str(blocked)})
+    assert "Traceback" not in result.log

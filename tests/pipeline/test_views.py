@@ -6,6 +6,9 @@ import pytest
 
 from config.aggregates import AGGREGATES
 from config.views import VIEWS
+from config.warehouse import FACT_LOGS, NO_TIME
+from tasks.warehouse.log_instance_activity import facts_of
+from tasks.warehouse.sqlite.transaction import removal
 from tests.conftest import Project
 from tests.runs import soak
 
@@ -159,3 +162,11 @@ def test_a_view_that_is_missing_is_made_again(ran: Project) -> None:
     ran.change("DROP VIEW v_alarms")
     assert "fact_logs: 13 rows from 0 of 2 files" in ran.passes("AllReports").err
     assert ran.query("SELECT count(*) FROM v_alarms") == [(1,)]
+
+
+def test_facts_of_a_partition_are_removed_by_their_keys(ran: Project) -> None:
+    keys = ", ".join(FACT_LOGS.key_columns)
+    removed = removal(FACT_LOGS, facts_of("partition_id = 1", keys, f"'{NO_TIME}'"))
+    plan = [step for _, _, _, step in ran.query(f"EXPLAIN QUERY PLAN {removed}")]
+    assert plan[0].startswith("SEARCH fact_logs USING PRIMARY KEY"), plan
+    assert not [step for step in plan if step.startswith(("SCAN fact", "SCAN fact_logs"))], plan

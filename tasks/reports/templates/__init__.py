@@ -5,11 +5,18 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import os
 import re
+import sys
+from contextlib import suppress
 from importlib.resources import files
+from importlib.util import cache_from_source
+from pathlib import Path
 
 import jinja2
+from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
+from typing_extensions import override
 
 from tasks.core.text import count_of, readable, visible_lines
 
@@ -69,6 +76,7 @@ def environment(*, autoescape: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        bytecode_cache=_Compiled("html" if autoescape else "text"),
     )
     made.filters["count"] = lambda number: f"{number:,}"
     made.filters["of"] = count_of
@@ -103,3 +111,33 @@ def fenced(text: str) -> str:
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"
+
+
+class _Compiled(jinja2.BytecodeCache):
+    """Compiled templates, beside Python's compiled modules; a damaged file is not used."""
+
+    def __init__(self, kind: str) -> None:
+        self._suffix = f"{kind}-{jinja2.__version__}.pyc"
+
+    def _path(self, bucket: Bucket) -> Path:
+        return Path(cache_from_source(__file__)).with_name(f"{bucket.key}.{self._suffix}")
+
+    @override
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            content = self._path(bucket).read_bytes()
+            digest, code = content[:32], content[32:]
+            if hashlib.sha256(code).digest() == digest:
+                bucket.bytecode_from_string(code)
+
+    @override
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if sys.dont_write_bytecode:
+            return
+        code = bucket.bytecode_to_string()
+        path = self._path(bucket)
+        written = path.with_name(f"{path.name}.{os.getpid()}")
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written.write_bytes(hashlib.sha256(code).digest() + code)
+            written.replace(path)

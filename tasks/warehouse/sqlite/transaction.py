@@ -123,6 +123,13 @@ def create_sql(table: Table) -> str:
     return sql.strip() + (" WITHOUT ROWID" if len(table.key_columns) > 1 else "")
 
 
+def removal(table: Table, keys: str) -> str:
+    """The statement that removes the rows whose keys a query finds."""
+    # SQLite would read the whole table if the query itself had a UNION.
+    found = f"SELECT * FROM ({keys})"
+    return f"DELETE FROM {table.name} WHERE ({', '.join(table.key_columns)}) IN ({found})"
+
+
 def fits(fetch: Fetch, table: Table) -> bool:
     """Whether a table has the declared columns, types and keys; others may have added columns."""
     with closing(sqlite3.connect(":memory:")) as scratch:
@@ -180,7 +187,7 @@ class SqliteTransaction(AdbcTransaction):
 
     def remove(self, table: Table, keys: str) -> None:
         """Remove the rows whose keys a query finds."""
-        self.run(f"DELETE FROM {table.name} WHERE ({', '.join(table.key_columns)}) IN ({keys})")
+        self.run(removal(table, keys))
 
     def columns(self, table: str) -> list[str]:
         """In their order, in lower case: SQLite does not tell names apart by case."""

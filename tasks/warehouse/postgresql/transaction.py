@@ -15,7 +15,7 @@ from config.declarations import Table
 from config.warehouse import NO_INSTANT, TABLES
 from tasks.core.progress import Advance, no_progress
 from tasks.core.waiting import Limit
-from tasks.warehouse.postgresql_tables import DIALECT, PostgresqlTables, create_sql
+from tasks.warehouse.postgresql.tables import DIALECT, PostgresqlTables, create_sql
 from tasks.warehouse.tables import metadata
 
 _BATCHES_OF_COPY = 16

@@ -19,8 +19,8 @@ from config.declarations import Table
 from config.warehouse import FACT_LOGS, NO_TIME_OF_SERVERS
 from tasks.core.waiting import wait_for
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.postgresql_load import PostgresqlTransaction
-from tasks.warehouse.postgresql_tables import is_locked, is_lost
+from tasks.warehouse.postgresql.tables import is_locked, is_lost
+from tasks.warehouse.postgresql.transaction import PostgresqlTransaction
 from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.server import CONNECT_S, ServerWarehouse
 from tasks.warehouse.verify import Rows

@@ -1,0 +1,1 @@
+"""PostgreSQL as the warehouse. All that is particular to PostgreSQL is here."""
