@@ -347,10 +347,9 @@ class Database(abc.ABC):
 
     def beyond(self, columns: Sequence[sa.ColumnElement], key: Key) -> sa.ColumnElement[bool]:
         """Whether the key of a row is greater."""
-        values = [sa.bindparam(None, value, type_=sa.types.NULLTYPE) for value in key]
-        if len(values) == 1:
-            return columns[0] > values[0]
-        return sa.tuple_(*columns) > sa.tuple_(*values)
+        if len(key) == 1:
+            return columns[0] > bound(key[0])
+        return sa.tuple_(*columns) > sa.tuple_(*map(bound, key))
 
     # --- verification ------------------------------------------------------------------------
 
@@ -368,7 +367,9 @@ class Database(abc.ABC):
     ) -> list[sa.ColumnElement[bool]]:
         """The condition of the rows of a chunk, for the columns of the key."""
         found = [] if after is None else [self.beyond(columns, after)]
-        return found if end is None else [*found, sa.not_(self.beyond(columns, end))]
+        if end is not None:  # The first condition is one that every index can be used for.
+            found += [columns[0] <= bound(end[0]), sa.not_(self.beyond(columns, end))]
+        return found
 
     def same_rows(self, copy: Copy, after: Key | None, end: Key | None) -> bool:
         """Whether a chunk has the same rows in both tables, but for keys in the log.
@@ -403,3 +404,8 @@ class Database(abc.ABC):
 def table_of(name: str, columns: Iterable[str]) -> sa.TableClause:
     """A table with such columns, for queries."""
     return sa.table(name, *(sa.column(column) for column in columns))
+
+
+def bound(value: object) -> sa.BindParameter:
+    """A value of a key, as the driver has it."""
+    return sa.bindparam(None, value, type_=sa.types.NULLTYPE)

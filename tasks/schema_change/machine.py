@@ -57,7 +57,8 @@ class SchemaChange:
         self.database = database
         self.change = change
         self.names = Names(change.table)
-        self.worker = Worker(database, change.table, pace or Pace())
+        self.pace = pace or Pace()
+        self.worker = Worker(database, change.table, self.pace)
         self._observe = observe
 
     @classmethod
@@ -224,7 +225,7 @@ class SchemaChange:
             run = self.worker.attempt(functools.partial(self._copy_chunk, run, copy))
             self._observe(run.state, run.watermark)
             self.worker.measured.copy_s += time.monotonic() - started
-            self.worker.pace.after(time.monotonic() - started)
+            self.pace.after(time.monotonic() - started)
         return run
 
     def _copy_chunk(self, run: Run, copy: Copy) -> Run:
@@ -235,7 +236,7 @@ class SchemaChange:
         database = self.database
         self.worker.drain(copy, is_copied=False)
         with database.transaction():
-            copied = database.copy_rows(copy, self.worker.pace.rows)
+            copied = database.copy_rows(copy, self.pace.rows)
             if copied:
                 key = database.last_key(copy.target, copy.key)
                 watermark = ", ".join(map(str, key or ()))
@@ -302,8 +303,8 @@ class SchemaChange:
 
     def _end_revert(self, run: Run) -> Run:
         def step() -> None:
-            self._remove(self.names.shadow)
             self.database.validate(self.change.table)
+            self._remove(self.names.shadow)
 
         self.worker.attempt(step)
         return self._enter(run, State.REVERTED)
