@@ -1,7 +1,7 @@
 """Columns that were added to the live warehouse: `config/added_columns.json`, which you commit.
 
 `python -m tasks schema-change` writes the file, below the current folder. The columns come from the
-log records, by their name or as luigi.cfg maps them, and may be NULL.
+log records, by their header or as luigi.cfg maps them, and may be NULL.
 """
 
 import json
@@ -27,6 +27,7 @@ def added_columns(table: str, origin: str = "") -> tuple[Column, ...]:
             type=Type(one["type"]),
             description=one["description"],
             nullable=True,
+            aliases=(one["header"],),
             origin=f"{origin}.{one['column']}" if origin else "",
         )
         for one in json.loads(FILE.read_text(encoding="utf-8"))

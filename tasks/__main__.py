@@ -216,7 +216,8 @@ def schema_change(action: str, tables: Sequence[str]) -> int:
             return 0
         if len(tables) != 1:
             raise PipelineError(f"schema-change {action} needs the name of one table.")
-        print_lines(act(live, action, tables[0], lambda text: print(text, file=sys.stderr)))
+        reports = settings().reports_dir
+        print_lines(act(live, action, tables[0], reports, lambda t: print(t, file=sys.stderr)))
     finally:
         live.close()
     return 0

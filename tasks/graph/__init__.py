@@ -21,8 +21,8 @@ SchemaChangeReport CheckWarehouse                                         schema
 ReportPage         each report                                            index.html, run.json
 AllReports         ReportPage                                             (everything)
 
-SampleData generates source files. SchemaChangePlan, SchemaChangeRehearsal and SchemaChangeApply
-add a column to a live table. No other task requires these.
+SampleData generates source files; SchemaChangePlan, SchemaChangeRehearsal and SchemaChangeApply add
+a column to a live table. No other task requires them.
 
 Modules that load pyarrow, pandas or SQLAlchemy are imported where they are used: a run with nothing
 to do needs none of them.

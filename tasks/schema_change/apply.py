@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from config.added import FILE
 from config.warehouse import FACT_LOGS
 from tasks.core.errors import PipelineError
 from tasks.core.files import read_json, write_json
+from tasks.reports.source_columns import read_new_columns
 from tasks.schema_change import runs
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
@@ -72,7 +74,7 @@ def apply(
         add_natively(live, change)
     else:
         Tool(live, change, report).run()
-    return declare(change)
+    return declare(change, reports)
 
 
 def _checked(
@@ -133,8 +135,11 @@ def _rehearsals(reports: Path) -> Iterator[dict[str, Any]]:
 # --- the declaration -------------------------------------------------------------------------
 
 
-def declare(change: AddColumn) -> str:
-    """Have loads fill the column, if they can; what was done, in words."""
+def declare(change: AddColumn, reports: Path) -> str:
+    """Have loads fill the column, if they can; what was done, in words.
+
+    The schema-change report in `reports` says under which header the files have it.
+    """
     what = f"{change.table} has the column {change.column}"
     if change.table != FACT_LOGS.name:
         return f"{what}; no load fills it: declare it in config/warehouse.py"
@@ -145,10 +150,21 @@ def declare(change: AddColumn) -> str:
         "table": change.table,
         "column": change.column,
         "type": change.type.value,
+        "header": _header(change, reports),
         "description": described,
     }
     _write([*_others(change), entry])
     return f"{what}; the next load fills it: commit {FILE.as_posix()}"
+
+
+def _header(change: AddColumn, reports: Path) -> str:
+    """Of the new column for which the change was planned; else its own name."""
+    ours = change.table, change.column
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # A report of another version.
+        for one in read_new_columns(reports / "schema_change.json"):
+            if (one.table, one.column) == ours:
+                return one.header.lower()
+    return change.column.lower()
 
 
 def withdraw(change: AddColumn) -> None:

@@ -46,8 +46,17 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"  next: python -m tasks schema-change {action} {run.table_name}"
 
 
-def act(live: Database, action: str, table: str, report: Callable[[str], object]) -> Iterator[str]:
+def act(
+    live: Database, action: str, table: str, reports: Path, report: Callable[[str], object]
+) -> Iterator[str]:
     """Carry a change on; lines on how far it is then.
+
+    Args:
+        live: That has the table.
+        action: What to do.
+        table: Whose change.
+        reports: Where the reports are.
+        report: Is called with each state.
 
     Raises:
         PipelineError: It is in a state in which this cannot be done, or fails.
@@ -68,7 +77,7 @@ def act(live: Database, action: str, table: str, report: Callable[[str], object]
         return
     # A run that was killed after the switch is declared when it goes on.
     if now.run.state in (State.SWAPPED, State.SOAK):
-        yield declare(made.change)
+        yield declare(made.change, reports)
     if now.run.state is State.REVERTED:
         withdraw(made.change)
     yield from _lines(now)

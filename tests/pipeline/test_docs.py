@@ -98,7 +98,7 @@ def test_each_command_runs(ran: Project, command: str) -> None:
 
 
 def test_commands_are_found() -> None:
-    assert len(COMMANDS) == 26
+    assert len(COMMANDS) == 28
 
 
 def test_the_readmes_query_answers(ran: Project) -> None:

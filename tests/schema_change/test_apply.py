@@ -1,0 +1,236 @@
+"""The change of the live warehouse, from a new column in a file on: as people make it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from config.added import added_columns
+from config.declarations import Type
+from tasks.core.errors import PipelineError
+from tasks.reports.source_columns import NewColumn
+from tasks.schema_change.apply import Permission, apply, declare, withdraw
+from tasks.schema_change.change import AddColumn
+from tasks.schema_change.open import open_database
+from tasks.schema_change.plan import SHADOW, make_plan, plan_path
+from tasks.schema_change.plan_page import write_plan
+from tests.conftest import ROOT, Project, unwrapped
+
+WALK = (
+    (ROOT / "docs" / "schema-change.md").read_text(encoding="utf-8").partition("## Walk-through")[2]
+)
+COLUMN = ("--table", "fact_logs", "--column", "setpoint", "--type", "integer")
+SETPOINTS = "SELECT log_id, setpoint FROM fact_logs WHERE partition_id = 1 ORDER BY log_id"
+
+
+def with_setpoints(project: Project) -> None:
+    """The float records get a column with the numbers of the rows."""
+    path = project.data / "LOG_RCD_F.csv"
+    header, *rows = path.read_text().splitlines()
+    numbered = [f"{header},setpoint", *(f"{row},{number}" for number, row in enumerate(rows))]
+    path.write_text("\n".join(numbered) + "\n")
+
+
+def everything(project: Project) -> list[tuple]:
+    """The catalog, but for the row of the change."""
+    return project.query(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+        " WHERE tbl_name <> 'schema_change_run' ORDER BY 1, 2"
+    )
+
+
+def test_the_walk_through_of_the_documentation(ran: Project) -> None:
+    with_setpoints(ran)
+    shown, commands = "", 0
+    for kind, text in re.findall(r"```(ini|sh|text)\n(.*?)```", WALK, re.DOTALL):
+        if kind == "ini":
+            ran.configure(text)
+        for line in text.splitlines():
+            if kind == "sh":
+                words = shlex.split(line)
+                result = ran.run(*(sys.executable if word == "python" else word for word in words))
+                assert result.status == 0, (line, result.log)
+                shown, commands = f"{result.out}\n{unwrapped(result.err)}", commands + 1
+            elif kind == "text":
+                assert line in shown
+    assert commands == 9
+    assert ran.query(SETPOINTS) == [(10_000_000_001 + row, row) for row in range(8)]
+    catalog = {name for _, name, _, _ in everything(ran)}
+    assert not [name for name in catalog if "fact_logs__" in name]
+    assert {
+        f"fact_logs_{event}_invalidates_receipt" for event in ("insert", "update", "delete")
+    } <= (catalog)
+    assert ran.passes("AllReports").built == ["ReportPage", "SchemaChangeReport"]
+    described = "SELECT description FROM data_dictionary WHERE column_name = 'setpoint'"
+    assert "added to the live table" in ran.query(described)[0][0]
+
+
+def test_an_abort_and_a_revert_leave_the_catalog_as_it_was(ran: Project) -> None:
+    before, facts = everything(ran), ran.facts()
+    with_setpoints(ran)
+    ran.passes("SchemaChangePlan", *COLUMN)
+    arguments = (*COLUMN, "--strategy", "shadow", "--no-rehearsal", "--yes")
+    ran.passes("SchemaChangeApply", *arguments)
+    ran.passes("LoadFactLogs")  # Old code, while its writes are captured.
+    assert ran.tasks("schema-change", "abort", "fact_logs").status == 0
+    assert (everything(ran), ran.facts()) == (before, facts)
+
+    ran.passes("SchemaChangeApply", *arguments)
+    assert ran.tasks("schema-change", "switch", "fact_logs").status == 0
+    ran.passes("LoadFactLogs")  # New code, which fills the column, while the old table is kept.
+    assert len(ran.query(SETPOINTS)) == 8
+    ran.change("UPDATE fact_logs SET value = 99 WHERE log_id = 10000000001")
+    assert ran.tasks("schema-change", "revert", "fact_logs").status == 0
+    assert everything(ran) == before
+    assert ran.query("SELECT value FROM fact_logs WHERE log_id = 10000000001") == [(99.0,)]
+    assert json.loads((ran.folder / "config" / "added_columns.json").read_text()) == []
+    ran.passes("LoadFactLogs")
+    assert ran.facts() == facts
+
+
+def test_what_is_missing_before_a_live_table_is_changed(ran: Project) -> None:
+    before = everything(ran)
+
+    def refused(*more: str) -> str:
+        error = ran.fails("SchemaChangeApply", *COLUMN, *more).err
+        assert everything(ran) == before
+        return " ".join(error.split())
+
+    assert "There is no plan of this change" in refused("--yes")
+    ran.passes("SchemaChangePlan", *COLUMN)
+    assert "has not been rehearsed with success: 0 rehearsals" in refused("--yes")
+    plan = ran.report("schema_change/plan_fact_logs_setpoint.json")
+    rehearsal = {
+        "plan_digest": plan["digest"],
+        "fingerprint": plan["fingerprint"],
+        "strategy": "native",
+        "verdict": "failed",
+        "problems": ["2 rows lost"],
+    }
+    path = ran.reports / "schema_change" / "rehearsal.json"
+    path.write_text(json.dumps(rehearsal))
+    assert "2 rows lost" in refused("--yes")
+    path.write_text(json.dumps(rehearsal | {"verdict": "passed"}))
+    assert "not been rehearsed" in refused("--yes", "--strategy", "shadow")
+    assert "There is no plan of this change" in refused("--yes", "--default", "1")
+    ran.change("CREATE INDEX by_status ON fact_logs (status)")
+    before = everything(ran)
+    assert "has been changed since the plan was made" in refused("--yes", "--no-rehearsal")
+    ran.change("DROP INDEX by_status")
+
+    ran.passes("SchemaChangeApply", *COLUMN, "--yes")
+    assert ran.query("SELECT max(setpoint) FROM fact_logs") == [(None,)]
+    with_setpoints(ran)
+    ran.passes("LoadFactLogs")
+    assert [setpoint for _, setpoint in ran.query(SETPOINTS)] == [*range(8)]
+
+
+def test_a_column_with_another_name_than_in_the_files_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = NewColumn(
+        "LOG_RCD_F", "Signal", "", "", "integer", 8, 8, 1, 1, "evolve", "fact_logs",
+        "fact_logs_signal", in_table=False,
+    )  # fmt: skip
+    (tmp_path / "schema_change.json").write_text(json.dumps({"new": [dataclasses.asdict(new)]}))
+    monkeypatch.chdir(tmp_path)
+    change = AddColumn("fact_logs", "fact_logs_signal", Type.INTEGER)
+    for _ in range(2):  # A second time changes nothing.
+        assert "the next load fills it" in declare(change, tmp_path)
+    (column,) = added_columns("fact_logs", "LOG_RCD")
+    assert (column.name, column.aliases, column.nullable, column.origin) == (
+        "fact_logs_signal", ("signal",), True, "LOG_RCD.fact_logs_signal"
+    )  # fmt: skip
+    withdraw(change)
+    assert added_columns("fact_logs") == ()
+    for other in (
+        AddColumn("dim_unit", "site", Type.TEXT),
+        AddColumn("fact_logs", "site", Type.TEXT, "", nullable=False),
+    ):
+        assert "no load fills it" in declare(other, tmp_path)
+    assert added_columns("fact_logs") == ()
+
+
+def test_a_person_is_asked_for_the_name_of_the_table(ran: Project) -> None:
+    live = open_database(f"sqlite:///{ran.database}")
+    change = AddColumn("fact_logs", "setpoint", Type.INTEGER)
+    write_plan(make_plan(live, change), live, ran.reports)
+    asked: list[str] = []
+
+    def refuse(name: str) -> bool:
+        asked.append(name)
+        return False
+
+    refusing = Permission(without_rehearsal=True, confirm=refuse)
+    with pytest.raises(PipelineError, match="its name was not given"):
+        apply(live, change, SHADOW, ran.reports, refusing, lambda _: None)
+    live.close()
+    assert asked == ["fact_logs"]
+    assert plan_path(ran.reports, change, ".json").exists()
+
+
+def test_commands_say_what_they_cannot_do(ran: Project) -> None:
+    def shown(*arguments: str) -> tuple[int, str]:
+        result = ran.tasks("schema-change", *arguments)
+        return result.status, result.out + result.err
+
+    assert shown("status") == (0, "No schema change with a shadow table has been begun.\n")
+    assert shown("switch", "fact_logs") == (2, "No schema change of fact_logs has been begun.\n")
+    assert shown("abort") == (2, "schema-change abort needs the name of one table.\n")
+    assert shown("status", "dim_unit")[0] == 2
+    ran.database.unlink()
+    assert shown("status") == (0, "The warehouse does not exist yet.\n")
+    assert not ran.database.exists()
+
+
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_loads_go_on_in_a_change_on_a_server(
+    project: Project, server: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(server)
+    path = project.folder / "luigi.cfg"
+    path.write_text(path.read_text().replace("sqlite:///data_warehouse.db", url))
+    project.passes("LoadFactLogs")
+    with_setpoints(project)
+    project.passes("SchemaChangePlan", *COLUMN)
+    project.passes("SchemaChangeApply", *COLUMN, "--strategy", "shadow", "--no-rehearsal", "--yes")
+    log = project.data / "LOG_RCD_B.csv"
+    log.write_text(log.read_text().replace("00:02:00", "00:02:30"))
+    project.passes("LoadFactLogs")
+    assert project.tasks("schema-change", "switch", "fact_logs").status == 0
+    project.passes("LoadFactLogs")
+    with sa.create_engine(url).connect() as connection:
+        rows = [tuple(row) for row in connection.exec_driver_sql(SETPOINTS)]
+        kept = connection.exec_driver_sql("SELECT count(*) FROM fact_logs__old").scalar()
+    assert rows == [(10_000_000_001 + row, row) for row in range(8)]
+    assert kept == 13
+    assert project.tasks("schema-change", "sign-off", "fact_logs").status == 0
+    assert project.passes("LoadFactLogs").built == []
+
+
+def test_nobody_can_be_asked_in_the_night(ran: Project) -> None:
+    ran.passes("SchemaChangePlan", *COLUMN)
+    command = ("luigi", "--module", "tasks", "SchemaChangeApply", *COLUMN, "--no-rehearsal")
+    done = subprocess.run(
+        [*command, "--local-scheduler"],
+        cwd=ran.folder,
+        env=ran.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # Without a terminal.
+    )
+    assert "Nobody can be asked" in done.stderr
+    assert not [
+        c
+        for (c,) in ran.query("SELECT name FROM pragma_table_info('fact_logs')")
+        if c == "setpoint"
+    ]
