@@ -176,7 +176,7 @@ def psql(url: str, file: Path) -> float:
 def psycopg_rows(url: str, rows: list[tuple], copies: bool) -> float:
     """Seconds of psycopg's binary COPY, or of its executemany."""
     with closing(psycopg.connect(url)) as connection, connection.cursor() as cursor:
-        prepare_postgresql(cursor.execute)  # type: ignore[arg-type]
+        prepare_postgresql(cursor.execute)
         cursor.execute("SELECT * FROM fact_logs")
         types = [column.type_code for column in cursor.description or ()]
         begun = time.perf_counter()
