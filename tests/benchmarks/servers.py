@@ -1,7 +1,7 @@
 """PostgreSQL and MariaDB: whole runs against SQLite, loads against the servers' own clients.
 
-`python -m tests.benchmarks.servers FOLDER [runs | loads]`; FOLDER has the configuration of a
-project, and source files in `take_home_data/`. The servers are thrown away afterwards; they wait
+`python -m tests.benchmarks.servers FOLDER [runs] [loads] [PostgreSQL] [MariaDB]`: all if nothing
+is named. FOLDER has the configuration of a project, and source files in `take_home_data/`. The servers are thrown away afterwards; they wait
 for the disk. The exit status is 1 if the tables or reports of a whole run are not those of SQLite.
 """
 
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from unittest.mock import Mock
@@ -131,14 +131,21 @@ def some_rows(folder: Path) -> list[tuple]:
     return list(zip(*columns.values(), strict=True))
 
 
-def ours(folder: Path, url: str, streams: bool = True) -> float:
-    """Seconds in which a load adds the rows to the empty table."""
+def ours(folder: Path, url: str, streams: bool = True, keys: bool = False) -> float:
+    """Seconds in which a load adds the rows to the empty table.
+
+    Args:
+        folder: The project.
+        url: The warehouse.
+        streams: Whether MariaDB takes files of clients.
+        keys: Whether PostgreSQL's foreign keys exist before the rows.
+    """
     took = 0.0
     try:
         with open_warehouse(url).transaction(FACT_LOGS) as db:
             db.drop_triggers()
             if url.startswith("postgresql"):
-                prepare_postgresql(db.run)
+                prepare_postgresql(db.run, () if keys else FACT_LOGS.references)
             elif not streams:
                 db._streams = False  # type: ignore[attr-defined]
             begun = time.perf_counter()
@@ -149,10 +156,12 @@ def ours(folder: Path, url: str, streams: bool = True) -> float:
         return took
 
 
-def prepare_postgresql(run: Callable[[str], object]) -> None:
-    """Empty the table; its foreign keys are added after the rows."""
+def prepare_postgresql(
+    run: Callable[[str], object], released: Iterable[str] = tuple(FACT_LOGS.references)
+) -> None:
+    """Empty the table; a first load adds its foreign keys, of the columns released, at the end."""
     run("SET LOCAL controller_logs.is_loading = 'on'")
-    for column in FACT_LOGS.references:
+    for column in released:
         run(f"ALTER TABLE fact_logs DROP CONSTRAINT IF EXISTS fk_fact_logs_{column}")
     run("TRUNCATE fact_logs")
 
@@ -236,6 +245,7 @@ def ways_postgresql(folder: Path, url: str, file: Path) -> dict[str, Callable[[]
         "ours: ADBC, binary COPY": functools.partial(ours, folder, url),
         "`psql \\copy`": functools.partial(psql, plain, file),
         "psycopg, binary COPY (some)": functools.partial(psycopg_rows, plain, some, True),
+        "ours, with foreign keys": functools.partial(ours, folder, url, keys=True),
         "psycopg, executemany (some)": functools.partial(psycopg_rows, plain, some, False),
     }
 
@@ -279,6 +289,7 @@ def measure_loads(folder: Path, servers: dict[str, Server]) -> None:
             for _ in range(RUNS):
                 for way, run in ways.items():
                     took[way].append(run())
+                    print(f"{way}: {took[way][-1]:.1f} s", file=sys.stderr, flush=True)
             print(f"\n| {name} | rows | s | rows per second |")
             print("|---|---|---|---|")
             speeds = []
@@ -294,13 +305,18 @@ def measure_loads(folder: Path, servers: dict[str, Server]) -> None:
 def main() -> None:
     """Measure what is named, or both."""
     folder = Path(sys.argv[1]).absolute()
-    chosen = sys.argv[2:] or ["runs", "loads"]
+    named = set(sys.argv[2:])
+    kinds: dict[str, Callable[[], Server]] = {
+        "PostgreSQL": functools.partial(PostgreSQL, durable=True),
+        "MariaDB": functools.partial(MariaDB, durable=True, options=[MEMORY]),
+    }
     equal = True
-    with PostgreSQL(durable=True) as one, MariaDB(durable=True, options=[MEMORY]) as other:
-        servers: dict[str, Server] = {"PostgreSQL": one, "MariaDB": other}
-        if "runs" in chosen:
+    with ExitStack() as stack:
+        chosen = named & set(kinds) or set(kinds)
+        servers = {name: stack.enter_context(kinds[name]()) for name in kinds if name in chosen}
+        if named <= set(kinds) or "runs" in named:
             equal = compare_runs(folder, servers)
-        if "loads" in chosen:
+        if named <= set(kinds) or "loads" in named:
             measure_loads(folder, servers)
     sys.exit(0 if equal else 1)
 
