@@ -1,8 +1,9 @@
 """PostgreSQL and MariaDB: whole runs against SQLite, loads against the servers' own clients.
 
 `python -m tests.benchmarks.servers FOLDER [runs] [loads] [PostgreSQL] [MariaDB]`: all if nothing
-is named. FOLDER has the configuration of a project, and source files in `take_home_data/`. The servers are thrown away afterwards; they wait
-for the disk. The exit status is 1 if the tables or reports of a whole run are not those of SQLite.
+is named. FOLDER has the configuration of a project, and source files in `take_home_data/`. The
+servers are thrown away afterwards; they wait for the disk. The exit status is 1 if the tables or
+reports of a whole run are not those of SQLite.
 """
 
 from __future__ import annotations
