@@ -143,7 +143,7 @@ class PostgresqlWarehouse(ServerWarehouse):
                 finally:
                     with contextlib.suppress(adbc_driver_manager.Error):
                         db.roll_back()  # Nothing is left to roll back after a commit.
-        except (adbc_driver_manager.Error, OSError) as error:
+        except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
             of_key = getattr(error, "sqlstate", None) == "23503"
             raise self.error(dangling if of_key else what, error, is_lost(error)) from None
 
