@@ -17,6 +17,8 @@ from tests.conftest import Project, unwrapped
 from tests.runs import soak
 from tests.terminal import RUN, WAIT, on_terminal, slowly, without_warnings
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.mark.parametrize("workers", [soak("1"), "2"])
 def test_what_takes_long_has_a_bar_that_is_removed_at_the_end(
