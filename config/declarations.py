@@ -8,6 +8,9 @@ from enum import StrEnum
 UNKNOWN = -1
 """Key of the unknown member of every dimension. 0 is a real key in the source."""
 
+IGNORE, FREEZE, EVOLVE = "ignore", "freeze", "evolve"
+"""What happens to a new column of a source: it is reported; the run fails; a plan is proposed."""
+
 
 class Type(StrEnum):
     """What a column holds. Each has one reading from CSV text, one Arrow and one SQL type."""
@@ -132,6 +135,8 @@ class Source(Table):
         source_timezone: IANA zone of times that name none.
         max_rejected: Share of its rows that may be rejected, 0 to 1.
         allow_duplicate_files: Whether two of its files may have the same content.
+        new_columns: What happens to a column that was not recorded before: IGNORE, FREEZE, EVOLVE.
+        accepted_columns: Columns that FREEZE permits, in lower case, whatever was recorded.
     """
 
     primary_key: str | None = None
@@ -154,6 +159,8 @@ class Source(Table):
     source_timezone: str = "UTC"
     max_rejected: float = 0.01
     allow_duplicate_files: bool = False
+    new_columns: str = IGNORE
+    accepted_columns: tuple[str, ...] = ()
 
     @property
     def required(self) -> tuple[str, ...]:

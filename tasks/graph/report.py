@@ -19,7 +19,7 @@ from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask, WrapperTask, walk
 from tasks.graph.check import CheckWarehouse
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
-from tasks.graph.files import audits, source_partitions, staging_file
+from tasks.graph.files import all_partitions, audits, source_partitions, staged, staging_file
 from tasks.graph.load import CatalogTarget, tables, warehouse
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.stage import CsvToParquet, staging
@@ -27,6 +27,7 @@ from tasks.reports.registry import TABLES_FOLDER, Inputs, Outputs, Report, Resul
 from tasks.run.marks import page_digest
 from tasks.run.recording import state
 from tasks.run.settings import settings
+from tasks.run.source_settings import source
 from tasks.state import BUILT, UNCHANGED, current_run
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ INPUTS = {
     ),
     "limits": Input(list, dict, lambda: {"limits": settings().limits}),
     "max gap": Input(list, dict, lambda: {"max_gap": settings().max_gap}),
+    "staged": Input(
+        lambda: [staging(name) for name in SOURCES],
+        lambda: {one.name: staged(one.name) for one in all_partitions()},
+    ),
+    "sources": Input(list, dict, lambda: {name: source(name) for name in SOURCES}),
 }
 """What reports may read, by the names in their `reads`."""
 
@@ -130,10 +136,16 @@ class ReportTask(FreshTask):
             for name in self.report.reads
         }
         previous = {name: target.file for name, target in self.output().items()}
-        self.progress.result = self.report.build(
-            Inputs(files, previous, warehouse(), self.level, settings().limits, settings().max_gap),
-            Outputs(out, settings().csv_bom),
+        inputs = Inputs(
+            files,
+            previous,
+            warehouse(),
+            self.level,
+            settings().limits,
+            settings().max_gap,
+            {name: source(name) for name in SOURCES},
         )
+        self.progress.result = self.report.build(inputs, Outputs(out, settings().csv_bom))
 
 
 def _task_of(report: Report) -> type[ReportTask]:
@@ -185,7 +197,7 @@ class PageTarget(FileTarget):
 class ReportPage(FreshTask):
     """What the run found, in one HTML file, and its figures."""
 
-    code_version = 9
+    code_version = 10
 
     def page(self) -> str:
         """The page itself."""

@@ -32,7 +32,7 @@ def advise(overview: Mapping[str, Any]) -> list[dict[str, str]]:
             verdicts["missing"],
         ),
         *_on_assumptions(overview["assumptions"]),
-        *_on_columns(overview["schema_change"]["changes"]),
+        *_on_columns(overview["schema_change"]),
     ]
     return list(by_weight(items))
 
@@ -152,7 +152,15 @@ def _on_assumptions(assumptions: Sequence[Mapping[str, Any]]) -> Iterator[dict[s
             )
 
 
-def _on_columns(changes: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+def _on_columns(figures: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    changes, plans = figures["changes"], figures["plans"]
+    if plans:
+        yield _item(
+            ATTENTION,
+            f"Plan {count_of(len(plans), 'new column')}: the report has the commands.",
+            "new_columns is evolve, and the warehouse lacks what the files have.",
+            "#schema-change",
+        )
     if changes:
         yield _item(
             ATTENTION,

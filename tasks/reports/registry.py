@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from config.declarations import Source
     from tasks.warehouse.interface import Warehouse
 
 SECTIONS = Path(__file__).parent / "templates" / "sections"
@@ -45,6 +46,7 @@ class Inputs:
         level: The task's parameter; "" if it has none.
         limits: Defect -> shares, as `judge` takes them; of a report that reads "limits".
         max_gap: Of how many intervals a gap is a hole; of a report that reads "max gap".
+        sources: Source -> its declaration, with the settings; of a report that reads "sources".
     """
 
     paths: Mapping[str, Mapping[str, Path]]
@@ -53,6 +55,7 @@ class Inputs:
     level: str = ""
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     max_gap: float = 3
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     def query(self, sql: str, times: tuple[str, ...] = ()) -> pd.DataFrame:
         """The rows that a SELECT gives; whole numbers stay whole beside NULL.

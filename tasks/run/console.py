@@ -1,8 +1,8 @@
 """What a run shows at its end: files, summaries, where everything is, and last a verdict.
 
 All of it is read from the reports. Nothing is imported for it that a run with nothing to do would
-not import anyway, `rich` neither. Lines have at most 80 characters, but for paths and lines of
-luigi.cfg.
+not import anyway, `rich` neither. Lines have at most 80 characters, but for paths, commands
+and lines of luigi.cfg.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def print_results(settings: Settings, summary: str, *, in_full: bool) -> None:
         *(_show_summary(settings.reports_dir, level) for level in SUMMARY_LEVELS),
         _show_assumptions(figures["assumptions"]),
         _show_unmapped(figures["unmapped"]),
+        _show_columns(read_json(settings.reports_dir / "schema_change.json")),
         _show_warnings(figures["sources"]),
         [""],
         show_places(settings),
@@ -153,6 +154,18 @@ def _show_unmapped(unmapped: list[dict[str, str]]) -> Iterator[str]:
         yield from ("", "Not found in the files, so NULL; a line in luigi.cfg maps each")
         for item in unmapped:
             yield f"  {item['source']}: {item['column']}: {item['line']}"
+
+
+def _show_columns(figures: dict[str, Any]) -> Iterator[str]:
+    """What changed in the columns of the sources, and the commands that plan new ones."""
+    if figures["changes"]:
+        yield from ("", f"Source columns that changed since {figures['last']} UTC")
+    for change in figures["changes"]:
+        for line in change["lines"]:
+            yield from wrap(f"  {change['source']}: {readable(line)}", indent=5)
+    if figures["plans"]:
+        yield from ("", "To plan new columns that the warehouse lacks (new_columns = evolve)")
+        yield from (f"  {command}" for command in figures["plans"])
 
 
 def show_places(settings: Settings) -> Iterator[str]:

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from config.declarations import Source, Type
+from config.declarations import EVOLVE, FREEZE, IGNORE, Source, Type
 from config.sources import SOURCES
 from tasks.core.config_text import unescape
 from tasks.core.errors import PipelineError
@@ -48,6 +48,10 @@ _flag = _reader(
     "is neither true nor false", lambda text: {"true": True, "false": False}[text.lower()]
 )
 _count = _reader("is not a number of lines", lambda text: int(_match(r"\d+", text)))
+_contract = _reader(
+    "is none of ignore, freeze and evolve",
+    lambda text: _match("|".join((IGNORE, FREEZE, EVOLVE)), text.strip().lower()),
+)
 _zone = _reader("is not a time zone such as UTC or Europe/Berlin", lambda text: ZoneInfo(text).key)
 
 
@@ -111,6 +115,8 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "source_timezone": _zone,
     "max_rejected": _share,
     "allow_duplicate_files": _flag,
+    "new_columns": _contract,
+    "accepted_columns": lambda text: tuple(name.lower() for name in _lines(text)),
 }
 """Option of a source -> what reads its text; a ValueError says what the text is not."""
 

@@ -6,7 +6,7 @@ import codecs
 import contextlib
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from typing import TypeVar
 from config.declarations import Source
 from tasks.core.config_text import lines_to_paste, place_of
 from tasks.core.errors import PipelineError
+from tasks.sources.contract import NEW_COLUMN, Contracts
 from tasks.sources.csv_blocks import Block, read_blocks
 from tasks.sources.csv_records import (
     MAX_RECORD_BYTES,
@@ -243,13 +244,20 @@ def _sample(lines: list[str], dialect: Dialect, is_whole: bool) -> list[list[str
     return found
 
 
-def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout]:
+def check_sources(
+    sources: Iterable[Source], data_dir: Path, recorded: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Layout]:
     """The layout of every source; of one that comes in partitions, that of the last one.
+
+    Args:
+        sources: Their declarations, with the settings.
+        data_dir: Where the files are.
+        recorded: Source -> the headers of its files when they were staged last, if they were.
 
     Raises:
         PipelineError: Listing every problem of every file at once.
     """
-    layouts, problems = {}, []
+    layouts, problems, contracts = {}, [], Contracts(recorded or {})
     remedies: dict[str, str] = {}
     for source in sources:
         found = find_partitions(source.name, data_dir)
@@ -264,31 +272,35 @@ def check_sources(sources: Iterable[Source], data_dir: Path) -> dict[str, Layout
                 names = " and ".join(_displayed(path, data_dir) for path in paths)
                 problems.append(f"{names} exist both: keep one of them")
                 continue
+            name = _displayed(paths[0], data_dir)
             try:
                 _check_name(paths[0])
                 if reason := why_unreadable(paths[0]):
-                    problems.append(f"{_displayed(paths[0], data_dir)} {reason}")
+                    problems.append(f"{name} {reason}")
                     continue
                 layouts[source.name] = inspect_file(paths[0], source).layout
+                new = contracts.check(source, layouts[source.name])
+                problems.extend(f"{name}: {problem}" for problem in new)
             except PipelineError as error:
-                name = _displayed(paths[0], data_dir)
-                message = str(error).removesuffix(error.remedy).rstrip("\n")
-                of_columns = [f"{name}: {problem}" for problem in error.problems]
-                first = message.partition("\n")[0].replace(paths[0].name, name, 1)
-                rejected = first.endswith(" was rejected:")
-                problems.extend(of_columns if rejected else [first, *of_columns])
+                problems.extend(_problems_of(error, paths[0], name))
                 if error.remedy and remedies.setdefault(source.name, error.remedy) != error.remedy:
                     # Of two blocks for one section, only one can be pasted.
                     problems.append(f"{name}: it needs other settings than the files before it")
     if problems:
-        existing = sorted(path.name for path in data_dir.iterdir()) if data_dir.is_dir() else []
         raise PipelineError(
             f"The source files in {data_dir} cannot be staged; nothing was changed:",
             problems,
-            f"The folder {'holds: ' + ', '.join(existing) if existing else 'is empty or absent'}.\n"
-            + _advice(problems, list(remedies.values())),
+            _advice(data_dir, problems, list(contracts.add_remedies(remedies).values())),
         )
     return layouts
+
+
+def _problems_of(error: PipelineError, path: Path, name: str) -> list[str]:
+    """The problems of a file, each with the file's displayed name."""
+    message = str(error).removesuffix(error.remedy).rstrip("\n")
+    first = message.partition("\n")[0].replace(path.name, name, 1)
+    of_columns = [f"{name}: {problem}" for problem in error.problems]
+    return of_columns if first.endswith(" was rejected:") else [first, *of_columns]
 
 
 def check_duplicates(
@@ -335,10 +347,16 @@ def _displayed(path: Path, data_dir: Path) -> str:
     return displayed_name(path.relative_to(data_dir).as_posix())
 
 
-def _advice(problems: Sequence[str], remedies: Sequence[str]) -> str:
-    lines = ["Fix the files."]
+def _advice(data_dir: Path, problems: Sequence[str], remedies: Sequence[str]) -> str:
+    existing = sorted(path.name for path in data_dir.iterdir()) if data_dir.is_dir() else []
+    holds = f"holds: {', '.join(existing)}" if existing else "is empty or absent"
+    lines = [f"The folder {holds}.", "Fix the files."]
     if remedies:
         lines += ["Or say in luigi.cfg how to read them, in its section of that name:", *remedies]
+    if any(NEW_COLUMN in problem for problem in problems):
+        lines.append(
+            "accepted_columns accepts the new columns; new_columns = ignore accepts all that come."
+        )
     if any(problem.endswith(" is missing") for problem in problems):
         lines.append("Or make missing files up: luigi --module tasks SampleData --local-scheduler")
     return "\n".join(lines)

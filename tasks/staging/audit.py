@@ -152,7 +152,7 @@ def merge_audits(audits: Sequence[Audit], file: str) -> Audit:
         recognised={name: header for audit in audits for name, header in audit.recognised.items()},
         absent=[name for name in audits[0].absent if all(name in a.absent for a in audits)],
         notes=_together([audit.notes for audit in audits]),
-        warnings=_together([audit.warnings for audit in audits]),
+        warnings=[*_missing_in_some(audits), *_together([audit.warnings for audit in audits])],
         observed_types={column: widest_type(types) for column, types in observed.items() if types},
         quarantined=dict(sorted(add("quarantined").items())),
         emptied=dict(sorted(add("emptied").items())),
@@ -167,6 +167,18 @@ def merge_audits(audits: Sequence[Audit], file: str) -> Audit:
             for name in ("rows", "staged", "values", "word_rows")
         },
     )
+
+
+def _missing_in_some(audits: Sequence[Audit]) -> Iterator[str]:
+    """Warnings on declared columns that some files of a source have and others lack."""
+    for column in dict.fromkeys(name for audit in audits for name in audit.absent):
+        without = [audit.file for audit in audits if column in audit.absent]
+        if len(without) < len(audits):
+            more = f" and {len(without) - 3:,} more" if len(without) > 3 else ""
+            yield (
+                f"{column} is missing in {len(without):,} of {len(audits):,} files, and NULL "
+                f"there: {', '.join(without[:3])}{more}"
+            )
 
 
 def most_frequent(words: Counter[str]) -> dict[str, int]:

@@ -302,8 +302,10 @@ def test_parts_may_have_different_columns(parted: Project) -> None:
     assert "site" in figures["sources"]["LOG_RCD_F"]["header"]
     assert {item["source"] for item in figures["unmapped"]} == {"POINT"}
     assert figures["sources"]["LOG_RCD_F"]["nulls"]["value"] == 3  # A word in two of them.
+    text = "value is missing in 1 of 4 files, and NULL there: LOG_RCD_F/2024-05.csv"
+    assert text in figures["sources"]["LOG_RCD_F"]["warnings"]
     report = parted.report("schema_change.md")
-    assert "- LOG_RCD_F\n  - new: site, passed through staging as text" in report
+    assert "- LOG_RCD_F\n  - new: site, passed through staging as text in 1 of 4 files" in report
 
 
 def test_names_that_make_the_same_number_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

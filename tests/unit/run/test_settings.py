@@ -122,6 +122,10 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "Give one such as 60; 0 waits for nothing.",
         ),
         (
+            "[POINT]\nnew_columns = strict",
+            "[POINT]: new_columns = strict is none of ignore, freeze and evolve.",
+        ),
+        (
             "[LOG_RCD_F]\ndecimal = ;\nthousands = ;",
             "[LOG_RCD_F]: decimal and thousands are both ';'.\nGive each a character of its own.",
         ),
