@@ -145,7 +145,9 @@ def test_a_table_of_someone_else_is_neither_used_nor_dropped(url: str) -> None:
         "dim_unit exists in the warehouse, is not the pipeline's, and differs:\n"
         "  unit_id: declared "
     )
-    assert re.search(r"^  unit_name: declared (long)?text .*not null, found none$", message, re.M)
+    assert re.search(
+        r"^  unit_name: declared (long)?text .*not null, found none$", message, re.M | re.I
+    )
     assert re.search(r"^Rename it, or name another (file|schema|database) in ", message, re.M)
     assert rows_of(url, "SELECT * FROM dim_unit") == [(1, 2)]
 
