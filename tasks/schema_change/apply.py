@@ -16,8 +16,7 @@ from tasks.reports.source_columns import read_new_columns
 from tasks.schema_change import runs
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
-from tasks.schema_change.machine import Measured, SchemaChange
-from tasks.schema_change.native import add_natively
+from tasks.schema_change.machine import SchemaChange, add_natively
 from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, plan_command, plan_path
 from tasks.schema_change.tool import Tool
 
@@ -72,7 +71,7 @@ def apply(
         made.run()
         return f"ready: python -m tasks schema-change switch {table}"
     if strategy == NATIVE:
-        add_natively(live, change, Measured())
+        add_natively(live, change)
     else:
         Tool(live, change, report).run()
     return declare(change, reports)

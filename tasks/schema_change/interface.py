@@ -109,9 +109,9 @@ class Database(abc.ABC):
     def stop_capture(self, names: Names) -> None:
         """Remove the triggers on any table of a change, then the log."""
 
-    @abc.abstractmethod
     def rows_hash(self, columns: Sequence[sa.ColumnElement]) -> sa.ColumnElement:
-        """An aggregate: one number of all rows, which differs if any value does."""
+        """An aggregate for `same_rows`: a number, another one if any value differs."""
+        raise NotImplementedError
 
     def exact(self, column: sa.ColumnElement, kind: str) -> sa.ColumnElement:
         """A column of a type so that its text is exact."""
@@ -120,6 +120,11 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def native_sql(self, change: AddColumn) -> list[str]:
         """The statements of ALTER TABLE that wait for a lock no longer than `LOCK_S`."""
+
+    def add_natively(self, change: AddColumn) -> None:
+        """Add the column by ALTER TABLE."""
+        for statement in self.native_sql(change):
+            self.run(statement)
 
     @abc.abstractmethod
     def exchange(self, copy: Copy, names: Names, fingerprint: str, is_back: bool) -> None:
@@ -272,7 +277,7 @@ class Database(abc.ABC):
 
     def last_key(self, table: str, key: Sequence[str]) -> Key | None:
         """The greatest key of a table; None if it is empty."""
-        columns = list(_table(table, key).columns)
+        columns = list(table_of(table, key).columns)
         query = sa.select(*columns)
         found = self.connection.execute(query.order_by(*(c.desc() for c in columns)).limit(1))
         row = found.first()
@@ -280,14 +285,14 @@ class Database(abc.ABC):
 
     def copy_rows(self, copy: Copy, limit: int) -> int:
         """Copy the next rows behind the greatest key of the target; their number."""
-        source = _table(copy.source, copy.columns)
+        source = table_of(copy.source, copy.columns)
         columns = [source.c[name] for name in copy.columns]
         keys = [source.c[name] for name in copy.key]
         rows = sa.select(*columns).order_by(*keys).limit(limit)
         last = self.last_key(copy.target, copy.key)
         if last is not None:
             rows = rows.where(self.beyond(keys, last))
-        insert = sa.insert(_table(copy.target, copy.columns)).from_select(copy.columns, rows)
+        insert = sa.insert(table_of(copy.target, copy.columns)).from_select(copy.columns, rows)
         counting = {"preserve_rowcount": True}
         return self.connection.execute(insert, execution_options=counting).rowcount
 
@@ -304,12 +309,12 @@ class Database(abc.ABC):
             is_copied: False while rows are copied: those behind the greatest key of the target
                 are left to `copy_rows`.
         """
-        log = _table(copy.log, (NUMBER, *copy.key))
+        log = table_of(copy.log, (NUMBER, *copy.key))
         read = self.read_log(copy, limit)
         if not read:
             return 0
         entries = sa.select(*(log.c[name] for name in copy.key)).where(self.consumed(log, read))
-        source, target = _table(copy.source, copy.columns), _table(copy.target, copy.columns)
+        source, target = table_of(copy.source, copy.columns), table_of(copy.target, copy.columns)
         last = None if is_copied else self.last_key(copy.target, copy.key)
         changed = entries.distinct().subquery()
         self.connection.execute(
@@ -327,7 +332,7 @@ class Database(abc.ABC):
 
     def read_log(self, copy: Copy, limit: int) -> list[int]:
         """The numbers of the next log entries."""
-        number = _table(copy.log, (NUMBER,)).c[NUMBER]
+        number = table_of(copy.log, (NUMBER,)).c[NUMBER]
         query = sa.select(number).order_by(number).limit(limit)
         return list(self.connection.scalars(query))
 
@@ -342,38 +347,50 @@ class Database(abc.ABC):
 
     def beyond(self, columns: Sequence[sa.ColumnElement], key: Key) -> sa.ColumnElement[bool]:
         """Whether the key of a row is greater."""
-        values = [sa.bindparam(None, value, type_=sa.types.NULLTYPE) for value in key]
-        if len(values) == 1:
-            return columns[0] > values[0]
-        return sa.tuple_(*columns) > sa.tuple_(*values)
+        if len(key) == 1:
+            return columns[0] > bound(key[0])
+        return sa.tuple_(*columns) > sa.tuple_(*map(bound, key))
 
     # --- verification ------------------------------------------------------------------------
 
     def chunk_end(self, copy: Copy, after: Key | None, rows: int) -> Key | None:
         """The key of the last of the next rows of the source; None if there are fewer."""
-        keys = list(_table(copy.source, copy.key).columns)
+        keys = list(table_of(copy.source, copy.key).columns)
         query = sa.select(*keys).order_by(*keys)
         if after is not None:
             query = query.where(self.beyond(keys, after))
         row = self.connection.execute(query.offset(rows - 1).limit(1)).first()
         return None if row is None else tuple(row)
 
-    def counted(self, copy: Copy, table: str, after: Key | None, end: Key | None) -> tuple:
-        """Count and hash of the rows of a chunk whose keys are not in the log."""
-        rows = _table(table, dict.fromkeys((*copy.compared, *copy.key)))
+    def within(
+        self, columns: Sequence[sa.ColumnElement], after: Key | None, end: Key | None
+    ) -> list[sa.ColumnElement[bool]]:
+        """The condition of the rows of a chunk, for the columns of the key."""
+        found = [] if after is None else [self.beyond(columns, after)]
+        if end is not None:  # The first condition is one that every index can be used for.
+            found += [columns[0] <= bound(end[0]), sa.not_(self.beyond(columns, end))]
+        return found
+
+    def same_rows(self, copy: Copy, after: Key | None, end: Key | None) -> bool:
+        """Whether a chunk has the same rows in both tables, but for keys in the log.
+
+        To be called in a snapshot. Compares count and hash.
+        """
+        source, target = (
+            self._counted(copy, table, after, end) for table in (copy.source, copy.target)
+        )
+        return source == target
+
+    def _counted(self, copy: Copy, table: str, after: Key | None, end: Key | None) -> tuple:
+        rows = table_of(table, dict.fromkeys((*copy.compared, *copy.key)))
         keys = [rows.c[name] for name in copy.key]
         kinds = copy.compared.items()
         hashed = self.rows_hash([self.exact(rows.c[name], kind) for name, kind in kinds])
-        query = sa.select(sa.func.count(), hashed).select_from(rows)
-        if after is not None:
-            query = query.where(self.beyond(keys, after))
-        if end is not None:
-            query = query.where(sa.not_(self.beyond(keys, end)))
-        if self.logs_keys:
-            log = _table(copy.log, copy.key)
-            pending = sa.select(sa.literal(1)).select_from(log)
-            pending = pending.where(*(log.c[name] == rows.c[name] for name in copy.key))
-            query = query.where(sa.not_(sa.exists(pending)))
+        query = sa.select(sa.func.count(), hashed).where(*self.within(keys, after, end))
+        if copy.log:
+            log = table_of(copy.log, copy.key)
+            logged = sa.select(sa.literal(1)).where(*(log.c[k] == rows.c[k] for k in copy.key))
+            query = query.where(sa.not_(sa.exists(logged)))
         return tuple(self.connection.execute(query).one())
 
     def other_values(self, table: str, change: AddColumn) -> int:
@@ -384,5 +401,11 @@ class Database(abc.ABC):
         return self.connection.scalar(query) or 0
 
 
-def _table(name: str, columns: Iterable[str]) -> sa.TableClause:
+def table_of(name: str, columns: Iterable[str]) -> sa.TableClause:
+    """A table with such columns, for queries."""
     return sa.table(name, *(sa.column(column) for column in columns))
+
+
+def bound(value: object) -> sa.BindParameter:
+    """A value of a key, as the driver has it."""
+    return sa.bindparam(None, value, type_=sa.types.NULLTYPE)

@@ -8,68 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeVar
-
-import sqlalchemy as sa
+from dataclasses import dataclass
 
 from tasks.core.errors import PipelineError
 from tasks.schema_change import runs
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.interface import CONFLICT, LOST, Copy, Database, Key
+from tasks.schema_change.interface import Copy, Database
 from tasks.schema_change.runs import BEFORE_SWITCH, ENDED, Run, State
-
-_Result = TypeVar("_Result")
+from tasks.schema_change.worker import Measured, Pace, Worker
 
 Observe = Callable[[State, str], object]
 """Called after each commit: the state, and the watermark as text."""
-
-_LARGEST_CHUNK = 50_000
-
-
-@dataclass
-class Pace:
-    """How fast rows are copied.
-
-    Attributes:
-        rows: Of a chunk; adapted so that it takes `seconds`, unless that is 0.
-        rest: How long to leave the database alone after a chunk, times what the chunk took.
-        attempts: How often a step is tried that finds a lock or loses its connection.
-    """
-
-    rows: int = 1_000
-    seconds: float = 0.1
-    rest: float = 0.5
-    attempts: int = 60
-
-    def after(self, elapsed: float) -> None:
-        """Adapt to what a chunk took, and rest."""
-        if self.seconds:
-            faster = min(2.0, max(0.5, self.seconds / max(elapsed, 0.001)))
-            self.rows = min(_LARGEST_CHUNK, max(100, int(self.rows * faster)))
-        time.sleep(elapsed * self.rest)
-
-
-@dataclass
-class Measured:
-    """What a run has cost; for a rehearsal.
-
-    Attributes:
-        retries: Steps that were tried again, by the kind of error.
-        chunks: Of rows that were copied by this process.
-        switch_s: Seconds from the first attempt of the last switch to its commit.
-        exchange_s: Seconds of the attempt that succeeded.
-    """
-
-    retries: dict[str, int] = field(default_factory=dict)
-    chunks: int = 0
-    copied_rows: int = 0
-    copy_s: float = 0.0
-    switch_s: float = 0.0
-    exchange_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -107,9 +58,8 @@ class SchemaChange:
         self.change = change
         self.names = Names(change.table)
         self.pace = pace or Pace()
-        self.measured = Measured()
+        self.worker = Worker(database, change.table, self.pace)
         self._observe = observe
-        self._batch = self.pace.rows
 
     @classmethod
     def stored(cls, database: Database, table: str, observe: Observe | None = None) -> SchemaChange:
@@ -133,7 +83,7 @@ class SchemaChange:
         """
         run = self._stored()
         if run is None or run.state in ENDED:
-            run = self._attempt(self._plan)
+            run = self.worker.attempt(self._plan)
         steps = self._steps
         while run.state in steps and run.state is not until:
             run = steps[run.state](run)
@@ -143,7 +93,7 @@ class SchemaChange:
         self._begun(State.READY, State.SOAK)
         copy = self._copy()
         while not stop():
-            if not self._apply(copy, True):
+            if not self.worker.apply(copy, True):
                 time.sleep(0.05)
 
     def switch(self) -> None:
@@ -155,7 +105,7 @@ class SchemaChange:
     def sign_off(self) -> None:
         """From SOAK to CLEANED: the old table is removed; no way back."""
         run = self._begun(State.SOAK)
-        self._attempt(lambda: self._remove(self.names.old))
+        self.worker.attempt(lambda: self._remove(self.names.old))
         self._enter(run, State.CLEANED)
 
     def revert(self) -> None:
@@ -174,8 +124,13 @@ class SchemaChange:
                     f"{self.change.table} is switched already: it cannot be aborted.",
                     remedy="Revert it.",
                 )
-        self._attempt(lambda: self._remove(self.names.shadow))
+        self.worker.attempt(lambda: self._remove(self.names.shadow))
         self._enter(run, State.ABORTED)
+
+    @property
+    def measured(self) -> Measured:
+        """What this process has spent."""
+        return self.worker.measured
 
     def status(self) -> Status | None:
         """How far it is; None if it has not been begun."""
@@ -203,7 +158,7 @@ class SchemaChange:
 
     def _stored(self) -> Run | None:
         """The run that is stored, once this process is the only one at the table."""
-        run = self._attempt(lambda: runs.load(self.database.connection, self.change.table))
+        run = self.worker.attempt(lambda: runs.load(self.database.connection, self.change.table))
         if run and run.state not in ENDED and run.plan_digest != self.change.digest():
             raise PipelineError(
                 f"Another schema change of {self.change.table} is under way: {run.plan}",
@@ -224,7 +179,7 @@ class SchemaChange:
 
     def _enter(self, run: Run, state: State, **changed: object) -> Run:
         run = dataclasses.replace(run, state=state, **changed)  # type: ignore[arg-type]
-        self._attempt(lambda: runs.save(self.database.connection, run))
+        self.worker.attempt(lambda: runs.save(self.database.connection, run))
         self._observe(run.state, run.watermark)
         return run
 
@@ -255,29 +210,31 @@ class SchemaChange:
             live = self.database.unchanged(self.change.table, run.fingerprint)
             self.database.create_shadow(self.change, live)
 
-        self._attempt(step)
+        self.worker.attempt(step)
         return self._enter(run, State.SHADOW_READY)
 
     def _capture(self, run: Run) -> Run:
         copy = self._copy()
-        self._attempt(lambda: self.database.start_capture(copy))
+        self.worker.attempt(lambda: self.database.start_capture(copy))
         return self._enter(run, State.COPYING)
 
     def _copy_all(self, run: Run) -> Run:
         copy = self._copy()
         while run.state is State.COPYING:
             started = time.monotonic()
-            run = self._attempt(functools.partial(self._copy_chunk, run, copy))
+            run = self.worker.attempt(functools.partial(self._copy_chunk, run, copy))
             self._observe(run.state, run.watermark)
-            self.measured.copy_s += time.monotonic() - started
-            while self._apply(copy, run.state is not State.COPYING) >= self._batch:
-                pass
+            self.worker.measured.copy_s += time.monotonic() - started
             self.pace.after(time.monotonic() - started)
         return run
 
     def _copy_chunk(self, run: Run, copy: Copy) -> Run:
-        """Copy a chunk; it commits together with how far the copy is."""
+        """Copy a chunk; it commits together with how far the copy is.
+
+        What is captured comes first: a row that lags behind may have a unique value of another.
+        """
         database = self.database
+        self.worker.drain(copy, is_copied=False)
         with database.transaction():
             copied = database.copy_rows(copy, self.pace.rows)
             if copied:
@@ -289,21 +246,25 @@ class SchemaChange:
                 database.end_copy(copy)
                 run = dataclasses.replace(run, state=State.DRAINED)
             runs.save(database.connection, run)
-        self.measured.chunks += 1
-        self.measured.copied_rows += copied
+        self.worker.measured.chunks += 1
+        self.worker.measured.copied_rows += copied
         return run
 
     def _verified(self, run: Run) -> Run:
-        self._verify(self._copy())
-        other = self._attempt(lambda: self.database.other_values(self.names.shadow, self.change))
+        self.worker.verify(self._copy())
+        other = self.worker.attempt(
+            lambda: self.database.other_values(self.names.shadow, self.change)
+        )
         if other:
-            raise self._differs([f"{self.change.column}: {other} rows do not have the default"])
+            raise self.worker.differs(
+                [f"{self.change.column}: {other} rows do not have the default"]
+            )
         return self._enter(run, State.READY)
 
     def _verified_again(self, run: Run) -> Run:
         copy = self._copy()
-        self._attempt(lambda: self.database.validate(self.change.table))
-        self._verify(copy)
+        self.worker.attempt(lambda: self.database.validate(self.change.table))
+        self.worker.verify(copy)
         return self._enter(run, State.SOAK)
 
     def _exchanged(self, run: Run, state: State) -> Run:
@@ -314,44 +275,44 @@ class SchemaChange:
         def step() -> None:
             if self._has_column() != is_back:
                 return  # The last attempt came to its end, and the connection was lost.
-            self._drain(copy)
+            self.worker.drain(copy)
             started = time.monotonic()
             self.database.exchange(copy, self.names, run.fingerprint, is_back)
-            self.measured.exchange_s = time.monotonic() - started
+            self.worker.measured.exchange_s = time.monotonic() - started
 
         try:
-            self._attempt(step)
+            self.worker.attempt(step)
         except PipelineError:
             if self._has_column() == is_back:
                 self._enter(run, State.SOAK if is_back else State.READY)
             raise
-        self.measured.switch_s = time.monotonic() - began
+        self.worker.measured.switch_s = time.monotonic() - began
         return self._entered_exchanged(run, state)
 
     def _entered_exchanged(self, run: Run, state: State) -> Run:
-        live = self._attempt(lambda: self.database.describe(self.change.table))
+        live = self.worker.attempt(lambda: self.database.describe(self.change.table))
         return self._enter(run, state, fingerprint=live.fingerprint())
 
     def _recover(self, run: Run) -> Run:
         """An exchange was interrupted: the catalog says whether it came to its end."""
         is_back = run.state is State.REVERTING
-        self._attempt(lambda: self.database.recover(self.names, is_back))
+        self.worker.attempt(lambda: self.database.recover(self.names, is_back))
         if self._has_column() != is_back:
             return self._entered_exchanged(run, State.TAKEN_BACK if is_back else State.SWAPPED)
         return self._enter(run, State.SOAK if is_back else State.READY)
 
     def _end_revert(self, run: Run) -> Run:
         def step() -> None:
-            self._remove(self.names.shadow)
             self.database.validate(self.change.table)
+            self._remove(self.names.shadow)
 
-        self._attempt(step)
+        self.worker.attempt(step)
         return self._enter(run, State.REVERTED)
 
     # --- steps of several states -------------------------------------------------------------
 
     def _has_column(self) -> bool:
-        names = self._attempt(lambda: self.database.column_names(self.change.table))
+        names = self.worker.attempt(lambda: self.database.column_names(self.change.table))
         return self.change.column.lower() in names
 
     def _copy(self) -> Copy:
@@ -365,80 +326,12 @@ class SchemaChange:
             columns = {column.name: column.type for column in live.columns}
             return Copy(table, target, live.stored, columns, live.primary_key, self.names.log)
 
-        return self._attempt(step)
+        return self.worker.attempt(step)
 
     def _remove(self, table: str) -> None:
         """Remove what captures changes, then a table that nothing refers to any more."""
         self.database.stop_capture(self.names)
         self.database.drop(table)
-
-    def _apply(self, copy: Copy, is_copied: bool) -> int:
-        """Apply a batch of captured keys; their number."""
-
-        def step() -> int:
-            with self.database.transaction():
-                return self.database.apply(copy, self._batch, is_copied)
-
-        return self._attempt(step) if self.database.logs_keys else 0
-
-    def _drain(self, copy: Copy) -> None:
-        while self._apply(copy, True) >= self._batch:
-            pass
-
-    def _verify(self, copy: Copy) -> None:
-        """Compare count and hash of each chunk, in one snapshot.
-
-        Raises:
-            PipelineError: Some differ.
-        """
-        problems: list[str] = []
-        after: Key | None = None
-        while True:
-            started = time.monotonic()
-            self._drain(copy)
-            end, same = self._attempt(functools.partial(self._compared, copy, after))
-            if not same:
-                problems.append(f"rows behind {after or 'the beginning'} up to {end or 'the end'}")
-            if end is None:
-                break
-            after = end
-            self.pace.after(time.monotonic() - started)
-        if problems:
-            raise self._differs(problems)
-
-    def _compared(self, copy: Copy, after: Key | None) -> tuple[Key | None, bool]:
-        database = self.database
-        with database.transaction(*database.snapshot):
-            end = database.chunk_end(copy, after, self.pace.rows)
-            source = database.counted(copy, copy.source, after, end)
-            return end, source == database.counted(copy, copy.target, after, end)
-
-    def _differs(self, problems: list[str]) -> PipelineError:
-        more = [f"and {len(problems) - 10} more"] if len(problems) > 10 else []
-        return PipelineError(
-            f"The copy of {self.change.table} differs from the table:",
-            [*problems[:10], *more],
-            "The tables are not switched: abort the change and look for what writes to its tables.",
-        )
-
-    def _attempt(self, step: Callable[[], _Result]) -> _Result:
-        """Do a step, again if it finds a lock, a conflict of unique values, or no connection."""
-        for tried in range(self.pace.attempts):
-            try:
-                self.database.claim(self.change.table)
-                return step()
-            except sa.exc.DBAPIError as error:
-                kind = self.database.kind_of(error)
-                if not kind or tried + 1 == self.pace.attempts:
-                    what = f"The schema change of {self.change.table} cannot go on:"
-                    raise self.database.error(what, error) from error
-            self.measured.retries[kind] = self.measured.retries.get(kind, 0) + 1
-            if kind == LOST:
-                self.database.close()
-            if kind == CONFLICT:  # Values that rows exchanged have to be applied together.
-                self._batch = min(_LARGEST_CHUNK, self._batch * 4)
-            time.sleep(random.uniform(0.05, 0.3))  # noqa: S311
-        raise AssertionError
 
 
 NEXT_STEPS: dict[State, tuple[str, ...]] = {
@@ -451,3 +344,19 @@ NEXT_STEPS: dict[State, tuple[str, ...]] = {
     **dict.fromkeys(ENDED, ()),
 }
 """State -> methods of `SchemaChange`."""
+
+
+def add_natively(database: Database, change: AddColumn, pace: Pace | None = None) -> Measured:
+    """Add the column by ALTER TABLE, which waits briefly for a lock, again and again.
+
+    Raises:
+        PipelineError: The database cannot, or the lock was not to be had.
+    """
+    worker = Worker(database, change.table, pace or Pace())
+
+    def step() -> None:
+        if change.column.lower() not in database.column_names(change.table):
+            database.add_natively(change)
+
+    worker.attempt(step)
+    return worker.measured

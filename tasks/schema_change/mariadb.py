@@ -16,7 +16,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Copy, Database
+from tasks.schema_change.interface import (
+    CONFLICT,
+    LOCK_S,
+    LOCKED,
+    LOST,
+    NUMBER,
+    Copy,
+    Database,
+    Key,
+    bound,
+)
 from tasks.schema_change.live import LiveTable, describe
 
 _SESSION = (
@@ -215,6 +225,15 @@ class Mariadb(Database):
         self._drop_triggers(names.capture)
         self._drop_triggers(self._returning(names))
         self._briefly(f"DROP TABLE IF EXISTS {self.quote(names.log)}")
+
+    def beyond(self, columns: Sequence[sa.ColumnElement], key: Key) -> sa.ColumnElement[bool]:
+        """Column by column: MariaDB uses no index to compare rows."""
+        pairs = [(column, bound(value)) for column, value in zip(columns, key, strict=True)]
+        column, value = pairs[-1]
+        found = column > value
+        for column, value in reversed(pairs[:-1]):
+            found = sa.or_(column > value, sa.and_(column == value, found))
+        return sa.and_(columns[0] >= bound(key[0]), found)
 
     def exact(self, column: sa.ColumnElement, kind: str) -> sa.ColumnElement:
         """The text of a FLOAT has six digits only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -18,6 +19,8 @@ _KINDS = {
     "23505": CONFLICT,
 }
 _MILLISECONDS = int(LOCK_S * 1000)
+_LONGEST_S = 60
+"""How long to wait for transactions that are older than an exchange."""
 
 _REFERENCES = """
 SELECT conname, replace(pg_get_constraintdef(oid), ' NOT VALID', '')
@@ -94,6 +97,10 @@ WHERE refobjid = CAST(:t AS regclass)
 UNION ALL SELECT 'a key column is of the type real, which does not compare exactly'
 FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)
 WHERE indisprimary AND indrelid = CAST(:t AS regclass) AND atttypid = 'real'::regtype
+"""
+_TRANSACTIONS = """
+SELECT pid, xact_start FROM pg_stat_activity WHERE datname = current_database()
+AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL
 """
 _PROPERTIES = """
 SELECT format('COMMENT ON TABLE %s IS %L', CAST(:s AS text), obj_description(oid, 'pg_class')),
@@ -256,9 +263,13 @@ class Postgresql(Database):
         self.run(f"ANALYZE {self.quote(copy.target)}")
 
     def stop_capture(self, names: Names) -> None:
-        """The function's triggers go with it."""
-        self.run(f"DROP FUNCTION IF EXISTS {self.quote(names.capture)}() CASCADE")
+        """Remove the triggers with their functions, then the log."""
+        self._drop_functions(names)
         self.run(f"DROP TABLE IF EXISTS {self.quote(names.log)}")
+
+    def _drop_functions(self, names: Names) -> None:
+        for name in (names.capture, f"{names.capture}_guard"):
+            self.run(f"DROP FUNCTION IF EXISTS {self.quote(name)}() CASCADE")
 
     def rows_hash(self, columns: Sequence[sa.ColumnElement]) -> sa.ColumnElement:
         """The sum of 64 bits of each row; its text distinguishes NULL from ''."""
@@ -307,7 +318,30 @@ class Postgresql(Database):
                 self.run(f"CREATE OR REPLACE VIEW {view}{having} AS {sql}")
             if not is_back:
                 self._capture(copy)
+            self._guard(table, names)
             self.check_exchange(live)
+
+    def _guard(self, table: str, names: Names) -> None:
+        """Refuse writes of transactions whose snapshot is older than the exchange.
+
+        In REPEATABLE READ a statement that waited for the exchange keeps its snapshot, which does
+        not see what was applied last: it would change no row, without an error.
+        """
+        guard = self.quote(f"{names.capture}_guard")
+        (number,) = self.fetch("SELECT pg_current_xact_id()::text")[0]
+        body = f"""BEGIN
+            IF NOT pg_visible_in_snapshot('{number}'::xid8, pg_current_snapshot()) THEN
+                RAISE EXCEPTION 'could not serialize access due to an exchange of tables'
+                USING ERRCODE = '40001', HINT = 'The transaction might succeed if retried.';
+            END IF; RETURN NULL; END"""
+        self.run(
+            f"CREATE OR REPLACE FUNCTION {guard}() RETURNS trigger LANGUAGE plpgsql"
+            f" AS $guard${body}$guard$"
+        )
+        self.run(
+            f"CREATE TRIGGER {guard} BEFORE INSERT OR UPDATE OR DELETE ON {table}"
+            f" EXECUTE FUNCTION {guard}()"
+        )
 
     def _lock(self, table: str, target: str, views: Sequence[str]) -> None:
         """Lock all that is concerned, in at most `LOCK_S` together.
@@ -327,7 +361,7 @@ class Postgresql(Database):
         """Free the table of what belongs to its name."""
         for name in live.triggers:
             self.run(f"DROP TRIGGER {self.quote(name)} ON {table}")
-        self.run(f"DROP FUNCTION IF EXISTS {self.quote(names.capture)}() CASCADE")
+        self._drop_functions(names)
         for name in live.references:
             self.run(f"ALTER TABLE {table} DROP CONSTRAINT {self.quote(name)}")
         for child, name, _ in children:
@@ -360,9 +394,16 @@ class Postgresql(Database):
         """Nothing is left: the exchange is one transaction."""
 
     def validate(self, table: str) -> None:
-        """Check foreign keys while rows are written: they were made without that."""
+        """Check foreign keys while rows are written, and see older transactions out.
+
+        Those are the ones that `_guard` is for.
+        """
+        older = self.fetch(_TRANSACTIONS)
         for on, name in self.fetch(_UNCHECKED, t=self.quote(table)):
             self.run(f"ALTER TABLE {on} VALIDATE CONSTRAINT {self.quote(name)}")
+        until = time.monotonic() + _LONGEST_S
+        while time.monotonic() < until and set(older) & set(self.fetch(_TRANSACTIONS)):
+            time.sleep(0.05)
 
 
 _ENABLED = {

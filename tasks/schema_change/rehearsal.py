@@ -17,12 +17,12 @@ from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.live import LiveTable
-from tasks.schema_change.machine import Measured, SchemaChange
-from tasks.schema_change.native import add_natively
+from tasks.schema_change.machine import SchemaChange, add_natively
 from tasks.schema_change.plan import NATIVE, SHADOW, TOOL
 from tasks.schema_change.runs import State
 from tasks.schema_change.scratch import scratch
 from tasks.schema_change.tool import Tool, missing
+from tasks.schema_change.worker import Measured
 from tasks.schema_change.workload import Compared, Operation, Rates, Workload
 
 Json = dict[str, Any]
@@ -166,7 +166,9 @@ class _Rehearsal:
 
     def _native(self) -> None:
         self.begin(_SWITCHING)
-        add_natively(self.database, self.change, self.measured)
+        began = time.monotonic()
+        self.measured = add_natively(self.database, self.change)
+        self.measured.switch_s = self.measured.exchange_s = time.monotonic() - began
 
     def _tool(self) -> None:
         self.begin("preparing")

@@ -15,15 +15,12 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.interface import CONFLICT, LOCKED, Copy, Database
+from tasks.schema_change.interface import CONFLICT, LOCKED, Copy, Database, Key, table_of
 from tasks.schema_change.live import LiveTable, describe, referred_by
 
 _NAME = r'(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|\'(?:[^\']|\'\')*\'|[^\s("`\[]+)'
 _TABLE = re.compile(rf"CREATE TABLE\s+{_NAME}")
 _INDEX = re.compile(rf"(CREATE (?:UNIQUE )?INDEX\s+){_NAME}(\s+ON\s+){_NAME}", re.IGNORECASE)
-
-_MOST_COLUMNS = 100
-"""SQLite's functions have at most 127 arguments."""
 
 
 class Sqlite(Database):
@@ -118,8 +115,6 @@ class Sqlite(Database):
         found = []
         if not live.other[0].upper().startswith("CREATE TABLE"):
             found.append("it is a virtual table")
-        if len(live.columns) > _MOST_COLUMNS:
-            found.append(f"it has more than {_MOST_COLUMNS} columns")
         if any(None in columns for columns in self._unique(live.name)):
             found.append("a unique index has a condition or an expression")
         missing = " OR ".join(f"{self.quote(name)} IS NULL" for name in live.primary_key)
@@ -198,15 +193,29 @@ class Sqlite(Database):
         for event in ("insert", "update", "delete"):
             self.run(f"DROP TRIGGER IF EXISTS {self.quote(f'{names.capture}_{event}')}")
 
-    def rows_hash(self, columns: Sequence[sa.ColumnElement]) -> sa.ColumnElement:
-        """An aggregate of this process: see `_RowsHash`."""
-        return sa.func.rows_hash(*columns)
+    def same_rows(self, copy: Copy, after: Key | None, end: Key | None) -> bool:
+        """Compares value by value: SQLite has no hash."""
+        source, target = (table_of(t, copy.compared) for t in (copy.source, copy.target))
+        keys = [(source.c[name], target.c[name]) for name in copy.key]
+        identical = sa.select(sa.literal(1)).where(*(one == other for one, other in keys))
+        for name in copy.compared:
+            one, other = source.c[name], target.c[name]
+            same = one.collate("BINARY").is_not_distinct_from(other)
+            identical = identical.where(same, sa.func.typeof(one) == sa.func.typeof(other))
+        within = self.within([one for one, _ in keys], after, end)
+        different = sa.select(sa.func.count()).select_from(source)
+        different = different.where(*within, sa.not_(sa.exists(identical)))
+        if self.connection.scalar(different):
+            return False
+        count = sa.func.count()
+        rows = self.connection.scalar(sa.select(count).select_from(source).where(*within))
+        there = self.within([other for _, other in keys], after, end)
+        return rows == self.connection.scalar(sa.select(count).select_from(target).where(*there))
 
     def native_sql(self, change: AddColumn) -> list[str]:
-        """In a transaction that waits for others before it begins."""
+        """Waits for a writer as long as any statement."""
         clause = change.clause(self.connection.dialect)
-        alter = f"ALTER TABLE {self.quote(change.table)} ADD COLUMN {clause}"
-        return ["BEGIN IMMEDIATE", alter, "COMMIT"]
+        return [f"ALTER TABLE {self.quote(change.table)} ADD COLUMN {clause}"]
 
     # --- the switch --------------------------------------------------------------------------
 
@@ -272,22 +281,3 @@ def _prepare(connection: Any, _: object) -> None:
     """A connection whose ALTER TABLE leaves foreign keys, views and triggers of others alone."""
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA legacy_alter_table = ON")
-    connection.create_aggregate("rows_hash", -1, _RowsHash)
-
-
-class _RowsHash:
-    """The sum of hashes of rows; comparable within one process.
-
-    The text of a tuple distinguishes NULL from '', 1 from 1.0 and '1', and all floats.
-    """
-
-    def __init__(self) -> None:
-        self.sum = 0
-
-    def step(self, *values: object) -> None:
-        """Add a row."""
-        self.sum += hash(repr(values))
-
-    def finalize(self) -> int:
-        """The sum, as far as SQLite's integers reach."""
-        return self.sum % 2**63

@@ -150,7 +150,8 @@ def _sql(database: Database, live: LiveTable, changed: Sequence[str]) -> dict[st
         "upsert": f"{insert} {conflict} {', '.join(setting)}",
         "read": f"SELECT {read} FROM {table} WHERE {own}",
         "range": f"SELECT {read} FROM {table} WHERE {first} >= {places[key[0]]}"
-        f" ORDER BY {first} LIMIT {_RANGE}",
+        # In PostgreSQL the bare name is that of the text.
+        f" ORDER BY {table}.{first} LIMIT {_RANGE}",
         "sample": f"SELECT {read} FROM (SELECT {listed}, row_number() OVER (ORDER BY {order})"
         f" AS numbered FROM {table}) rows_ WHERE numbered % :step = 0",
     }

@@ -8,7 +8,6 @@ contains "Generated" (PT-1914).
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 import shlex
 import shutil
@@ -21,10 +20,9 @@ from pathlib import Path
 
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn
-from tasks.schema_change.interface import Copy, Database, Key
+from tasks.schema_change.interface import Copy, Database
 from tasks.schema_change.live import LiveTable
-from tasks.schema_change.machine import Measured, Pace
-from tasks.schema_change.native import attempt
+from tasks.schema_change.worker import Pace, Worker
 
 PROGRAM, GH_OST = "pt-online-schema-change", "gh-ost"
 
@@ -133,11 +131,12 @@ class Tool:
         if error is not None:
             raise error
         self.change = change
-        self.measured = Measured()
         self.new, self.old = f"_{change.table}_new", f"_{change.table}_old"
         self._phase = phase
         self._database = type(database)(database.url, database.schema)
         self._database.logs_keys = False  # Its triggers write the rows.
+        self._worker = Worker(self._database, change.table, Pace())
+        self.measured = self._worker.measured
         self._output: list[str] = []
 
     def run(self, until: Callable[[], object] = lambda: None) -> None:
@@ -180,7 +179,7 @@ class Tool:
         self._database.close()
 
     def _again(self, sql: str) -> None:
-        attempt(self._database, lambda: self._database.run(sql), self.measured)
+        self._worker.attempt(lambda: self._database.run(sql))
 
     @contextlib.contextmanager
     def _started(self, live: LiveTable) -> Iterator[subprocess.Popen[str]]:
@@ -238,35 +237,12 @@ class Tool:
 
     def _verify(self, live: LiveTable) -> None:
         """Raise PipelineError if the copy differs from the table."""
-        database, change = self._database, self.change
+        change = self.change
         compared = {column.name: column.type for column in live.columns}
         copy = Copy(change.table, self.new, live.stored, compared, live.primary_key, "")
-        found = differences(database, copy, Pace())
-        if database.other_values(self.new, change):
-            found.append(f"rows have not the default in {change.column}")
-        if found:
-            raise PipelineError(
-                f"The copy by {PROGRAM} differs from {change.table}:",
-                found[:10],
-                "The tables are not exchanged. Use the strategy shadow.",
-            )
-
-
-def differences(database: Database, copy: Copy, pace: Pace) -> list[str]:
-    """Which chunks differ between two tables that triggers keep equal."""
-    found: list[str] = []
-    after: Key | None = None
-    while True:
-        began = time.monotonic()
-        with database.transaction(*database.snapshot):
-            end = database.chunk_end(copy, after, pace.rows)
-            count = functools.partial(database.counted, copy, after=after, end=end)
-            if count(copy.source) != count(copy.target):
-                found.append(f"rows behind {after or 'the beginning'} up to {end or 'the end'}")
-        if end is None:
-            return found
-        after = end
-        pace.after(time.monotonic() - began)
+        self._worker.verify(copy)
+        if self._database.other_values(self.new, change):
+            raise self._worker.differs([f"rows have not the default in {change.column}"])
 
 
 def _escaped(value: str) -> str:

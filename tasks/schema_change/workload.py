@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import multiprocessing
 import os
 import random
@@ -123,8 +124,9 @@ class Workload:
 
     def __exit__(self, *error: object) -> None:
         if error[0] is None:
+            stop = time.monotonic()
             for _, pipe in self._workers:
-                pipe.send("stop")
+                pipe.send(stop)
             for _, pipe in self._workers:
                 done = _received(pipe)
                 self.done.writes += done.writes
@@ -153,7 +155,7 @@ class Workload:
 
 
 def _received(pipe: Connection) -> Any:
-    if not pipe.poll(2 * LONGEST_WAIT_S):
+    if not pipe.poll(3 * LONGEST_WAIT_S):
         raise PipelineError("A process that writes or reads does not answer.")
     try:
         answer = pipe.recv()
@@ -186,7 +188,7 @@ class _Worker:
         self._sql = {name: sa.text(sql) for name, sql in self.statements.sql.items()}
 
     def run(self, pipe: Connection) -> None:
-        """Do what is due until the parent says stop, then send it what was done."""
+        """Do all that is due until the time at which the parent stops; send it what was done."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         parent = os.getppid()
@@ -196,8 +198,13 @@ class _Worker:
             self.prepare()
             pipe.send("")
             pipe.recv()
-            due = time.monotonic() + self.interval * self.random.random()
-            while not pipe.poll(max(0.0, due - time.monotonic())) and os.getppid() == parent:
+            due, stop = time.monotonic() + self.interval * self.random.random(), math.inf
+            while due < stop and time.monotonic() < stop + LONGEST_WAIT_S:
+                if stop == math.inf and pipe.poll(max(0.0, due - time.monotonic())):
+                    stop = pipe.recv()
+                    continue
+                if os.getppid() != parent:
+                    return
                 self.operate(due)
                 due += self.interval
                 if self.connection.invalidated or self.connection.closed:

@@ -20,7 +20,7 @@ from tasks.schema_change.open import open_database
 from tasks.schema_change.postgresql import Postgresql
 from tasks.schema_change.runs import State
 from tasks.schema_change.sqlite import Sqlite
-from tests.schema_change.live import Live, made_up
+from tests.schema_change.live import COLUMNS, Live, made_up
 
 KINDS = {"sqlite": Sqlite, "postgresql": Postgresql, "mariadb": Mariadb}
 
@@ -32,7 +32,9 @@ def changed(live: Live, table: str = "t", **asked: Any) -> None:
     change.sign_off()
 
 
-@pytest.mark.parametrize("rows", [0, 1, 50, 120])
+@pytest.mark.parametrize(
+    "rows", [0, 120, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 50, 100))]
+)
 def test_tables_of_any_size_keep_their_rows(live: Live, rows: int) -> None:
     live.create(rows)
     before = live.rows()
@@ -59,7 +61,8 @@ def test_the_new_column_has_its_default(
 ) -> None:
     live.create(rows=10)
     changed(live, column='new "column"', type=type, default=default, nullable=nullable)
-    query = sa.select(sa.column('new "column"')).select_from(sa.table("t")).distinct()
+    new: sa.ColumnElement[Any] = sa.table("t", sa.column('new "column"')).columns[0]
+    query = sa.select(new).distinct()
     with live.engine.connect() as connection:
         (found,) = connection.scalars(query)
     assert (found if found is None or type is not Type.TIMESTAMP else str(found)) == default
@@ -75,11 +78,14 @@ def test_a_column_that_no_row_could_have_is_refused() -> None:
 @pytest.mark.parametrize("table", ["T" * 63, "a b\"c%d:e'f", "ü" * 31])
 def test_names_may_be_long_and_need_quotes(live: Live, table: str) -> None:
     quoted = '"' + table.replace('"', '""') + '"'
+    change = live.change(table=table)
     if live.kind == "mariadb" and table.startswith("ü"):
-        pytest.skip("MariaDB refuses it: see the obstacles")
+        live.run(f'create table "{table}" (id int primary key)')
+        with pytest.raises(PipelineError, match="its name comes behind that of its shadow"):
+            change.run()
+        return
     live.run(live.ddl("create table {t} (id {int} primary key)", t=quoted))
     live.run(f"insert into {quoted} values (1), (2)")
-    change = live.change(table=table)
     change.run()
     change.switch()
     live.run(f"delete from {quoted} where id = 1")
@@ -127,7 +133,7 @@ def test_rows_exchange_unique_values_while_they_are_copied(live: Live) -> None:
     change = live.change(exchange)
     change.run()
     change.switch()
-    found = dict(live.run("select id, u from t"))  # type: ignore[arg-type]
+    found = {row[0]: row[1] for row in live.run("select id, u from t")}
     assert {n: found.get(n) for n in (10, 20, 30, 100, 110)} == {
         10: "u110", 20: None, 30: "u100", 100: "u20", 110: "u10",
     }  # fmt: skip
@@ -149,22 +155,21 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_copy_is_not_switched(live: Live, damage: str) -> None:
+def test_a_damaged_copy_is_not_switched(live: Live) -> None:
     live.create(rows=60)
-
-    opened: Any = KINDS[live.kind]
-
-    class Damaging(opened):
-        def end_copy(self, copy: Copy) -> None:
-            super().end_copy(copy)
-            assert self.run(DAMAGE[damage].format(t=copy.target)).rowcount > 0
-
-    change = live.change(opened=lambda url: Damaging(sa.make_url(url)))
-    with pytest.raises(PipelineError, match="The copy of t differs from the table:"):
-        change.run()
+    change = live.change()
+    change.run(until=State.DRAINED)
+    again = ("delete from t__new", f"insert into t__new ({COLUMNS}) select {COLUMNS} from t")
+    for damage, sql in DAMAGE.items():
+        before = live.run("select * from t__new order by a, b")
+        live.run(sql.format(t="t__new"))
+        assert live.run("select * from t__new order by a, b") != before, damage
+        with pytest.raises(PipelineError, match="The copy of t differs from the table:"):
+            change.run()
+        live.run(*again)
     with pytest.raises(PipelineError, match="is drained; this needs: ready"):
         change.switch()
+    change.run()
     change.abort()
 
 
@@ -180,7 +185,7 @@ def test_a_change_that_commits_late_is_applied(live: Live) -> None:
 
 
 def test_a_log_that_is_read_by_position_loses_a_change_that_commits_late(live: Live) -> None:
-    opened = servers_alone(live)
+    opened: Any = servers_alone(live)
 
     class ByPosition(opened):
         position = 0
@@ -216,7 +221,7 @@ def test_writes_wait_while_the_tables_are_switched(live: Live) -> None:
 
 
 def test_without_the_lock_a_write_during_the_switch_is_lost(live: Live) -> None:
-    opened = servers_alone(live)
+    opened: Any = servers_alone(live)
 
     class Unlocked(opened):
         def _lock(self, *_: object) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from tasks.schema_change.runs import State
 from tests.schema_change.live import Live, writing
@@ -48,3 +50,27 @@ def test_no_write_is_lost_again_and_again(live: Live, attempt: int) -> None:
             time.sleep(0.3)
             change.revert()
         assert live.rows() == ledger
+
+
+def test_a_snapshot_from_before_the_switch_writes_nothing_silently(live: Live) -> None:
+    """What was applied last is not in the snapshot: a deletion would find no row."""
+    if live.kind != "postgresql":
+        pytest.skip("Writes of other databases see the rows that are committed")
+    live.create(rows=10)
+    change = live.change()
+    change.run()
+    with live.new_engine().connect() as early:
+        early.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        early.exec_driver_sql("select 1 from pg_class")
+        live.run("insert into t (a, b) values (1, 'late')")
+        switching = threading.Thread(target=change.switch)
+        switching.start()
+        while not live.run("select 1 from pg_class where relname = 't__old'"):
+            time.sleep(0.05)
+        with pytest.raises(sa.exc.DBAPIError, match="could not serialize"):
+            early.exec_driver_sql("delete from t where b = 'late'")
+        early.exec_driver_sql("ROLLBACK")
+        switching.join()
+    live.run("delete from t where b = 'late'")
+    change.revert()
+    assert live.run("select count(*) from t where b = 'late'") == [(0,)]
