@@ -9,13 +9,14 @@ import abc
 import contextlib
 import functools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn, Names
+from tasks.schema_change.expressions import bound, table_of
 from tasks.schema_change.live import LiveTable
 
 Key = tuple[object, ...]
@@ -399,13 +400,3 @@ class Database(abc.ABC):
         query = sa.select(sa.func.count()).select_from(sa.table(table))
         query = query.where(sa.column(change.column).is_distinct_from(default))
         return self.connection.scalar(query) or 0
-
-
-def table_of(name: str, columns: Iterable[str]) -> sa.TableClause:
-    """A table with such columns, for queries."""
-    return sa.table(name, *(sa.column(column) for column in columns))
-
-
-def bound(value: object) -> sa.BindParameter:
-    """A value of a key, as the driver has it."""
-    return sa.bindparam(None, value, type_=sa.types.NULLTYPE)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from tasks.schema_change.change import AddColumn, Names
+from tasks.schema_change.expressions import bound
 from tasks.schema_change.interface import (
     CONFLICT,
     LOCK_S,
@@ -25,7 +26,6 @@ from tasks.schema_change.interface import (
     Copy,
     Database,
     Key,
-    bound,
 )
 from tasks.schema_change.live import LiveTable, describe
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from tasks.schema_change import catalog
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Copy, Database
 from tasks.schema_change.live import LiveTable, describe, referred_by
@@ -21,99 +22,6 @@ _KINDS = {
 _MILLISECONDS = int(LOCK_S * 1000)
 _LONGEST_S = 60
 """How long to wait for transactions that are older than an exchange."""
-
-_REFERENCES = """
-SELECT conname, replace(pg_get_constraintdef(oid), ' NOT VALID', '')
-FROM pg_constraint WHERE contype = 'f' AND conrelid = CAST(:t AS regclass) ORDER BY 1
-"""
-_CHILDREN = """
-SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
-FROM pg_constraint WHERE contype = 'f' AND confrelid = CAST(:t AS regclass)
-AND conrelid <> confrelid ORDER BY 1, 2
-"""
-_PARENTS = """
-SELECT DISTINCT confrelid::regclass::text FROM pg_constraint
-WHERE contype = 'f' AND conrelid = CAST(:t AS regclass) AND conrelid <> confrelid
-"""
-_UNCHECKED = """
-SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f'
-AND NOT convalidated AND CAST(:t AS regclass) IN (conrelid, confrelid) ORDER BY 1, 2
-"""
-_TRIGGERS = """
-SELECT tgname, pg_get_triggerdef(oid), tgenabled FROM pg_trigger
-WHERE tgrelid = CAST(:t AS regclass) AND NOT tgisinternal ORDER BY 1
-"""
-_VIEWS = """
-SELECT DISTINCT v.oid::regclass::text, pg_get_viewdef(v.oid),
-    coalesce(array_to_string(v.reloptions, ', '), '')
-FROM pg_depend JOIN pg_rewrite ON pg_rewrite.oid = objid JOIN pg_class v ON v.oid = ev_class
-WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass
-AND refobjid = CAST(:t AS regclass) AND v.relkind = 'v' ORDER BY 1
-"""
-_GRANTS = """
-SELECT privilege_type, column_name, CASE grantee WHEN 0 THEN 'PUBLIC'
-    ELSE quote_ident(pg_get_userbyid(grantee)) END, is_grantable
-FROM (SELECT '' AS column_name, (aclexplode(relacl)).* FROM pg_class
-WHERE oid = CAST(:t AS regclass)
-UNION ALL SELECT quote_ident(attname), (aclexplode(attacl)).* FROM pg_attribute
-WHERE attrelid = CAST(:t AS regclass) AND NOT attisdropped) granted ORDER BY 1, 2, 3
-"""
-_INDEXES = """
-SELECT i.relname, split_part(pg_get_indexdef(i.oid), format(' ON %I.%I ', n.nspname, c.relname), 2)
-    || CASE WHEN indisunique THEN ' UNIQUE' ELSE '' END || coalesce(' ' || contype::text, '')
-FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class c ON c.oid = indrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_constraint ON conindid = i.oid AND conrelid = c.oid AND contype IN ('p', 'u', 'x')
-WHERE indrelid = CAST(:t AS regclass) ORDER BY 2, 1
-"""
-_OTHER = """
-SELECT 'comment ' || coalesce(obj_description(CAST(:t AS regclass), 'pg_class'), '')
-UNION ALL SELECT 'options ' || coalesce(array_to_string(reloptions, ', '), '') || ' owner '
-    || quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = CAST(:t AS regclass)
-UNION ALL SELECT 'check ' || conname || ' ' || pg_get_constraintdef(oid)
-FROM pg_constraint WHERE contype = 'c' AND conrelid = CAST(:t AS regclass)
-UNION ALL SELECT 'column ' || attname || ' ' || format_type(atttypid, atttypmod) || ' '
-    || attidentity::text || attgenerated::text
-    || coalesce(' ' || col_description(attrelid, attnum), '')
-FROM pg_attribute WHERE attrelid = CAST(:t AS regclass) AND attnum > 0 AND NOT attisdropped
-"""
-_OBSTACLES = """
-SELECT 'it is partitioned, inherits, has children, is unlogged or temporary' FROM pg_class
-WHERE oid = CAST(:t AS regclass) AND (relkind <> 'r' OR relispartition OR relhassubclass
-    OR relpersistence <> 'p' OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = oid))
-UNION ALL SELECT 'it has policies for rows, which would not move' FROM pg_class
-WHERE oid = CAST(:t AS regclass) AND relrowsecurity
-UNION ALL SELECT 'it has rules, which would not move' FROM pg_class
-WHERE oid = CAST(:t AS regclass) AND relhasrules
-UNION ALL SELECT 'it is published for replication' FROM pg_publication_rel
-WHERE prrelid = CAST(:t AS regclass)
-UNION ALL SELECT 'the materialized view ' || v.oid::regclass::text || ' reads it'
-FROM pg_depend JOIN pg_rewrite ON pg_rewrite.oid = objid JOIN pg_class v ON v.oid = ev_class
-WHERE refobjid = CAST(:t AS regclass) AND v.relkind = 'm'
-UNION ALL SELECT 'the function ' || proname || ' depends on it' FROM pg_depend
-JOIN pg_proc ON pg_proc.oid = objid AND classid = 'pg_proc'::regclass
-WHERE refobjid = CAST(:t AS regclass)
-    OR refobjid = (SELECT reltype FROM pg_class WHERE oid = CAST(:t AS regclass))
-UNION ALL SELECT 'a key column is of the type real, which does not compare exactly'
-FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)
-WHERE indisprimary AND indrelid = CAST(:t AS regclass) AND atttypid = 'real'::regtype
-"""
-_TRANSACTIONS = """
-SELECT pid, xact_start FROM pg_stat_activity WHERE datname = current_database()
-AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL
-"""
-_PROPERTIES = """
-SELECT format('COMMENT ON TABLE %s IS %L', CAST(:s AS text), obj_description(oid, 'pg_class')),
-    format('ALTER TABLE %s OWNER TO %I', CAST(:s AS text), pg_get_userbyid(relowner)),
-    format('ALTER TABLE %s SET (%s)', CAST(:s AS text), array_to_string(reloptions, ', '))
-FROM pg_class WHERE oid = CAST(:t AS regclass)
-"""
-_SEQUENCES = """
-SELECT a.attname, a.attidentity, d.objid::regclass::text
-FROM pg_depend d JOIN pg_attribute a ON attrelid = refobjid AND attnum = refobjsubid
-WHERE d.classid = 'pg_class'::regclass AND refobjid = CAST(:t AS regclass)
-AND deptype IN ('a', 'i') AND EXISTS (SELECT FROM pg_sequence WHERE seqrelid = d.objid)
-"""
 
 
 class Postgresql(Database):
@@ -162,17 +70,19 @@ class Postgresql(Database):
         return describe(
             self.connection,
             table,
-            references=dict(self.fetch(_REFERENCES, t=t)),
+            references=dict(self.fetch(catalog.REFERENCES, t=t)),
             referred_by=referred_by(self.connection, table),
             triggers={
                 name: f"{sql}; {enabled}"
-                for name, sql, enabled in self.fetch(_TRIGGERS, t=t)
+                for name, sql, enabled in self.fetch(catalog.TRIGGERS, t=t)
                 if not name.startswith(capture)
             },
-            views={name: f"{options} {sql}" for name, sql, options in self.fetch(_VIEWS, t=t)},
-            grants=tuple(str(grant) for grant in self.fetch(_GRANTS, t=t)),
-            indexes=dict(self.fetch(_INDEXES, t=t)),
-            other=tuple(sorted(text for (text,) in self.fetch(_OTHER, t=t))),
+            views={
+                name: f"{options} {sql}" for name, sql, options in self.fetch(catalog.VIEWS, t=t)
+            },
+            grants=tuple(str(grant) for grant in self.fetch(catalog.GRANTS, t=t)),
+            indexes=dict(self.fetch(catalog.INDEXES, t=t)),
+            other=tuple(sorted(text for (text,) in self.fetch(catalog.OTHER, t=t))),
         )
 
     def size_bytes(self, table: str) -> int | None:
@@ -183,8 +93,8 @@ class Postgresql(Database):
     def obstacles(self, live: LiveTable) -> list[str]:
         """Why the table cannot be replaced by a shadow."""
         t = self.quote(live.name)
-        found = [text for (text,) in self.fetch(_OBSTACLES, t=t)]
-        unchecked = self.fetch(_UNCHECKED, t=t)
+        found = [text for (text,) in self.fetch(catalog.OBSTACLES, t=t)]
+        unchecked = self.fetch(catalog.UNCHECKED, t=t)
         return found + [f"the foreign key {name} of {on} is NOT VALID" for on, name in unchecked]
 
     # --- shadow and capture ------------------------------------------------------------------
@@ -200,17 +110,17 @@ class Postgresql(Database):
             self._copy_properties(table, shadow)
 
     def _let_write_identity(self, table: str) -> None:
-        for column, identity, _ in self.fetch(_SEQUENCES, t=table):
+        for column, identity, _ in self.fetch(catalog.SEQUENCES, t=table):
             if identity == "a":
                 column = self.quote(column)
                 self.run(f"ALTER TABLE {table} ALTER {column} SET GENERATED BY DEFAULT")
 
     def _copy_properties(self, table: str, shadow: str) -> None:
         """What LIKE leaves out: comment, options, owner, grants."""
-        for statement in self.fetch(_PROPERTIES, t=table, s=shadow)[0]:
+        for statement in self.fetch(catalog.PROPERTIES, t=table, s=shadow)[0]:
             if not statement.endswith(" SET ()"):
                 self.run(statement)
-        grants = self.fetch(_GRANTS, t=table)
+        grants = self.fetch(catalog.GRANTS, t=table)
         if grants:
             self.run(f"REVOKE ALL ON {shadow} FROM CURRENT_USER")
         for privilege, column, grantee, grantable in grants:
@@ -291,14 +201,17 @@ class Postgresql(Database):
         aside = self.quote(names.shadow if is_back else names.old)
         table, target = self.quote(copy.source), self.quote(copy.target)
         with self.transaction():
-            views = self.fetch(_VIEWS, t=table)
+            views = self.fetch(catalog.VIEWS, t=table)
             self._lock(table, target, [view for view, _, _ in views])
             live = self.unchanged(copy.source, fingerprint)
             while self.apply(copy, 50_000, is_copied=True):
                 pass
-            children, triggers = self.fetch(_CHILDREN, t=table), self.fetch(_TRIGGERS, t=table)
-            sequences = self.fetch(_SEQUENCES, t=table)
-            indexes = zip(live.indexes, dict(self.fetch(_INDEXES, t=target)), strict=True)
+            children, triggers = (
+                self.fetch(catalog.CHILDREN, t=table),
+                self.fetch(catalog.TRIGGERS, t=table),
+            )
+            sequences = self.fetch(catalog.SEQUENCES, t=table)
+            indexes = zip(live.indexes, dict(self.fetch(catalog.INDEXES, t=target)), strict=True)
             self._release(table, live, names, children)
             self.run(f"ALTER TABLE {table} RENAME TO {aside}")
             self.run(f"ALTER TABLE {target} RENAME TO {table}")
@@ -348,8 +261,8 @@ class Postgresql(Database):
 
         Views come first: who reads one has locked it before the table.
         """
-        children = [child for child, _, _ in self.fetch(_CHILDREN, t=table)]
-        parents = [parent for (parent,) in self.fetch(_PARENTS, t=table)]
+        children = [child for child, _, _ in self.fetch(catalog.CHILDREN, t=table)]
+        parents = [parent for (parent,) in self.fetch(catalog.PARENTS, t=table)]
         listed = ", ".join(dict.fromkeys([*views, table, target, *children, *parents]))
         self.run(f"SET LOCAL statement_timeout = {_MILLISECONDS}")
         self.run(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE")
@@ -375,7 +288,7 @@ class Postgresql(Database):
 
     def _move_sequences(self, sequences: Sequence[tuple], table: str, aside: str) -> None:
         """No number is given twice; the names stay."""
-        own = {column: name for column, _, name in self.fetch(_SEQUENCES, t=table)}
+        own = {column: name for column, _, name in self.fetch(catalog.SEQUENCES, t=table)}
         for column, identity, sequence in sequences:
             quoted = self.quote(column)
             if not identity:
@@ -398,11 +311,11 @@ class Postgresql(Database):
 
         Those are the ones that `_guard` is for.
         """
-        older = self.fetch(_TRANSACTIONS)
-        for on, name in self.fetch(_UNCHECKED, t=self.quote(table)):
+        older = self.fetch(catalog.TRANSACTIONS)
+        for on, name in self.fetch(catalog.UNCHECKED, t=self.quote(table)):
             self.run(f"ALTER TABLE {on} VALIDATE CONSTRAINT {self.quote(name)}")
         until = time.monotonic() + _LONGEST_S
-        while time.monotonic() < until and set(older) & set(self.fetch(_TRANSACTIONS)):
+        while time.monotonic() < until and set(older) & set(self.fetch(catalog.TRANSACTIONS)):
             time.sleep(0.05)
 
 

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.interface import CONFLICT, LOCKED, Copy, Database, Key, table_of
+from tasks.schema_change.expressions import table_of
+from tasks.schema_change.interface import CONFLICT, LOCKED, Copy, Database, Key
 from tasks.schema_change.live import LiveTable, describe, referred_by
 
 _NAME = r'(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|\'(?:[^\']|\'\')*\'|[^\s("`\[]+)'
