@@ -34,7 +34,10 @@ from tests.runs import add_partition, assert_tables_are_whole, new_random, soak
 from tests.terminal import RUN
 from tests.ui import LONGEST_WAIT_S, wait_for
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc"),
+    pytest.mark.usefixtures("processes"),
+]
 
 
 class Version(NamedTuple):

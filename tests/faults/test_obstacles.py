@@ -17,6 +17,8 @@ from tasks.warehouse.sqlite.file import explained
 from tests.conftest import Project, Result
 from tests.runs import assert_tables_are_whole, fresh_project, soak
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 READ_ONLY = (
     "The disk is mounted read-only: mount it for writing, or name another place in luigi.cfg."
 )

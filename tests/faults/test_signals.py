@@ -33,7 +33,10 @@ from tests.runs import new_random
 from tests.terminal import slowly
 from tests.ui import LONGEST_WAIT_S, find_unused_port, wait_for
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc"),
+    pytest.mark.usefixtures("processes"),
+]
 
 ENDLESS = (  # In C, without a return to the interpreter.
     "print('in C', file=sys.stderr, flush=True); import sqlite3; "

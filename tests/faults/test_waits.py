@@ -16,6 +16,8 @@ from tests.locks import LOCKS, READS, WRITES, in_use
 from tests.runs import soak
 from tests.ui import LONGEST_WAIT_S, Ui, luigid, wait_for
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 WAREHOUSE = "another program is using the warehouse data_warehouse.db"
 OTHER_RUN = "another run is at this task"
 STATE_FILE = "another program has locked staging/state.db"

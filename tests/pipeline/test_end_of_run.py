@@ -16,6 +16,8 @@ from tests.conftest import Project
 from tests.terminal import RUN, on_terminal, slowly, spawning, without_warnings
 from tests.ui import find_unused_port
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 GRAPH = walk(AllReports())
 BEHIND_POINT = {"CsvToParquet:POINT"}
 for task in GRAPH:  # Requirements first.

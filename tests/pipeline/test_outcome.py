@@ -21,6 +21,8 @@ from tests.runs import soak
 from tests.terminal import slowly
 from tests.ui import LONGEST_WAIT_S, wait_for
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SCHEMA = json.loads((ROOT / "docs" / "last_run.schema.json").read_text(encoding="utf-8"))
 ENDLESS = "print('in it', flush=True, file=sys.stderr); time.sleep(600)"
 

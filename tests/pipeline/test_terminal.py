@@ -13,9 +13,11 @@ import pytest
 from tasks.freshness.task import walk
 from tasks.graph import AllReports
 from tasks.run.terminal import Terminal
-from tests.conftest import Project
+from tests.conftest import Project, unwrapped
 from tests.runs import soak
 from tests.terminal import RUN, WAIT, on_terminal, slowly, without_warnings
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 @pytest.mark.parametrize("workers", [soak("1"), "2"])
@@ -89,7 +91,8 @@ def test_lines_of_several_processes_are_not_torn(project: Project) -> None:
     script.write_text(script.read_text().replace('if self.table == "POINT"', "if True"))
     seen = on_terminal(project, [*command, "--workers", "4"], columns=400)
     assert seen.status == 0
-    reported = [line for line in seen.lines if "xyz" in line]
+    lines = unwrapped("\n".join(seen.lines)).splitlines()
+    reported = [line for line in lines if "xyz" in line]
     pattern = re.compile(rf"(?:\d\d:\d\d:\d\d WARNING )?(\w+\.\d+) line (\d+) {'xyz' * 100}")
     found = [match.groups() for line in reported if (match := pattern.fullmatch(line))]
     assert len(found) == len(reported) == 7 * 10 * 40
