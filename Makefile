@@ -76,6 +76,7 @@ bench-environment:
 
 trials: bench-environment # single choices, measured
 	.venv-bench/bin/python -m tests.benchmarks.trials
+	.venv-bench/bin/python -m tests.benchmarks.servers .bench/seed
 
 lock: # needs uv; resolves pyproject.toml again: one set of versions for running and for the checks
 	$(COMPILE) --extra build --extra dev $(DRIVERS) -o requirements-dev.lock

@@ -15,6 +15,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ def create_database(path: Path) -> None:
     """
     with contextlib.suppress(OSError):
         path.touch(exist_ok=False)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged database, so that a new one is begun; the new name."""
+    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    for ending in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{ending}").rename(f"{aside}{ending}")
+    return aside
 
 
 RACY_NS = 2_000_000_000

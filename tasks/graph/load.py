@@ -25,6 +25,7 @@ from config.warehouse import (
     TABLES,
     source_columns,
 )
+from tasks.core.files import set_aside
 from tasks.freshness.snapshot import Snapshot, digest_of
 from tasks.freshness.targets import Digested, backdate_mtime
 from tasks.freshness.task import FreshTask
@@ -101,14 +102,14 @@ def remove_changed(changed: set[tuple[str, str]] | None) -> None:
 
     A damaged file that earlier runs loaded is renamed, so that a new one is begun.
     """
-    name, exists = warehouse().name, warehouse().exists()
+    name, file, exists = warehouse().name, warehouse().file, warehouse().exists()
     if not exists and was_loaded():
         logger.warning("%s does not exist any more; all tables are loaded again", name)
-    elif changed is None and exists and was_loaded():
+    elif changed is None and file and exists and was_loaded():
         logger.warning(
             "%s is damaged and was renamed to %s; all tables are loaded again",
             name,
-            warehouse().set_aside(),
+            set_aside(file),
         )
     for table in {table for table, _ in changed or ()}:
         warehouse().forget(table, [name for one, name in changed or () if one == table])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,6 +20,9 @@ class AdbcTransaction:
 
     read_options: dict[str, str] = {}
     """Of statements that are read in batches."""
+
+    batches_of_insert = sys.maxsize
+    """How many one statement adds."""
 
     def __init__(self, connection: adbc_driver_manager.AdbcConnection):
         self._connection = connection
@@ -60,26 +64,18 @@ class AdbcTransaction:
         """Add rows by ADBC's bulk insert."""
         keys = ALL_TABLES[table].key_columns if table in ALL_TABLES else ()
         stored = _ahead((self.as_stored(batch, keys) for batch in batches), advance)
-        first = next(stored, None)
-        if first is not None:
-            self._ingest(table, first.schema, itertools.chain([first], stored), temporary)
-
-    def _ingest(
-        self,
-        table: str,
-        schema: pa.Schema,
-        batches: Iterable[pa.RecordBatch],
-        temporary: bool,
-    ) -> None:
         options = {
             "adbc.ingest.target_table": table,
             "adbc.ingest.mode": "adbc.ingest.mode.append",
             **({"adbc.ingest.temporary": "true"} if temporary else {}),
         }
-        with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
-            statement.set_options(**options)
-            statement.bind_stream(pa.RecordBatchReader.from_batches(schema, batches))
-            statement.execute_update()
+        while first := next(stored, None):
+            others = itertools.islice(stored, self.batches_of_insert - 1)
+            some = pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], others))
+            with closing(adbc_driver_manager.AdbcStatement(self._connection)) as statement:
+                statement.set_options(**options)
+                statement.bind_stream(some)
+                statement.execute_update()
 
     def as_stored(self, batch: pa.RecordBatch, keys: Sequence[str]) -> pa.RecordBatch:
         """A batch with values of the types that the database has.

@@ -53,9 +53,6 @@ class Warehouse(Protocol):
         Reads every row. None if there is no database, or if it is damaged beyond its rows.
         """
 
-    def set_aside(self) -> Path:
-        """Rename a damaged file, so that a new one is begun; the new name."""
-
     def forget(self, table: str, partitions: Iterable[str] | None = None) -> None:
         """Remove receipts of partitions, or all of a table; the rows stay."""
 
@@ -72,7 +69,8 @@ class Warehouse(Protocol):
         """A load of a table: committed at the end, or rolled back; waits for other writers.
 
         Raises:
-            PipelineError: The database refuses something: why, and what to do.
+            PipelineError: The database refuses something, or a table of the name is someone
+                else's, and different: why, and what to do.
         """
 
 
@@ -111,9 +109,6 @@ class Transaction(Protocol):
 
     def columns(self, table: str) -> list[str]:
         """In their order, in lower case; none if the table does not exist."""
-
-    def refuse_foreign(self, table: Table) -> None:
-        """Raise PipelineError if a table of the name is someone else's, and is different."""
 
     def fits(self, table: Table) -> bool:
         """Whether a table has the declared columns, types and keys; others may have added more."""

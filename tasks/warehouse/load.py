@@ -209,7 +209,6 @@ def _create_if_missing(db: Transaction, table: Table) -> None:
     Raises:
         PipelineError: It has to be rebuilt, and would lose columns that are not declared.
     """
-    db.refuse_foreign(table)
     live = db.columns(table.name)
     if not live:
         db.create(table)

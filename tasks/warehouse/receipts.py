@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from config.aggregates import AGGREGATES
-from config.bookkeeping import LOG_INSTANCE_ACTIVITY, LoadReceipt
+from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, LoadReceipt
 from config.views import VIEWS
 from config.warehouse import FACT_LOGS, TABLES
 
 Names = set[tuple[str, str]]
 """(table, name) of tables, views and triggers; a table or view has its own name."""
 
-EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
+Triggers = Callable[[str], Mapping[str, str]]
+"""Table -> the triggers that invalidate its receipts: name -> CREATE statement."""
+
+_EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
 """Event -> the rows that a trigger of each row sees."""
 
 
@@ -21,7 +24,27 @@ def guarded_tables(table: str) -> tuple[str, ...]:
     return (table, LOG_INSTANCE_ACTIVITY.name) if table == FACT_LOGS.name else (table,)
 
 
-def invalidated(on: str, rows: Collection[str]) -> str:
+def guards(table: str, triggers: Triggers) -> Names:
+    """The tables and triggers without which a table could change unnoticed."""
+    return {(on, name) for on in guarded_tables(table) for name in (on, *triggers(on))}
+
+
+def row_triggers(on: str, body: str) -> dict[str, str]:
+    """The triggers on a table that see each row: name -> the statement that creates it.
+
+    Args:
+        on: The table.
+        body: What follows the table's name, with {} in the place of the statement.
+    """
+    found = {}
+    for event, rows in _EVENTS.items():
+        name = f"{on}_{event.lower()}_invalidates_receipt"
+        delete = f"DELETE FROM {LOAD_RECEIPT.name} WHERE {_invalidated(on, rows)};"
+        found[name] = f"CREATE TRIGGER {name} AFTER {event} ON {on} {body.format(delete)}"
+    return found
+
+
+def _invalidated(on: str, rows: Collection[str]) -> str:
     """The receipts that a change of a table's rows invalidates: a condition.
 
     Args:
@@ -39,16 +62,16 @@ def invalidated(on: str, rows: Collection[str]) -> str:
 
 
 def valid_receipts(
-    receipts: Iterable[LoadReceipt], catalog: Names, guards: Callable[[str], Names]
+    receipts: Iterable[LoadReceipt], catalog: Names, triggers: Triggers
 ) -> dict[tuple[str, str], LoadReceipt]:
     """(table, partition) -> receipt, of tables that have their triggers.
 
     Args:
         receipts: All that are stored.
         catalog: What exists.
-        guards: Table -> without what it could change unnoticed.
+        triggers: Of each table.
     """
-    whole = {name for name in (*TABLES, *AGGREGATES) if guards(name) <= catalog}
+    whole = {name for name in (*TABLES, *AGGREGATES) if guards(name, triggers) <= catalog}
     found = {(r.table_name, r.partition_name): r for r in receipts if r.table_name in whole}
     facts = found.get((FACT_LOGS.name, ""))
     in_partitions = sum(r.row_count for r in found.values() if r.partition_name)

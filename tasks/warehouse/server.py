@@ -58,8 +58,8 @@ class ServerWarehouse:
         """(table, name, definition) of tables, views, columns, indexes and triggers; sorted."""
         raise NotImplementedError
 
-    def guards(self, table: str) -> set[tuple[str, str]]:
-        """(table, name) of the tables and triggers without which it could change unnoticed."""
+    def triggers(self, table: str) -> dict[str, str]:
+        """The triggers that invalidate a table's receipts: name -> CREATE statement."""
         raise NotImplementedError
 
     def rows(self) -> AbstractContextManager[Rows]:
@@ -118,7 +118,7 @@ class ServerWarehouse:
             if (LOAD_RECEIPT.name, LOAD_RECEIPT.name) not in catalog:
                 return {}
             receipts = self._stored(connection)
-        return valid_receipts(receipts, catalog, self.guards)
+        return valid_receipts(receipts, catalog, self.triggers)
 
     def _stored(self, connection: sa.Connection) -> list[LoadReceipt]:
         fields = ", ".join(LoadReceipt._fields)
@@ -140,10 +140,6 @@ class ServerWarehouse:
             return [] if self.exists() else None
         with self.rows() as rows:
             return changed_loads(rows, receipts)
-
-    def set_aside(self) -> Path:
-        """There is no file to rename."""
-        raise NotImplementedError
 
     def forget(self, table: str, partitions: Iterable[str] | None = None) -> None:
         """Remove receipts of partitions, or all of a table; the rows stay."""

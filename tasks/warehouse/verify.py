@@ -13,6 +13,7 @@ from config.bookkeeping import DATA_DICTIONARY, LOG_INSTANCE_ACTIVITY, LoadRecei
 from config.declarations import Table
 from config.warehouse import DIM_UNIT, DIMENSIONS, FACT_LOGS
 from tasks.enrichment.further import as_loaded
+from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.digests import digest_text, row_digests
 from tasks.warehouse.tables import dictionary_rows, further_digest
 
@@ -21,6 +22,31 @@ Rows = Callable[[Table], Iterator[pa.RecordBatch]]
 
 Raises ValueError or TypeError where values are of other types, or the table does not have them.
 """
+
+
+def loaded_query(table: Table, no_time: str) -> str:
+    """The query of a table's loaded rows; times are NULL where the key has `no_time`."""
+    schema = arrow_schema(table)
+    loaded = " WHERE is_retained = 0" if "is_retained" in schema.names else ""
+    columns = (
+        f"nullif({field.name}, {no_time})"
+        if field.nullable and field.name in table.key_columns
+        else field.name
+        for field in schema
+    )
+    return f"SELECT {', '.join(columns)} FROM {table.name}{loaded}"
+
+
+def as_declared(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
+    """A batch of such a query, with the table's types but for the zone of times.
+
+    Raises:
+        pa.ArrowException: A value is of another type.
+    """
+    schema = arrow_schema(table)
+    kinds = (pa.timestamp("us") if pa.types.is_timestamp(one) else one for one in schema.types)
+    columns = [column.cast(kind) for column, kind in zip(batch.columns, kinds, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, names=schema.names)
 
 
 def changed_loads(rows: Rows, receipts: Collection[LoadReceipt]) -> list[tuple[str, str]]:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 
 from config.declarations import UNKNOWN, Type
 from config.views import Computed, View, declared_column
+from config.warehouse import NO_TIME_OF_SERVERS
 from tasks.core.text import spellings
+
+
+def time_of_servers(column: str, is_nullable: bool) -> str:
+    """A time as a view of a server has it: NULL where there is none."""
+    return f"nullif({column}, {NO_TIME_OF_SERVERS})" if is_nullable else column
 
 
 def view_query(view: View, alarms: Sequence[str], time: Callable[[str, bool], str]) -> str:

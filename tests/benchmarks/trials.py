@@ -1,7 +1,8 @@
 """Single choices of the pipeline, measured: `make trials`, after `make bench`.
 
 The time of each task in a cold run, the order in which SQLite stores the facts, the
-size of the blocks in which a CSV file is read, and how Parquet is compressed.
+size of the blocks in which a CSV file is read, and how Parquet is compressed. Then
+`tests/benchmarks/servers.py`, with the same files.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import Mock
 
 import pyarrow as pa
@@ -46,9 +47,13 @@ def rows_of(url: str, sql: str) -> list[tuple]:
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(file_of(url))) as connection:
             return connection.execute(sql).fetchall()
-    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
+    with connect(url) as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         return [tuple(map(_plain, row)) for row in connection.exec_driver_sql(sql)]
+
+
+def connect(url: str) -> sa.Connection:
+    return sa.create_engine(url, poolclass=sa.NullPool).connect()
 
 
 def _plain(value: object) -> object:
@@ -88,10 +93,20 @@ def nothing() -> None:
     """What a load calls before it commits."""
 
 
-def load(url: str, table: Table, rows: list[tuple], receipt: str = "1") -> int:
+def load(
+    url: str,
+    table: Table,
+    rows: list[tuple],
+    receipt: str = "1",
+    before_commit: Callable[[], None] = nothing,
+) -> int:
     """Load a dimension; members are given without `is_retained`."""
     batches = as_table(table, [(*row, 0) for row in rows]).to_batches()
-    return replace_dimension(open_warehouse(url), table, batches, receipt, nothing, Mock())
+    return replace_dimension(open_warehouse(url), table, batches, receipt, before_commit, Mock())
+
+
+def load_units(url: str, *units: int, **how: Any) -> None:
+    load(url, DIM_UNIT, [(-1, "Unknown"), *((unit, f"Unit {unit}") for unit in units)], **how)
 
 
 def load_facts(
@@ -114,7 +129,7 @@ def load_facts(
 
 def load_dimensions(url: str, units: tuple[int, ...] = (7, 8)) -> None:
     load(url, DIM_APPLICATION_TYPE, [(-1, "Unknown"), (1, "Rack")])
-    load(url, DIM_UNIT, [(-1, "Unknown"), *((unit, f"Unit {unit}") for unit in units)])
+    load_units(url, *units)
     instances = [(-1, "Unknown", -1, -1, -1), *((unit * 10, "x", 0, 1, unit) for unit in units)]
     load(url, DIM_APPLICATION_INSTANCE, instances)
     load(url, DIM_POINT, [(-1, "Unknown", None, -1, -1), (1, "Door", "DI", -1, -1)])
@@ -128,6 +143,8 @@ def fact(row: int, unit: int, at: datetime | None = None) -> tuple:
 
 
 NOON = datetime(2024, 6, 1, 12)
+HOSTILE = ["", " ", "a ", "A", "a'b", "''", "','", "\\", "\\N", "\\'", "NULL", "\n", "\r\n\t", "\0"]
+HOSTILE += ['"', "%", "%s", "ß", "\U0001f9ca", "x" * 70_000, "1',NULL\n2,'y"]
 
 
 def dump(url: str) -> dict[str, list[tuple]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby, pairwise
@@ -34,6 +36,7 @@ from tasks.warehouse.load import Enriched, replace_partitions
 from tasks.warehouse.log_days import Derivation
 from tasks.warehouse.open import open_warehouse
 from tests.runs import soak
+from tests.servers import Server
 from tests.warehouses.stars import as_table, load, nothing, rows_of
 
 INTERVALS: dict[int, int | None] = {1: 600, 2: None, 3: 86_400}
@@ -82,7 +85,13 @@ def partition_of(name: str) -> Partition:
 
 
 def load_records(url: str, partitions: Partitions, rules: Rules, progress: Phases = SILENT) -> None:
-    folder = Path(url.removeprefix("sqlite:///")).parent
+    with TemporaryDirectory() as folder:
+        load_from(Path(folder), url, partitions, rules, progress)
+
+
+def load_from(
+    folder: Path, url: str, partitions: Partitions, rules: Rules, progress: Phases
+) -> None:
     enriched = {}
     for name, records in partitions.items():
         partition = partition_of(name)
@@ -180,8 +189,29 @@ LARGE = [Record(1, START, 1.7e308, kind="F"), Record(1, START, 1.5e308, kind="F"
 """Their sum exceeds the largest float."""
 
 
-@pytest.mark.parametrize("examples", [15, soak(500)])
-def test_days_and_gaps_are_the_same_however_the_records_came(examples: int) -> None:
+DATABASES = [
+    ("sqlite", 15),
+    ("postgresql", 2),
+    ("mariadb", 2),
+    *(soak(*given) for given in (("sqlite", 500), ("postgresql", 30), ("mariadb", 30))),
+]
+
+
+@pytest.mark.parametrize(("kind", "examples"), DATABASES)
+def test_days_and_gaps_are_the_same_however_the_records_came(
+    kind: str, examples: int, request: pytest.FixtureRequest
+) -> None:
+    server: Server | None = None
+    if kind != "sqlite":
+        server = request.getfixturevalue(f"{kind}_server")
+
+    @contextmanager
+    def database() -> Iterator[str]:
+        with TemporaryDirectory() as folder:
+            yield f"sqlite:///{folder}/warehouse.db"
+
+    empty = server.create_database if server else database
+
     @given(
         st.lists(RECORDS, min_size=4, max_size=4),
         st.lists(
@@ -194,17 +224,18 @@ def test_days_and_gaps_are_the_same_however_the_records_came(examples: int) -> N
     @settings(max_examples=examples, deadline=None)
     def compare(files: list[list[Record]], changes: list[dict[str, int]], zone: str) -> None:
         rules = Rules(zone, 3, ("ALARM",))
-        with TemporaryDirectory() as folder:
-            one, other = f"sqlite:///{folder}/one.db", f"sqlite:///{folder}/other.db"
+        with empty() as one:
             load_star(one)
             for chosen in changes:
                 partitions = {name: files[number] for name, number in chosen.items()}
                 load_records(one, partitions, rules)
                 assert derived(one) == expected(partitions, rules)
+            found = digests(one) if changes else {}
+        with database() as other:
             if changes:
                 load_star(other)
                 load_records(other, partitions, rules)
-                assert digests(other) == digests(one)
+                assert digests(other) == found
 
     compare()
 

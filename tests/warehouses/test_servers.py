@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -159,34 +159,47 @@ def test_without_the_programs_tests_are_skipped_and_fail_in_ci(
         databases.started(MariaDB, ())
 
 
-@pytest.fixture
-def starter(server: Server) -> Iterator[subprocess.Popen[str]]:
-    """The command that starts both servers."""
-    command = [sys.executable, "-m", "tests.servers"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8") as process:
-        yield process
-        process.kill()
+COMMANDS = {
+    # Set up is what the tests run in.
+    "make": ["make", "-s", "-o", "setup-dev", f"BIN={Path(sys.executable).parent}", "servers"],
+    "python": [sys.executable, "-m", "tests.servers"],
+}
 
 
 @pytest.mark.parametrize("server", ["mariadb_server"], indirect=True)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_nothing_is_left_of_the_command(starter: subprocess.Popen[str], number: int) -> None:
-    assert starter.stdout is not None
+@pytest.mark.parametrize(("name", "number"), [("make", signal.SIGINT), ("python", signal.SIGKILL)])
+@pytest.mark.usefixtures("server")
+def test_nothing_is_left_of_the_command(name: str, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        COMMANDS[name], cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
+    ) as process:
+        try:
+            left = check_both(process)
+            os.killpg(process.pid, number)  # As a terminal does at Ctrl-C.
+            assert process.wait(20) == -number
+        finally:
+            process.kill()
+    if number == signal.SIGKILL:
+        wait_for(lambda: not any(path.exists() for path in left))
+    assert not any(path.exists() for path in left)
+
+
+def check_both(process: subprocess.Popen[str]) -> list[Path]:
+    """Use both servers of a command; the processes and folders that are theirs."""
+    assert process.stdout is not None
     for scheme in ("postgresql+psycopg", "mariadb+pymysql"):
-        name, _, url = shlex.split(starter.stdout.readline())[1].partition("=")
+        name, _, url = shlex.split(process.stdout.readline())[1].partition("=")
         assert name == "PIPELINE_WAREHOUSE_URL"
         assert url.startswith(f"{scheme}://")
         assert url.endswith("/controller_logs")
         assert ask(url, "SELECT 1") == 1
+    starter = process.pid
+    if len(children(starter)) == 1:
+        (starter,) = children(starter)  # That of make.
     # No longer there for a process that has ended, whether or not it was waited for.
-    programs = [Path(f"/proc/{child}/exe") for child in children(starter.pid)]
+    programs = [Path(f"/proc/{child}/exe") for child in children(starter)]
     working = {program.with_name("cwd").resolve() for program in programs}
     folders = {folder.parent for folder in working - {ROOT}}
     assert len(programs) == 4
     assert len(folders) == 2
-    starter.send_signal(number)
-    assert starter.wait(20) == (-number if number == signal.SIGKILL else 0)
-    left = [*programs, *folders]
-    if number == signal.SIGKILL:
-        wait_for(lambda: not any(path.exists() for path in left))
-    assert not any(path.exists() for path in left)
+    return [*programs, *folders]

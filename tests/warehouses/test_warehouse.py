@@ -83,6 +83,9 @@ def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
         "postgresql://u:pw@h",
         "oracle://u@h/db?password=pw",
         "sqlite:///x.db?key=pw",
+        "mysql+pymysql://u:pw@h/db",
+        "mysql://u:pw@h/db",
+        "mariadb://u:pw@h/db",
         "sqlite://",
         "sqlite:///:memory:",
     ],
@@ -90,6 +93,7 @@ def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
 def test_other_warehouses_are_rejected_without_showing_what_is_secret(given: str) -> None:
     with pytest.raises(PipelineError, match="warehouse_url: .* names no warehouse") as failed:
         open_warehouse(given)
+    assert "mariadb+pymysql://USER@HOST:3306/DATABASE" in str(failed.value)
     assert "pw" not in str(failed.value)
 
 

@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pymysql
 import sqlalchemy as sa
@@ -21,10 +21,10 @@ from config.aggregates import AGGREGATES
 from config.bookkeeping import BOOKKEEPING, DATA_DICTIONARY, LOAD_RECEIPT
 from config.declarations import Table
 from config.warehouse import FACT_LOGS
-from tasks.core.errors import PipelineError
 from tasks.core.waiting import Limit, wait_for
 from tasks.enrichment.further import as_loaded
-from tasks.warehouse.receipts import EVENTS, guarded_tables, invalidated
+from tasks.warehouse.receipts import guarded_tables, guards, row_triggers
+from tasks.warehouse.shapes import Shape, shape
 from tasks.warehouse.tables import metadata
 
 LOADING = "@controller_logs_is_loading"
@@ -117,79 +117,32 @@ class Definitions:
 
 def triggers(on: str) -> dict[str, str]:
     """The triggers on a table that invalidate receipts: name -> the statement that creates it."""
-    found = {}
-    for event, rows in EVENTS.items():
-        name = f"{on}_{event.lower()}_invalidates_receipt"
-        found[name] = (
-            f"CREATE TRIGGER {name} AFTER {event} ON {on} FOR EACH ROW"
-            f" IF {LOADING} IS NULL THEN"
-            f" DELETE FROM {LOAD_RECEIPT.name} WHERE {invalidated(on, rows)}; END IF"
-        )
-    return found
-
-
-def guards(table: str) -> set[tuple[str, str]]:
-    """(table, name) of the tables and triggers without which a table could change unnoticed."""
-    return {(on, name) for on in guarded_tables(table) for name in (on, *triggers(on))}
+    return row_triggers(on, f"FOR EACH ROW IF {LOADING} IS NULL THEN {{}} END IF")
 
 
 def missing_guards(fetch: Fetch, table: str) -> set[tuple[str, str]]:
-    """Of those, the ones that do not exist."""
+    """The tables and triggers that do not exist, and without which it could change unnoticed."""
     here = "= database()"
     names = fetch(
         "SELECT table_name, table_name FROM information_schema.tables"
         f" WHERE table_schema {here} UNION ALL SELECT event_object_table, trigger_name"
         f" FROM information_schema.triggers WHERE event_object_schema {here}"
     )
-    return guards(table) - set(names)
+    return guards(table, triggers) - set(names)
 
 
 # --- shapes ----------------------------------------------------------------------------------
 
 
-class Shape(NamedTuple):
-    """What a table is like.
-
-    Attributes:
-        columns: Name in lower case -> type, collation, NOT NULL.
-        key: The columns of its primary key, in order.
-        references: (column, table, column) of its foreign keys.
-    """
-
-    columns: dict[str, str]
-    key: tuple[str, ...]
-    references: frozenset[tuple[str, str, str]]
-
-    def has(self, declared: Shape) -> bool:
-        """Whether it is as declared; it may have more columns."""
-        same = all(self.columns.get(name) == kind for name, kind in declared.columns.items())
-        return same and self.key == declared.key and declared.references <= self.references
-
-    def differences(self, declared: Shape) -> list[str]:
-        """How it differs from what is declared."""
-        found = [
-            f"{name}: declared {kind}, found {self.columns.get(name, 'none')}"
-            for name, kind in declared.columns.items()
-            if self.columns.get(name) != kind
-        ]
-        if self.key != declared.key:
-            key = f"({', '.join(self.key)})" if self.key else "none"
-            found.append(f"primary key: declared ({', '.join(declared.key)}), found {key}")
-        missing = sorted(declared.references - self.references)
-        return found + [f"{column}: no foreign key to {to}" for column, to, _ in missing]
-
-
 def declared_shape(table: Table, dialect: sa.Dialect) -> Shape:
     """As declared."""
-    one = metadata(table).tables[table.name]
     compiler = dialect.type_compiler_instance
-    columns = {
-        column.name: compiler.process(column.type).lower()
-        + ("" if column.nullable else " not null")
-        for column in one.columns
-    }
-    references = {(name, *target) for name, target in table.references.items()}
-    return Shape(columns, table.key_columns, frozenset(references))
+    columns = (
+        (one.name, compiler.process(one.type).lower(), bool(one.nullable))
+        for one in metadata(table).tables[table.name].columns
+    )
+    references = ((name, *target) for name, target in table.references.items())
+    return shape(columns, table.key_columns, references)
 
 
 def live_shape(fetch: Fetch, table: str) -> Shape:
@@ -199,19 +152,21 @@ def live_shape(fetch: Fetch, table: str) -> Shape:
         "SELECT lower(column_name), column_type, collation_name, is_nullable"
         f" FROM information_schema.columns WHERE {this} ORDER BY ordinal_position"
     )
-    columns = {
-        name: _BOUNDED.sub(r"\1", kind)
-        + (f" collate {collation}" if collation else "")
-        + ("" if nullable == "YES" else " not null")
+    columns = (
+        (
+            name,
+            _BOUNDED.sub(r"\1", kind) + (f" collate {collation}" if collation else ""),
+            nullable == "YES",
+        )
         for name, kind, collation, nullable in found
-    }
+    )
     keys = fetch(
         "SELECT constraint_name, lower(column_name), referenced_table_name, referenced_column_name"
         f" FROM information_schema.key_column_usage WHERE {this} ORDER BY ordinal_position"
     )
-    key = tuple(column for name, column, *_ in keys if name == "PRIMARY")
-    references = frozenset((column, to, at) for _, column, to, at in keys if to is not None)
-    return Shape(columns, key, references)
+    key = (column for name, column, *_ in keys if name == "PRIMARY")
+    references = ((column, to, at) for _, column, to, at in keys if to is not None)
+    return shape(columns, key, references)
 
 
 # --- before a load ---------------------------------------------------------------------------
@@ -255,11 +210,7 @@ def _have(definitions: Definitions, table: Table) -> None:
         definitions.create(table)
     elif not live.has(declared):
         if not _is_ours(definitions, table):
-            raise PipelineError(
-                f"{table.name} exists in the warehouse, is not the pipeline's, and differs:",
-                live.differences(declared),
-                "Rename it, or name another database in warehouse_url.",
-            )
+            live.refuse(table.name, declared, "database in warehouse_url")
         if set(live.columns) <= set(declared.columns):
             _alter(definitions, table, live, declared)
 

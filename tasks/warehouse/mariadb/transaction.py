@@ -30,7 +30,7 @@ from tasks.warehouse.mariadb.schema import (
     missing_guards,
 )
 from tasks.warehouse.tables import metadata
-from tasks.warehouse.views import view_query
+from tasks.warehouse.views import time_of_servers, view_query
 
 _LOCKED_S = 10
 """How long to wait for a row that somebody has locked without changing one, in seconds."""
@@ -130,9 +130,6 @@ class MariadbTransaction:
         )
         return [name for (name,) in found]
 
-    def refuse_foreign(self, table: Table) -> None:
-        """Nothing: the load began by refusing them."""
-
     def fits(self, table: Table) -> bool:
         """Whether a table has the declared columns, types and keys; others may have added more."""
         declared = declared_shape(table, self._connection.dialect)
@@ -156,7 +153,7 @@ class MariadbTransaction:
 
         One that is the same stays: to replace it, all who read it would be waited for.
         """
-        query = view_query(view, alarms, _time)
+        query = view_query(view, alarms, time_of_servers)
         digest = hashlib.sha256(query.encode()).hexdigest()
         if not any(digest in sql for sql in self._views(view.name)):
             self._definitions.run(
@@ -222,8 +219,3 @@ class MariadbTransaction:
     def used_bytes(self) -> int | None:
         """Unknown: the server estimates it only."""
         return None
-
-
-def _time(column: str, is_nullable: bool) -> str:
-    """A time as a view has it: NULL where there is none."""
-    return f"nullif({column}, {NO_TIME_OF_SERVERS})" if is_nullable else column

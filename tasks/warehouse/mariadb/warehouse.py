@@ -17,12 +17,11 @@ from config.declarations import Table
 from config.warehouse import NO_TIME_OF_SERVERS
 from tasks.core.errors import PipelineError
 from tasks.core.waiting import OTHERS, Limit, wait_for
-from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.mariadb.rows import number, read
-from tasks.warehouse.mariadb.schema import Definitions, guards, prepare, triggers
+from tasks.warehouse.mariadb.schema import Definitions, prepare, triggers
 from tasks.warehouse.mariadb.transaction import MariadbTransaction
 from tasks.warehouse.server import CONNECT_S, ServerWarehouse
-from tasks.warehouse.verify import Rows
+from tasks.warehouse.verify import Rows, as_declared, loaded_query
 
 _SESSION = (
     "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,ANSI_QUOTES',"
@@ -128,10 +127,6 @@ class MariadbWarehouse(ServerWarehouse):
         found = connection.execute(sa.text(_CATALOG))
         return sorted((table, name, str(definition)) for table, name, definition in found)
 
-    def guards(self, table: str) -> set[tuple[str, str]]:
-        """(table, name) of the tables and triggers without which it could change unnoticed."""
-        return guards(table)
-
     @contextlib.contextmanager
     def rows(self) -> Iterator[Rows]:
         """Reads the rows of tables as they were loaded."""
@@ -213,25 +208,9 @@ def _loaded(connection: pymysql.Connection, table: Table) -> Iterator[pa.RecordB
     Raises:
         ValueError: A column is missing, or has values of another type.
     """
-    schema = arrow_schema(table)
-    where = " WHERE is_retained = 0" if "is_retained" in schema.names else ""
-    columns = [
-        f"nullif({field.name}, {NO_TIME_OF_SERVERS}) AS {field.name}"
-        if field.nullable and field.name in table.key_columns
-        else field.name
-        for field in schema
-    ]
     try:
-        for batch in read(connection, f"SELECT {', '.join(columns)} FROM {table.name}{where}"):
-            yield pa.RecordBatch.from_arrays(
-                [
-                    column.cast(
-                        pa.timestamp("us") if pa.types.is_timestamp(field.type) else field.type
-                    )
-                    for column, field in zip(batch.columns, schema, strict=True)
-                ],
-                names=schema.names,
-            )
+        for batch in read(connection, loaded_query(table, NO_TIME_OF_SERVERS)):
+            yield as_declared(batch, table)
     except pymysql.err.ProgrammingError as error:
         raise ValueError(error.args[-1]) from error
     except pymysql.err.OperationalError as error:

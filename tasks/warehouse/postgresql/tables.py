@@ -21,12 +21,12 @@ from config.aggregates import AGGREGATES
 from config.declarations import Table
 from config.views import View
 from config.warehouse import FACT_LOGS, NO_TIME_OF_SERVERS, TABLES
-from tasks.core.errors import PipelineError
 from tasks.core.waiting import OTHERS, wait_for
 from tasks.warehouse.adbc import AdbcTransaction
 from tasks.warehouse.receipts import guarded_tables
+from tasks.warehouse.shapes import Shape, shape
 from tasks.warehouse.tables import metadata
-from tasks.warehouse.views import view_query
+from tasks.warehouse.views import time_of_servers, view_query
 
 DIALECT = postgresql.dialect(paramstyle="named")
 """That of psycopg doubles each % for parameters, which ADBC does not replace."""
@@ -72,7 +72,6 @@ class PostgresqlTables(AdbcTransaction):
         super().__init__(connection)
         self._triggers = triggers
         self._wait = OTHERS
-        self._ours: set[str] = set()
 
     def _locked(self, sql: str) -> None:
         """Run a statement that others' statements would have to wait behind, while it waits."""
@@ -105,46 +104,22 @@ class PostgresqlTables(AdbcTransaction):
         )
         return [name for (name,) in found]
 
-    def refuse_foreign(self, table: Table) -> None:
-        """Raise PipelineError if a table of the name is someone else's, and is different."""
-        name = table.name
-        if name not in self._ours and self.columns(name) and not self.fits(table):
-            raise PipelineError(
-                f"{name} exists in the warehouse, is not the pipeline's, and is different:",
-                self._differences(table),
-                "Rename it, or name another schema in luigi.cfg: warehouse_schema.",
-            )
-
     def fits(self, table: Table) -> bool:
         """Whether a table has the declared columns, types and primary key."""
-        return not self._differences(table)
+        return self.live_shape(table.name).has(declared_shape(table))
 
-    def _differences(self, table: Table) -> list[str]:
-        found = self.query(
-            "SELECT column_name, data_type, is_nullable FROM information_schema.columns"
-            f" WHERE table_schema = current_schema() AND table_name = '{table.name}'"
+    def live_shape(self, table: str) -> Shape:
+        """A table as it is, but for its foreign keys; without columns if it does not exist."""
+        columns = self.query(
+            "SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns"
+            f" WHERE table_schema = current_schema() AND table_name = '{table}'"
         )
-        live = {name: (kind, nullable == "YES") for name, kind, nullable in found}
-        declared = metadata(table).tables[table.name]
-        differences = []
-        for column in declared.columns:
-            kind = column.type.compile(DIALECT).lower()
-            expected = kind.partition(" collate")[0], bool(column.nullable)
-            if live.get(column.name) != expected:
-                found_kind = _described(live.get(column.name))
-                differences.append(f"{column.name}: {found_kind}, not {_described(expected)}")
-        key = [
-            name
-            for (name,) in self.query(
-                "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum ="
-                f" ANY(indkey) WHERE indisprimary AND indrelid = to_regclass('{table.name}')"
-                " ORDER BY array_position(indkey::int2[], attnum)"
-            )
-        ]
-        if live and key != list(table.key_columns):
-            listed = ", ".join(table.key_columns)
-            differences.append(f"the primary key is ({', '.join(key)}), not ({listed})")
-        return differences
+        key = self.query(
+            "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum ="
+            f" ANY(indkey) WHERE indisprimary AND indrelid = to_regclass('{table}')"
+            " ORDER BY array_position(indkey::int2[], attnum)"
+        )
+        return shape(columns, (name for (name,) in key))
 
     def create(self, table: Table) -> None:
         """Create a table, in place of one of ours that does not fit."""
@@ -194,6 +169,11 @@ class PostgresqlTables(AdbcTransaction):
         for name in sorted(constraints):
             self._locked(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
 
+    def _comment(self, name: str) -> str | None:
+        """The comment on a table or view; None if there is none."""
+        ((comment,),) = self.query(f"SELECT obj_description(to_regclass('{name}'), 'pg_class')")
+        return comment
+
     # --- views -------------------------------------------------------------------------------
 
     def _views_of(self, table: str) -> list[str]:
@@ -206,10 +186,9 @@ class PostgresqlTables(AdbcTransaction):
 
     def create_view(self, view: View, alarms: Sequence[str]) -> None:
         """Create a view, in place of the one of its name, unless that is the same."""
-        sql = view_query(view, alarms, _time)
+        sql = view_query(view, alarms, time_of_servers)
         comment = _quoted(f"{view.grain}. {_MARK} {hashlib.sha256(sql.encode()).hexdigest()[:16]}")
-        found = self.query(f"SELECT obj_description(to_regclass('{view.name}')) AS comment")
-        if found != [(comment[1:-1].replace("''", "'"),)]:
+        if self._comment(view.name) != comment[1:-1].replace("''", "'"):
             self._locked(f"DROP VIEW IF EXISTS {view.name}")
             self.run(f"CREATE VIEW {view.name} AS {sql}")
             self.run(f"COMMENT ON VIEW {view.name} IS {comment}")
@@ -260,6 +239,16 @@ class PostgresqlTables(AdbcTransaction):
         return None
 
 
+def declared_shape(table: Table) -> Shape:
+    """A table as declared, but for its foreign keys: they come after the rows."""
+    declared = metadata(table).tables[table.name]
+    columns = (
+        (one.name, one.type.compile(DIALECT).lower().partition(" collate")[0], bool(one.nullable))
+        for one in declared.columns
+    )
+    return shape(columns, table.key_columns)
+
+
 def create_sql(table: Table) -> str:
     """The statement that creates a table without its foreign keys: they come after the rows."""
     declared = metadata(table).tables[table.name]
@@ -267,16 +256,5 @@ def create_sql(table: Table) -> str:
     return str(create.compile(dialect=DIALECT)).strip()
 
 
-def _time(column: str, is_nullable: bool) -> str:
-    return f"nullif({column}, {NO_TIME_OF_SERVERS})" if is_nullable else column
-
-
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _described(column: tuple[str, bool] | None) -> str:
-    if column is None:
-        return "missing"
-    kind, nullable = column
-    return kind if nullable else f"{kind} not null"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
@@ -12,18 +11,23 @@ from sqlalchemy.schema import AddConstraint
 from config.aggregates import AGGREGATES
 from config.bookkeeping import ALL_TABLES, BOOKKEEPING, LOAD_RECEIPT
 from config.declarations import Table
-from config.warehouse import NO_INSTANT, TABLES
+from config.warehouse import FACT_LOGS, NO_INSTANT, TABLES
 from tasks.core.progress import Advance, no_progress
 from tasks.core.waiting import Limit
-from tasks.warehouse.postgresql.tables import DIALECT, PostgresqlTables, create_sql
+from tasks.warehouse.postgresql.tables import (
+    DIALECT,
+    PostgresqlTables,
+    create_sql,
+    declared_shape,
+)
 from tasks.warehouse.tables import metadata
-
-_BATCHES_OF_COPY = 16
-"""A million rows."""
 
 
 class PostgresqlTransaction(PostgresqlTables):
     """One load: its beginning, its rows and its end."""
+
+    batches_of_insert = 16
+    """A million rows: the checks of their keys have to fit into memory."""
 
     def begin(self, schema: str, wait_s: float) -> None:
         """Begin; fail if another load is under way for so many seconds."""
@@ -34,21 +38,31 @@ class PostgresqlTransaction(PostgresqlTables):
         self.run("SET LOCAL timezone = 'UTC'")
         self.run("SET LOCAL work_mem = '64MB'")
         self.run(f"SET LOCAL lock_timeout = {max(1, int(wait_s * 1000))}")
-        number = "hashtext('controller-logs ' || current_schema())"
-        self.query(f"SELECT 1 FROM pg_advisory_xact_lock({number})")
+        number = "hashtext(''controller-logs '' || current_schema())"
+        # Arrow would report an error of a query as one of its own.
+        self.run(f"DO 'BEGIN PERFORM pg_advisory_xact_lock({number}); END'")
         self.run("SET LOCAL lock_timeout = 0")
         self.run("SET LOCAL controller_logs.is_loading = 'on'")
 
-    def prepare(self, function: str, wait: Limit) -> None:
-        """Create the bookkeeping tables and the function of the triggers."""
+    def prepare(self, function: str, wait: Limit, table: Table) -> None:
+        """Create the bookkeeping tables and the function of the triggers.
+
+        Raises:
+            PipelineError: A table of someone else has the name of one of the load.
+        """
         self._wait = wait
+        ours: set[str] = set()
         if self.columns(LOAD_RECEIPT.name):
             names = self.query(f"SELECT DISTINCT table_name FROM {LOAD_RECEIPT.name}")
-            self._ours = {name for (name,) in names} | set(BOOKKEEPING)
-        for table in BOOKKEEPING.values():
-            self.refuse_foreign(table)
-            if not self.fits(table):
-                self.create(table)
+            ours = {name for (name,) in names} | set(BOOKKEEPING)
+        derived = AGGREGATES.values() if table.name == FACT_LOGS.name else ()
+        for one in (*BOOKKEEPING.values(), table, *derived):
+            if one.name not in ours and self._comment(one.name) != one.grain:
+                other = "schema in luigi.cfg: warehouse_schema"
+                self.live_shape(one.name).refuse(one.name, declared_shape(one), other)
+        for own in BOOKKEEPING.values():
+            if not self.fits(own):
+                self.create(own)
         self.run(function)
 
     def commit(self) -> None:
@@ -80,19 +94,6 @@ class PostgresqlTransaction(PostgresqlTables):
                     column = pc.fill_null(column, absent)
             columns.append(column)
         return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-
-    def append(
-        self,
-        table: str,
-        batches: Iterable[pa.RecordBatch],
-        advance: Advance,
-        temporary: bool = False,
-    ) -> None:
-        """Add rows by COPY, so many with each that the checks of their keys fit into memory."""
-        batches = iter(batches)
-        while first := next(batches, None):
-            some = itertools.chain([first], itertools.islice(batches, _BATCHES_OF_COPY - 1))
-            super().append(table, some, advance, temporary)
 
     def create_temporary(self, table: Table, rows: pa.Table) -> None:
         """Create a temporary table with these rows."""

@@ -18,12 +18,11 @@ from config.bookkeeping import LOAD_RECEIPT
 from config.declarations import Table
 from config.warehouse import FACT_LOGS, NO_TIME_OF_SERVERS
 from tasks.core.waiting import wait_for
-from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.postgresql.tables import is_locked, is_lost
 from tasks.warehouse.postgresql.transaction import PostgresqlTransaction
 from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.server import CONNECT_S, ServerWarehouse
-from tasks.warehouse.verify import Rows
+from tasks.warehouse.verify import Rows, as_declared, loaded_query
 
 FUNCTION = "invalidate_receipts"
 """Runs after a statement that changed rows, with the rights of the tables' owner."""
@@ -76,10 +75,6 @@ class PostgresqlWarehouse(ServerWarehouse):
         """(table, name, definition) of tables, views, columns, indexes and triggers; sorted."""
         return [tuple(row) for row in connection.execute(sa.text(_CATALOG))]
 
-    def guards(self, table: str) -> set[tuple[str, str]]:
-        """(table, name) of the tables and triggers without which it could change unnoticed."""
-        return {(on, name) for on in guarded_tables(table) for name in (on, *triggers(on))}
-
     def triggers(self, table: str) -> dict[str, str]:
         """The triggers that invalidate a table's receipts: name -> CREATE statement."""
         return triggers(table)
@@ -123,7 +118,7 @@ class PostgresqlWarehouse(ServerWarehouse):
 
             busy = f"another load is under way in the warehouse {self.name}"
             wait_for(begin, is_locked, busy, self.wait)
-            db.prepare(_FUNCTION, self.wait)
+            db.prepare(_FUNCTION, self.wait, table)
             yield db
             db.commit()
 
@@ -143,7 +138,7 @@ class PostgresqlWarehouse(ServerWarehouse):
                 finally:
                     with contextlib.suppress(adbc_driver_manager.Error):
                         db.roll_back()  # Nothing is left to roll back after a commit.
-        except (adbc_driver_manager.Error, OSError) as error:
+        except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
             of_key = getattr(error, "sqlstate", None) == "23503"
             raise self.error(dangling if of_key else what, error, is_lost(error)) from None
 
@@ -159,24 +154,10 @@ class _Number(Loader):
 
 def _rows(db: PostgresqlTransaction, table: Table) -> Iterator[pa.RecordBatch]:
     """The loaded rows of a table; ValueError if the table does not have the columns."""
-    schema = arrow_schema(table)
-    loaded = " WHERE is_retained = 0" if "is_retained" in schema.names else ""
-    columns = ", ".join(
-        f"nullif({name}, {NO_TIME_OF_SERVERS})"
-        if name in table.key_columns and field.nullable
-        else name
-        for name, field in zip(schema.names, schema, strict=True)
-    )
     db.run("SAVEPOINT rows")
     try:
-        for batch in db.read(f"SELECT {columns} FROM {table.name}{loaded}"):
-            yield pa.RecordBatch.from_arrays(
-                [
-                    column.cast(pa.timestamp("us") if pa.types.is_timestamp(kind) else kind)
-                    for column, kind in zip(batch.columns, schema.types, strict=True)
-                ],
-                names=schema.names,
-            )
+        for batch in db.read(loaded_query(table, NO_TIME_OF_SERVERS)):
+            yield as_declared(batch, table)
     except adbc_driver_manager.Error as error:
         db.run("ROLLBACK TO SAVEPOINT rows")
         raise ValueError(str(error)) from error

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from config.bookkeeping import LOAD_RECEIPT
 from tasks.core.errors import PipelineError, advice
 from tasks.core.files import obstacle
 from tasks.core.waiting import Limit, wait_for
-from tasks.warehouse.receipts import EVENTS, guarded_tables, invalidated
+from tasks.warehouse.receipts import row_triggers
+from tasks.warehouse.shapes import Shape, shape
 
 _Result = TypeVar("_Result")
 
@@ -96,25 +96,16 @@ Fetch = Callable[[str], list[tuple]]
 """Runs a statement and returns its rows."""
 
 
-def shape(fetch: Fetch, table: str) -> tuple[dict[str, tuple], set[tuple]]:
-    """Column in lower case -> type, NOT NULL, place in the key; and the foreign keys."""
-    columns = fetch(f"SELECT lower(name), type, \"notnull\", pk FROM pragma_table_info('{table}')")
+def live_shape(fetch: Fetch, table: str) -> Shape:
+    """A table as it is; without columns if it does not exist."""
+    columns = fetch(
+        f"SELECT lower(name), type, NOT \"notnull\", pk FROM pragma_table_info('{table}')"
+    )
     references = fetch(f'SELECT "from", "table", "to" FROM pragma_foreign_key_list(\'{table}\')')
-    return {name: tuple(declared) for name, *declared in columns}, set(references)
-
-
-def guards(table: str) -> set[tuple[str, str]]:
-    """(table, name) of the tables and triggers without which a table could change unnoticed."""
-    return {(on, name) for on in guarded_tables(table) for name in (on, *triggers(on))}
+    key = sorted((place, name) for name, *_, place in columns if place)
+    return shape([tuple(column[:3]) for column in columns], [name for _, name in key], references)
 
 
 def triggers(on: str) -> dict[str, str]:
     """The triggers on a table that invalidate receipts: name -> the statement that creates it."""
-    found = {}
-    for event, rows in EVENTS.items():
-        name = f"{on}_{event.lower()}_invalidates_receipt"
-        found[name] = (
-            f"CREATE TRIGGER {name} AFTER {event} ON {on}"
-            f" BEGIN DELETE FROM {LOAD_RECEIPT.name} WHERE {invalidated(on, rows)}; END"
-        )
-    return found
+    return row_triggers(on, "BEGIN {} END")

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateColumn, CreateTable
 
 from config.aggregates import AGGREGATES
-from config.bookkeeping import BOOKKEEPING, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
+from config.bookkeeping import ALL_TABLES, BOOKKEEPING, LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
 from config.declarations import Table
 from config.views import View
 from config.warehouse import FACT_LOGS, NO_TIME, TABLES
@@ -27,17 +27,16 @@ from tasks.core.files import create_database
 from tasks.core.progress import Advance, no_progress
 from tasks.core.waiting import REPORTED_S, Limit
 from tasks.warehouse.adbc import AdbcTransaction
-from tasks.warehouse.receipts import guarded_tables
+from tasks.warehouse.receipts import guarded_tables, guards
+from tasks.warehouse.shapes import Shape
 from tasks.warehouse.sqlite.file import (
     BEGIN,
     CACHE_KIB,
     PAGE_BYTES,
     UPDATE_CACHE_KIB,
-    Fetch,
     explained,
-    guards,
     is_locked,
-    shape,
+    live_shape,
     triggers,
     wait_for_lock,
 )
@@ -86,7 +85,15 @@ def transaction(path: Path, table: Table, wait: Limit) -> Iterator[SqliteTransac
 
 
 def _prepare(path: Path, load: SqliteTransaction) -> None:
-    """Create the bookkeeping tables, in place of those of an earlier version."""
+    """Create the bookkeeping tables, in place of those of an earlier version.
+
+    Raises:
+        PipelineError: In a file that no load has written to, a table has the name of one of ours.
+    """
+    if not load.columns(LOAD_RECEIPT.name):
+        for table in ALL_TABLES.values():
+            found = live_shape(load.query, table.name)
+            found.refuse(table.name, declared_shape(table), "file in warehouse_url")
     unfit = [table for table in BOOKKEEPING.values() if not load.fits(table)]
     if LOAD_RECEIPT in unfit and load.columns(LOAD_RECEIPT.name):
         logger.info("%s is of an earlier version: every table is loaded again", path)
@@ -130,14 +137,11 @@ def removal(table: Table, keys: str) -> str:
     return f"DELETE FROM {table.name} WHERE ({', '.join(table.key_columns)}) IN ({found})"
 
 
-def fits(fetch: Fetch, table: Table) -> bool:
-    """Whether a table has the declared columns, types and keys; others may have added columns."""
+def declared_shape(table: Table) -> Shape:
+    """A table as declared."""
     with closing(sqlite3.connect(":memory:")) as scratch:
         scratch.execute(create_sql(table))
-        declared, references = shape(lambda sql: scratch.execute(sql).fetchall(), table.name)
-    live, live_references = shape(fetch, table.name)
-    same = all(live.get(name) == column for name, column in declared.items())
-    return same and references <= live_references
+        return live_shape(lambda sql: scratch.execute(sql).fetchall(), table.name)
 
 
 # --- its steps -------------------------------------------------------------------------------
@@ -194,12 +198,9 @@ class SqliteTransaction(AdbcTransaction):
         names = self.query(f"SELECT lower(name) FROM pragma_table_info('{table}')")
         return [name for (name,) in names]
 
-    def refuse_foreign(self, table: Table) -> None:
-        """A file belongs to the pipeline."""
-
     def fits(self, table: Table) -> bool:
         """Whether a table has the declared columns, types and keys."""
-        return fits(self.query, table)
+        return live_shape(self.query, table.name).has(declared_shape(table))
 
     def create(self, table: Table) -> None:
         """Create a table; the indexes and triggers of others are created again."""
@@ -247,7 +248,9 @@ class SqliteTransaction(AdbcTransaction):
 
     def is_guarded(self, table: str) -> bool:
         """Whether all triggers exist, and what is counted of the table."""
-        return guards(table) <= set(self.query("SELECT tbl_name, name FROM sqlite_schema"))
+        return guards(table, triggers) <= set(
+            self.query("SELECT tbl_name, name FROM sqlite_schema")
+        )
 
     def drop_triggers(self) -> None:
         """Drop the triggers of all tables."""

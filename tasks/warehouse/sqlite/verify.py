@@ -11,6 +11,7 @@ from config.bookkeeping import DATA_DICTIONARY
 from config.declarations import Table
 from config.warehouse import NO_TIME
 from tasks.enrichment.star import arrow_schema
+from tasks.warehouse.verify import loaded_query
 
 _BLOCK_ROWS = 65_536
 
@@ -28,13 +29,8 @@ def rows(connection: sqlite3.Connection, table: Table) -> Iterator[pa.RecordBatc
         ValueError: Bytes are no text, or the table does not have the columns.
     """
     schema = arrow_schema(table)
-    loaded = " WHERE is_retained = 0" if "is_retained" in schema.names else ""
-    columns = [
-        f"nullif({name}, '{NO_TIME}')" if name in table.key_columns and field.nullable else name
-        for name, field in zip(schema.names, schema, strict=True)
-    ]
     try:
-        cursor = connection.execute(f"SELECT {', '.join(columns)} FROM {table.name}{loaded}")
+        cursor = connection.execute(loaded_query(table, f"'{NO_TIME}'"))
     except sqlite3.OperationalError as error:
         raise ValueError(str(error)) from error
     while found := cursor.fetchmany(_BLOCK_ROWS):

@@ -13,7 +13,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +25,6 @@ from tasks.warehouse.sqlite.file import (
     BEGIN,
     CACHE_KIB,
     explained,
-    guards,
     is_absent_or_damaged,
     triggers,
     wait_for_lock,
@@ -81,7 +79,7 @@ class SqliteWarehouse:
             return {}
         self._remove_unused_journal()
         receipts = [LoadReceipt(*row) for row in results[0]]
-        return valid_receipts(receipts, set(results[1]), guards)
+        return valid_receipts(receipts, set(results[1]), triggers)
 
     def missing_tables(self) -> list[str]:
         """Tables that were loaded and do not exist any more."""
@@ -107,14 +105,6 @@ class SqliteWarehouse:
             return changed_loads(lambda table: rows(connection, table), receipts)
 
         return self._ask(find)
-
-    def set_aside(self) -> Path:
-        """Rename the file, so that a new one is begun; the new name."""
-        aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-        for ending in ("", "-wal", "-shm", "-journal"):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self._path}{ending}").rename(f"{aside}{ending}")
-        return aside
 
     def forget(self, table: str, partitions: Iterable[str] | None = None) -> None:
         """Remove receipts of partitions, or all of a table, if the file has any."""
