@@ -41,7 +41,7 @@ def write_rehearsal(result: Json, live: Database, reports: Path) -> Path:
         titles=TITLES,
         engine=result["engine"],
         table=list(_compare(results, live)),
-        charts={name: _charts(one) for name, one in results.items()},
+        charts={name: phase_charts(one) for name, one in results.items()},
         gh_ost=tool.gh_ost_command(live, change) if is_mariadb else "",
         preflight=tool.gh_ost_preflight(live, live.describe(change.table)) if is_mariadb else [],
     )
@@ -122,7 +122,7 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} x {code}" for code, count in counts.items()) or "none"
 
 
-def _charts(result: Json) -> dict[str, dict[str, Any]]:
+def phase_charts(result: Json) -> dict[str, dict[str, Any]]:
     """Of writers and readers: the longest latency over time, a colour for each phase."""
     names = list(dict.fromkeys(phase["name"] for phase in result["phases"]))
     return {

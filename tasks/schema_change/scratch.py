@@ -181,6 +181,10 @@ WHERE NOT tgisinternal AND relnamespace = CAST(:s AS regnamespace)
 """
 
 
+_PATIENTLY = "SET lock_timeout = '60s'"
+"""Nobody uses the copy but autovacuum, which gives way after a second."""
+
+
 class _Postgresql(_Place):
     """A schema in the same database.
 
@@ -203,7 +207,9 @@ class _Postgresql(_Place):
             if f"{here}.{on}" in created:
                 made.run(f"CREATE SEQUENCE {name} OWNED BY {on}.{column}")
                 made.run(f"ALTER TABLE {on} ALTER {column} SET DEFAULT nextval('{here}.{name}')")
+        made.run(_PATIENTLY)
         self.fill(made, table, rows)
+        made.run(f"ANALYZE {made.quote(table)}")
         self._add_dependents(made, schema)
         if isinstance(made, Postgresql):
             made._copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
@@ -235,7 +241,9 @@ class _Postgresql(_Place):
 
     def remove(self) -> None:
         self.live.run("SET client_min_messages = warning")
+        self.live.run(_PATIENTLY)
         self.live.run(f"DROP SCHEMA IF EXISTS {self.live.quote(self.name)} CASCADE")
+        self.live.run("RESET lock_timeout")
 
 
 class _Mariadb(_Place):
