@@ -111,12 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "explore", help="show the warehouse in a browser until Ctrl-C; needs Datasette"
     )
     explored.add_argument("--port", type=_port, default=8001, help="of the pages")
-    change = commands.add_parser(
-        "schema-change", help="show how far changes of live tables are, and carry one on"
-    )
-    actions = ("status", "run", "follow", "switch", "abort", "revert", "sign-off")
-    change.add_argument("action", choices=actions)
-    change.add_argument("table", nargs="*", help="with status: none for all")
+    _add_schema_change(commands)
     verify = commands.add_parser(
         "verify",
         help="compare all that was built with what was recorded; exit status 1 if it differs",
@@ -125,6 +120,15 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--repair", action="store_true", help="have it built again by the next run")
     commands.add_parser("where", help="show where the reports and the warehouse are")
     return parser
+
+
+def _add_schema_change(commands: Any) -> None:
+    change = commands.add_parser(
+        "schema-change", help="show how far changes of live tables are, and carry one on"
+    )
+    actions = ("status", "run", "follow", "switch", "abort", "revert", "sign-off")
+    change.add_argument("action", choices=actions)
+    change.add_argument("table", nargs="*", help="with status: none for all")
 
 
 class _Version(argparse.Action):
@@ -207,9 +211,9 @@ def check(path: Path, name: str | None) -> int:
 def schema_change(action: str, tables: Sequence[str]) -> int:
     """Print how far changes are, or carry one on. Ctrl-C stops it; what is done is kept."""
     from tasks.schema_change.commands import act, status_of
-    from tasks.schema_change.open import open_database
+    from tasks.schema_change.open import open_existing
 
-    live = open_database(settings().warehouse_url, settings().warehouse_schema)
+    live = open_existing(settings().warehouse_url, settings().warehouse_schema)
     try:
         if action == "status":
             print_lines(status_of(live, tables))

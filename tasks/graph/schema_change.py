@@ -26,11 +26,11 @@ _TYPES = [one.value for one in Type if one is not Type.SWITCH]
 def write_plan_of(table: str, column: str, kind: Type) -> None:
     """Write the plan for a column of a source that `luigi.cfg` lets evolve: it may be NULL."""
     from tasks.schema_change.change import AddColumn
-    from tasks.schema_change.open import open_database
+    from tasks.schema_change.open import open_existing
     from tasks.schema_change.plan import make_plan
     from tasks.schema_change.plan_page import write_plan
 
-    live = open_database(settings().warehouse_url, settings().warehouse_schema)
+    live = open_existing(settings().warehouse_url, settings().warehouse_schema)
     try:
         plan = make_plan(live, AddColumn(table, column, kind))
         write_plan(plan, live, settings().reports_dir)
@@ -57,7 +57,7 @@ class _ColumnTask(luigi.Task):
 
     def run(self) -> None:
         """Open the warehouse and do it."""
-        from tasks.schema_change.open import open_database
+        from tasks.schema_change.open import open_existing
         from tasks.schema_change.plan import with_default
 
         progress = Progress(self)
@@ -65,7 +65,7 @@ class _ColumnTask(luigi.Task):
         with system_errors(self.task_family):
             kind = Type(self.type)
             change = with_default(self.table, self.column, kind, self.default, not self.not_null)
-            live = open_database(settings().warehouse_url, settings().warehouse_schema)
+            live = open_existing(settings().warehouse_url, settings().warehouse_schema)
             try:
                 progress.result = self.act(live, change, progress)
             finally:

@@ -15,9 +15,6 @@ from tasks.schema_change.runs import State
 
 def status_of(live: Database, tables: Sequence[str]) -> Iterator[str]:
     """Lines on the changes of tables, or of all: state, progress, what can be done next."""
-    if live.kind == "SQLite" and not _exists(live):
-        yield "The warehouse does not exist yet."
-        return
     found = [run.table_name for run in runs.load_all(live.connection)]
     missing = [table for table in tables if table not in found]
     if missing:
@@ -28,10 +25,6 @@ def status_of(live: Database, tables: Sequence[str]) -> Iterator[str]:
             yield from _lines(now)
     if not found:
         yield "No schema change with a shadow table has been begun."
-
-
-def _exists(live: Database) -> bool:
-    return Path(live.url.database or "").exists()
 
 
 def _lines(status: Status) -> Iterator[str]:

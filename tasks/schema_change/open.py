@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -32,3 +33,18 @@ def open_database(url: str, schema: str = "") -> Database:
     module, name = _KINDS[parsed.get_backend_name()]
     opened = getattr(importlib.import_module(f"tasks.schema_change.{module}"), name)
     return opened(parsed, schema)
+
+
+def open_existing(url: str, schema: str = "") -> Database:
+    """As `open_database`; no file of SQLite is begun.
+
+    Raises:
+        PipelineError: The file does not exist.
+    """
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise PipelineError(
+            f"{parsed.database} does not exist.",
+            remedy="Load it first: luigi --module tasks AllReports --local-scheduler",
+        )
+    return open_database(url, schema)

@@ -16,7 +16,7 @@ from tasks.schema_change import tool
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.live import LiveTable
-from tasks.schema_change.preflight import CATALOG, REFUSED, Check, Native, check, try_natively
+from tasks.schema_change.preflight import CATALOG, Check, Native, check, try_natively
 from tasks.schema_change.recorded import Step, record
 from tasks.schema_change.scratch import scratch
 
@@ -24,8 +24,6 @@ NATIVE, TOOL, SHADOW = "native", "tool", "shadow"
 """ALTER TABLE; S1, an online schema change tool; S2, a shadow table."""
 
 _SAMPLE_ROWS = 20_000
-_SHORT_S = 1.0
-"""A copy that takes no longer needs no other way than ALTER TABLE, when few use the table."""
 
 ABILITIES = {
     NATIVE: {
@@ -167,9 +165,9 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
         rate = measured.copied_rows / measured.copy_s
     rows = live.count(change.table)
     not_tool = _not_tool(live)
-    not_native = [native.seen] if native.way == REFUSED else []
+    not_native = [] if native.way == CATALOG else [native.seen]
     obstacles = {NATIVE: not_native, TOOL: not_tool, SHADOW: not_shadow}
-    chosen, why = choose(native, rows / rate if rate else None, obstacles)
+    chosen, why = choose(native, obstacles)
     return Plan(
         change=change,
         digest=change.digest(),
@@ -191,20 +189,16 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
     )
 
 
-def choose(
-    native: Native, copy_s: float | None, obstacles: dict[str, list[str]]
-) -> tuple[str, str]:
+def choose(native: Native, obstacles: dict[str, list[str]]) -> tuple[str, str]:
     """The strategy, and why."""
-    if native.way == CATALOG:
+    if not obstacles[NATIVE]:
         return NATIVE, "ALTER TABLE changes the catalog alone: it takes the same time at any size."
-    if native.way != REFUSED and copy_s is not None and copy_s < _SHORT_S:
-        return NATIVE, "ALTER TABLE writes all rows, which takes less than a second."
     seen = f"ALTER TABLE would not do: {native.seen}"
     if not obstacles[TOOL]:
         return TOOL, f"{seen} The tool was made for this."
     if not obstacles[SHADOW]:
         return SHADOW, f"{seen} A shadow table works on every server, and can be taken back."
-    return "", f"{seen} No other way can be used; see the obstacles."
+    return "", f"{seen} Change it while nobody uses it; the obstacles are below."
 
 
 def _session(live: Database) -> list[str]:
