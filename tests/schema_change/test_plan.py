@@ -136,10 +136,9 @@ def test_a_plan_changes_nothing_and_is_what_the_engine_runs(live: Database) -> N
     assert [one for one in shown if one.rstrip(";") not in ran] == []
 
 
+@pytest.mark.parametrize("live", ["postgresql"], indirect=True)
 def test_the_statements_take_the_change_back(live: Database) -> None:
     """Without the engine: a person runs them one after the other."""
-    if live.kind != "PostgreSQL":
-        pytest.skip("The others exchange the names in more than statements.")
     before = everything(live)
     plan = make_plan(live, CHANGE)
     for course in ("run", "abort"):
@@ -160,9 +159,8 @@ def test_the_plan_is_readable(live: Database, tmp_path: Path) -> None:
     assert (path.with_suffix(".html").exists(), path.with_suffix(".json").exists()) == (True, True)
 
 
+@pytest.mark.parametrize("live", ["postgresql"], indirect=True)
 def test_squawk_accepts_the_statements(tmp_path: Path, live: Database) -> None:
-    if live.kind != "PostgreSQL":
-        pytest.skip("squawk reads PostgreSQL alone.")
     plan = make_plan(live, CHANGE)
     for name, statements in {
         "native": plan.native_sql,
