@@ -52,6 +52,17 @@ def visible_lines(text: str) -> str:
     return "\n".join(lines)
 
 
+def displayed_size(size: int | None) -> str:
+    """A number of bytes; None is unknown.
+
+    >>> displayed_size(3_145_728), displayed_size(16_384), displayed_size(None)
+    ('3.0 MiB', '16 KiB', 'unknown')
+    """
+    if size is None:
+        return "unknown"
+    return f"{size / 1048576:,.1f} MiB" if size >= 1048576 else f"{size / 1024:.0f} KiB"
+
+
 def displayed_url(url: str) -> str:
     """The URL of a database without what may be secret: the password and the options.
 

@@ -179,7 +179,9 @@ class _Before(NamedTuple):
     def size_now(self, db: Transaction) -> int | None:
         """The bytes that the table uses now; None if that is unknown."""
         used = db.used_bytes()
-        return None if used is None or self.other_bytes is None else used - self.other_bytes
+        if used is None or self.other_bytes is None:
+            return None
+        return max(0, used - self.other_bytes)  # Pages of other tables may have become free.
 
 
 def _begin(db: Transaction, table: Table) -> _Before:

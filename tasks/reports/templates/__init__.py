@@ -18,7 +18,7 @@ from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 from typing_extensions import override
 
-from tasks.core.text import count_of, readable, visible_lines
+from tasks.core.text import count_of, displayed_size, readable, visible_lines
 
 _MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|])")
 
@@ -80,6 +80,7 @@ def environment(*, autoescape: bool) -> jinja2.Environment:
     )
     made.filters["count"] = lambda number: f"{number:,}"
     made.filters["of"] = count_of
+    made.filters["size"] = displayed_size
     made.filters["text"] = markdown_text
     made.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     made.filters["fenced"] = fenced
