@@ -263,8 +263,7 @@ class Database(abc.ABC):
 
     def column_names(self, table: str) -> set[str]:
         """In lower case."""
-        columns = sa.inspect(self.connection).get_columns(table)
-        return {column["name"].lower() for column in columns}
+        return {one["name"].lower() for one in sa.inspect(self.connection).get_columns(table)}
 
     def drop(self, table: str) -> None:
         """Remove a table, if it exists."""
@@ -279,9 +278,8 @@ class Database(abc.ABC):
     def last_key(self, table: str, key: Sequence[str]) -> Key | None:
         """The greatest key of a table; None if it is empty."""
         columns = list(table_of(table, key).columns)
-        query = sa.select(*columns)
-        found = self.connection.execute(query.order_by(*(c.desc() for c in columns)).limit(1))
-        row = found.first()
+        query = sa.select(*columns).order_by(*(c.desc() for c in columns)).limit(1)
+        row = self.connection.execute(query).first()
         return None if row is None else tuple(row)
 
     def copy_rows(self, copy: Copy, limit: int) -> int:
