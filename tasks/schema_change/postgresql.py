@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from typing_extensions import override
 
 from tasks.schema_change import catalog
 from tasks.schema_change.change import AddColumn, Names
@@ -131,9 +133,10 @@ class Postgresql(Database):
     def start_capture(self, copy: Copy) -> None:
         """A log of keys, and triggers that write to it with the rights of its owner."""
         with self.transaction():
+            self._begin_lock(self.quote(copy.source))
             self.run(f"SET LOCAL statement_timeout = {_MILLISECONDS}")
             self.run(f"LOCK TABLE {self.quote(copy.source)} IN SHARE ROW EXCLUSIVE MODE")
-            self.stop_capture(Names(copy.source))
+            self._drop_capture(Names(copy.source))
             key = self.listed(copy.key)
             log = self.quote(copy.log)
             self.run(f"CREATE TABLE {log} AS SELECT {key} FROM {self.quote(copy.source)} LIMIT 0")
@@ -174,6 +177,20 @@ class Postgresql(Database):
 
     def stop_capture(self, names: Names) -> None:
         """Remove the triggers with their functions, then the log."""
+        named = (names.table, names.shadow, names.old, names.log)
+        tables = [name for name in named if self.exists(name)]
+        with self.transaction():
+            self._begin_lock(self.listed(tables))
+            self._drop_capture(names)
+
+    @override
+    def drop(self, table: str) -> None:
+        if self.exists(table):
+            with self.transaction():
+                self._begin_lock(self.quote(table))
+                super().drop(table)
+
+    def _drop_capture(self, names: Names) -> None:
         self._drop_functions(names)
         self.run(f"DROP TABLE IF EXISTS {self.quote(names.log)}")
 
@@ -187,11 +204,38 @@ class Postgresql(Database):
         return sa.func.sum(sa.cast(sa.func.hashtextextended(text, 0), sa.Numeric()))
 
     def native_sql(self, change: AddColumn) -> list[str]:
-        """The session's lock_timeout limits the wait."""
-        clause = change.clause(self.connection.dialect)
+        """In one transaction, once autovacuum has made way."""
+        table, clause = self.quote(change.table), change.clause(self.connection.dialect)
         return [
-            f"SET lock_timeout = {_MILLISECONDS}",
-            f"ALTER TABLE {self.quote(change.table)} ADD COLUMN {clause}",
+            "BEGIN",
+            *self._before_lock(table),
+            f"ALTER TABLE {table} ADD COLUMN {clause}",
+            "COMMIT",
+        ]
+
+    @override
+    def add_natively(self, change: AddColumn) -> None:
+        try:
+            super().add_natively(change)
+        except sa.exc.DBAPIError:
+            with contextlib.suppress(sa.exc.DBAPIError):
+                self.run("ROLLBACK")
+            raise
+
+    def _begin_lock(self, tables: str) -> None:
+        for statement in self._before_lock(tables):
+            self.run(statement)
+
+    def _before_lock(self, tables: str) -> list[str]:
+        """Statements after which a lock does not wait for autovacuum.
+
+        Autovacuum makes way for who has waited for `deadlock_timeout`, by default 1 s: longer than
+        `LOCK_S`. Behind this lock nobody waits who reads or writes.
+        """
+        return [
+            f"SET LOCAL lock_timeout = {10 * _MILLISECONDS}",
+            f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE",
+            f"SET LOCAL lock_timeout = {_MILLISECONDS}",
         ]
 
     # --- the switch --------------------------------------------------------------------------
@@ -263,7 +307,9 @@ class Postgresql(Database):
         """
         children = [child for child, _, _ in self.fetch(catalog.CHILDREN, t=table)]
         parents = [parent for (parent,) in self.fetch(catalog.PARENTS, t=table)]
-        listed = ", ".join(dict.fromkeys([*views, table, target, *children, *parents]))
+        tables = dict.fromkeys([table, target, *children, *parents])
+        self._begin_lock(", ".join(tables))
+        listed = ", ".join(dict.fromkeys([*views, *tables]))
         self.run(f"SET LOCAL statement_timeout = {_MILLISECONDS}")
         self.run(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE")
         self.run("SET LOCAL statement_timeout = 0")

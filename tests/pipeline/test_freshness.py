@@ -242,9 +242,6 @@ def test_a_table_that_someone_put_in_place_of_the_loaded_one_is_loaded_again(ran
 
 
 def test_the_schema_change_report_follows_the_catalog(ran: Project) -> None:
-    ran.change("ALTER TABLE fact_logs ADD COLUMN note TEXT")
     ran.change("CREATE INDEX my_index ON fact_logs (point_id)")
     assert run_here(ran) == {"SchemaChangeReport", "ReportPage"}
-    text = ran.report("schema_change.md")
-    assert "my_index" in text
-    assert "partition_id, note FROM fact_logs" in text
+    assert "my_index" in ran.report("schema_change.md")

@@ -66,7 +66,7 @@ def finish(change: SchemaChange) -> None:
 
 def without_column(catalog: list[str]) -> list[str]:
     """A catalog after the change as it was before."""
-    cut = [line.replace(", q BIGINT DEFAULT 7", "") for line in catalog]
+    cut = [line.replace(", q INTEGER DEFAULT 7", "") for line in catalog]
     return sorted(line for line in cut if " q bigint" not in line.replace('"', ""))
 
 
