@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from tests.databases import mariadb as mariadb
 from tests.databases import mariadb_server as mariadb_server
 from tests.databases import postgresql as postgresql
 from tests.databases import postgresql_server as postgresql_server
+from tests.forked import Forks
 
 for number in (signal.SIGINT, signal.SIGHUP):
     # A shell starts what runs in the background, and nohup what it runs, with these ignored.
@@ -120,6 +122,10 @@ class Project:
             timeout=300,
             check=False,
         )
+        return self.result(done, before)
+
+    def result(self, done: subprocess.CompletedProcess[str], before: set[Path]) -> Result:
+        """How a command ended, before which there were these log files."""
         logs = sorted(self.log_files() - before)
         log = "".join([done.stderr, *(path.read_text(encoding="utf-8") for path in logs)])
         return Result(done.returncode, done.stdout, done.stderr, log)
@@ -128,11 +134,13 @@ class Project:
         """The log files, one of each run."""
         return set(self.log_file.parent.glob("pipeline-*.log"))
 
-    def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
+    @staticmethod
+    def environment(more: dict[str, str] | None = None) -> dict[str, str]:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("PIPELINE_") and name not in ("CI", "NO_COLOR", "FORCE_COLOR")
+            if not name.startswith(("PIPELINE_", "PYTEST_"))
+            and name not in ("CI", "NO_COLOR", "FORCE_COLOR")
         }
         bin_folder = str(Path(sys.executable).parent)
         return {
@@ -143,11 +151,18 @@ class Project:
         }
 
     def luigi(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
-        """`luigi --module tasks ... --local-scheduler`; one process takes a quarter less."""
-        one = self.one_process and "--workers" not in arguments
-        workers = ("--workers", "1") if one else ()
-        given = (*arguments, *workers)
-        return self.run("luigi", "--module", "tasks", *given, "--local-scheduler", env=env)
+        """`luigi --module tasks ... --local-scheduler`.
+
+        By default in one process, forked from one that has imported the libraries.
+        """
+        command = ("luigi", "--module", "tasks", *arguments)
+        if not self.one_process or "--workers" in arguments:
+            return self.run(*command, "--local-scheduler", env=env)
+        command = (*command, "--workers", "1", "--local-scheduler")
+        if self.environment(env) != ENVIRONMENT:
+            return self.run(*command, env=env)
+        before = self.log_files()
+        return self.result(forks().run(command, self.folder), before)
 
     def passes(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
         """A run that has to end well."""
@@ -241,6 +256,15 @@ class Project:
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
         path.write_text(text.replace(old, new), encoding="utf-8", newline="")
+
+
+ENVIRONMENT = Project.environment()
+
+
+@functools.cache
+def forks() -> Forks:
+    """One for each process of pytest; ends with it."""
+    return Forks(ENVIRONMENT)
 
 
 def unwrapped(text: str) -> str:
@@ -344,6 +368,11 @@ def hostile(_hostile_once: Project) -> Project:
 def figures(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Takes what a test has counted, for the end of `make soak`."""
     return lambda counted: record_property("figures", counted)
+
+
+def pytest_unconfigure() -> None:
+    if forks.cache_info().currsize:
+        forks().close()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
