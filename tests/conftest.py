@@ -159,10 +159,12 @@ class Project:
         if not self.one_process or "--workers" in arguments:
             return self.run(*command, "--local-scheduler", env=env)
         command = (*command, "--workers", "1", "--local-scheduler")
-        if self.environment(env) != ENVIRONMENT:
+        environment = self.environment(env)
+        more = {name: environment.pop(name) for name in env or () if name.startswith("PIPELINE_")}
+        if environment != ENVIRONMENT:
             return self.run(*command, env=env)
         before = self.log_files()
-        return self.result(forks().run(command, self.folder), before)
+        return self.result(forks().run(command, self.folder, more), before)
 
     def passes(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
         """A run that has to end well."""

@@ -28,7 +28,7 @@ BIN = Path(sys.executable).parent
 
 
 class Forks:
-    """The process that forks; its commands have the same environment."""
+    """The process that forks; its commands have the same environment but for PIPELINE_."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -44,7 +44,9 @@ class Forks:
         cast("IO[str]", self.process.stdin).close()
         self.process.wait()
 
-    def run(self, command: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: tuple[str, ...], folder: Path, more: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         """Run a script of the interpreter's folder, and wait for its end.
 
         Raises:
@@ -54,7 +56,13 @@ class Forks:
             written = [f"{outputs}/out", f"{outputs}/err"]
             mask = os.umask(0)
             os.umask(mask)
-            request = {"command": command, "folder": str(folder), "written": written, "mask": mask}
+            request = {
+                "command": command,
+                "folder": str(folder),
+                "written": written,
+                "mask": mask,
+                "more": more,
+            }
             print(json.dumps(request), file=self.process.stdin, flush=True)
             answer = cast("IO[str]", self.process.stdout).readline()
             if not answer:
@@ -81,7 +89,9 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def become(command: list[str], folder: str, written: list[str], mask: int) -> None:
+def become(
+    command: list[str], folder: str, written: list[str], mask: int, more: dict[str, str]
+) -> None:
     """Run the script as if this process had been started for it."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -90,6 +100,7 @@ def become(command: list[str], folder: str, written: list[str], mask: int) -> No
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, number)
         os.close(file)
+    os.environ.update(more)
     os.chdir(folder)
     os.umask(mask)
     sys.modules["luigi.configuration"].LuigiConfigParser._instance = None  # Read from the folder.
