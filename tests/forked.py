@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,7 @@ def become(
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, number)
         os.close(file)
+    signal.alarm(300)  # Ends it if it waits for ever.
     os.environ.update(more)
     os.chdir(folder)
     os.umask(mask)
