@@ -212,7 +212,7 @@ class _Postgresql(_Place):
         made.run(f"ANALYZE {made.quote(table)}")
         self._add_dependents(made, schema)
         if isinstance(made, Postgresql):
-            made._copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
+            made.copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
         made.close()  # From now on it sees the copy alone.
         self._name_indexes(made, table)
         return made

@@ -258,3 +258,12 @@ def test_nobody_can_be_asked_in_the_night(ran: Project, here: Database) -> None:
     )
     assert "Nobody can be asked" in done.stderr
     assert not here.describe("fact_logs").has("setpoint")
+
+
+@pytest.mark.parametrize("content", ["<<<<<<< HEAD\n", "[{}]", '[{"table": "fact_logs"}]', "7"])
+def test_a_damaged_file_of_added_columns_is_named(project: Project, content: str) -> None:
+    (project.folder / "config" / "added_columns.json").write_text(content)
+    result = project.run("luigi", "--module", "tasks", "AllReports", "--local-scheduler")
+    assert result.status != 0
+    assert "added_columns.json cannot be read" in result.err
+    assert "Traceback" not in result.err
