@@ -30,6 +30,7 @@ from tests.databases import mariadb_server as mariadb_server
 from tests.databases import postgresql as postgresql
 from tests.databases import postgresql_server as postgresql_server
 from tests.forked import Forks
+from tests.once import made_once
 
 for number in (signal.SIGINT, signal.SIGHUP):
     # A shell starts what runs in the background, and nohup what it runs, with these ignored.
@@ -314,11 +315,16 @@ def project(tmp_path: Path) -> Project:
     return make_project(tmp_path / "project")
 
 
+def run_once(folder: Path) -> Project:
+    """A project with the miniature source files, run."""
+    project = make_project(folder / "project")
+    project.passes("AllReports")
+    return project
+
+
 @pytest.fixture(scope="session")
 def _ran_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = make_project(tmp_path_factory.mktemp("ran") / "project")
-    project.passes("AllReports")
-    return project.folder
+    return made_once(tmp_path_factory, "ran", run_once).folder
 
 
 @pytest.fixture
@@ -338,32 +344,34 @@ def with_sample(folder: Path, data: Path | None = None, scale: str = "0.02") -> 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with sample data that has been run; not to be changed."""
-    return with_sample(tmp_path_factory.mktemp("sample"))
+    return made_once(tmp_path_factory, "sample", with_sample)
 
 
 @pytest.fixture(scope="session")
 def full_size(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with facts of sample data in the size of the assignment; not to be changed."""
-    project = make_project(tmp_path_factory.mktemp("full") / "project", data=None)
-    project.passes("SampleData")
-    project.passes("LoadFactLogs")
-    return project
+
+    def make(folder: Path) -> Project:
+        project = make_project(folder / "project", data=None)
+        project.passes("SampleData")
+        project.passes("LoadFactLogs")
+        return project
+
+    return made_once(tmp_path_factory, "full", make)
 
 
 @pytest.fixture(scope="session")
-def _hostile_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with hostile values that has been run; not to be changed."""
     from tests.hostile import make_hostile
 
-    project = make_project(tmp_path_factory.mktemp("hostile") / "project")
-    make_hostile(project)
-    project.passes("AllReports")
-    return project
+    def make(folder: Path) -> Project:
+        project = make_project(folder / "project")
+        make_hostile(project)
+        project.passes("AllReports")
+        return project
 
-
-@pytest.fixture
-def hostile(_hostile_once: Project) -> Project:
-    """A project with hostile values that has been run; not to be changed."""
-    return _hostile_once
+    return made_once(tmp_path_factory, "hostile", make)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ALL_REPORTS, Project, make_project
+from tests.once import made_once
 from tests.processes import (
     PIPELINE,
     Started,
@@ -50,7 +51,11 @@ class Version(NamedTuple):
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
     """Two versions that differ in two dimensions and in half of the files of log records."""
-    old, new = (make_project(tmp_path_factory.mktemp(name) / "project", None) for name in "ab")
+    return made_once(tmp_path_factory, "versions", make_versions)
+
+
+def make_versions(folder: Path) -> list[Version]:
+    old, new = (make_project(folder / name / "project", None) for name in "ab")
     old.passes("SampleData", "--scale", "0.02", "--seed", "7")
     log = old.data / "LOG_RCD_F.csv"
     header, *lines = log.read_text().splitlines(keepends=True)

@@ -17,6 +17,7 @@ import pytest
 
 from tasks.run.signals import NUMBERS, STOPS_WITH_STDIN
 from tests.conftest import Project, make_project
+from tests.once import made_once
 from tests.processes import (
     PIPELINE,
     Started,
@@ -158,8 +159,9 @@ def test_the_exit_status_of_a_program_is_its_own(project: Project, error: str, s
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    project = make_project(tmp_path_factory.mktemp("whole") / "project")
-    return run_whole(project)
+    return made_once(
+        tmp_path_factory, "whole", lambda folder: run_whole(make_project(folder / "project"))
+    )
 
 
 def stop_once(project: Project, chance: random.Random, whole: Whole) -> bool:

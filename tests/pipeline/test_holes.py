@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Project, make_project
 from tests.html_page import Page
+from tests.once import made_once
 
 START = datetime(2024, 6, 1)
 STEP = timedelta(minutes=3)
@@ -72,10 +74,13 @@ def make_sources(project: Project, records: list[Row]) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = make_project(tmp_path_factory.mktemp("holes") / "project", None)
-    make_sources(project, [*floats(), *far()])
-    project.passes("AllReports")
-    return project
+    def make(folder: Path) -> Project:
+        project = make_project(folder / "project", None)
+        make_sources(project, [*floats(), *far()])
+        project.passes("AllReports")
+        return project
+
+    return made_once(tmp_path_factory, "holes", make)
 
 
 HOLES = [

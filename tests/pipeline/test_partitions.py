@@ -16,7 +16,8 @@ from tasks.enrichment import star
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.graph import CheckWarehouse, CsvToParquet, EnrichedLogs, LogActivity, SourceProfiles
 from tasks.warehouse import load
-from tests.conftest import Project, make_project
+from tests.conftest import Project, run_once
+from tests.once import made_once
 from tests.runs import add_partition, fresh_project, run_here, soak
 
 HEADER = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
@@ -26,12 +27,14 @@ APRIL = HEADER + "1,1,2024-04-01 00:00:00,3.5,OK\n2,77,2024-04-01 00:03:00,ERROR
 
 @pytest.fixture(scope="session")
 def _parted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = make_project(tmp_path_factory.mktemp("parted") / "project")
-    project.passes("AllReports")
-    add_partition(project, "2024-03.csv", MARCH)
-    add_partition(project, "2024-04.csv.gz", APRIL)
-    project.passes("AllReports")
-    return project.folder
+    def make(folder: Path) -> Project:
+        project = run_once(folder)
+        add_partition(project, "2024-03.csv", MARCH)
+        add_partition(project, "2024-04.csv.gz", APRIL)
+        project.passes("AllReports")
+        return project
+
+    return made_once(tmp_path_factory, "parted", make).folder
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.sample_data import HEADERS, ROWS, write_sample
 from tests.conftest import ROOT, Project, with_sample
+from tests.once import made_once
 
 REAL = ROOT.parent / "shared" / "take_home_data"
 
@@ -19,7 +20,7 @@ REAL = ROOT.parent / "shared" / "take_home_data"
 def real(tmp_path_factory: pytest.TempPathFactory) -> Project:
     if not REAL.is_dir():
         pytest.skip("the real files are missing")
-    return with_sample(tmp_path_factory.mktemp("real"), REAL)
+    return made_once(tmp_path_factory, "real", lambda folder: with_sample(folder, REAL))
 
 
 def read(project: Project, name: str, key: str | None = None) -> pd.DataFrame:

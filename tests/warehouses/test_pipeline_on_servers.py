@@ -17,6 +17,7 @@ from tasks.core.errors import PipelineError
 from tasks.warehouse.open import open_warehouse
 from tests.conftest import Project, make_project
 from tests.hostile import SETTINGS_OF_BROKEN_ROWS, add_broken_rows, make_hostile
+from tests.once import made_once
 from tests.runs import add_partition
 from tests.servers import Server
 from tests.warehouses.stars import NOON, change, dump, fact, load_dimensions, load_facts, rows_of
@@ -33,7 +34,11 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with hostile values and broken rows that has been run; not to be changed."""
-    project = make_project(tmp_path_factory.mktemp("dirty") / "project")
+    return made_once(tmp_path_factory, "dirty", make_dirty)
+
+
+def make_dirty(folder: Path) -> Project:
+    project = make_project(folder / "project")
     make_hostile(project)
     add_broken_rows(project.data)
     header, *rows = (project.data / "LOG_RCD_B.csv").read_text(encoding="utf-8").splitlines()
