@@ -40,8 +40,7 @@ test: setup-dev
 
 soak: setup-dev # what takes longer than the tests may; the figures come at the end of each part
 	$(BIN)/pytest -n 2 --dist worksteal -m soak
-	DIALECTS=1500 MUTATIONS=100000 $(BIN)/pytest -n 2 --dist worksteal -m '' \
-	    tests/unit/staging/test_dialects.py tests/unit/staging/test_mutations.py
+	MUTATIONS=100000 $(BIN)/pytest -n 2 --dist worksteal -m '' --hypothesis-profile=thorough tests/unit
 
 setup: $(READY)
 

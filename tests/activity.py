@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tasks.core.partition import Partition
@@ -81,6 +79,3 @@ TIMES = st.one_of(
 )
 KEYS = st.one_of(st.integers(1, 6), st.sampled_from([-1, 0, -(2**63), 2**63 - 1]))
 RECORDS = st.lists(st.tuples(KEYS, TIMES), max_size=60)
-SHARED = hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)

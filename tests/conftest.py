@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from config.bookkeeping import ALL_TABLES, LOAD_RECEIPT
 from tasks.run.settings import settings
@@ -31,6 +33,16 @@ from tests.databases import postgresql as postgresql
 from tests.databases import postgresql_server as postgresql_server
 from tests.forked import Forks
 from tests.once import made_once
+from tests.result import Result
+
+for profile, examples in (("quick", 30), ("thorough", 1_500)):  # `make soak` is thorough.
+    hypothesis_settings.register_profile(
+        profile,
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+hypothesis_settings.load_profile("quick")
 
 for number in (signal.SIGINT, signal.SIGHUP):
     # A shell starts what runs in the background, and nohup what it runs, with these ignored.
@@ -40,48 +52,10 @@ for number in (signal.SIGINT, signal.SIGHUP):
 ROOT = Path(__file__).parent.parent
 MINIATURE = Path(__file__).parent / "miniature"
 ALL_REPORTS = ("luigi", "--module", "tasks", "AllReports", "--local-scheduler")
-WRAPPERS = {"AllReports", "AllStaged"}
-"""The tasks that only wrap others."""
 
 
 OF_THE_RUN = "index.html run.json schema_change.html schema_change.json schema_change.md".split()
 KEPT_OF_RUNS = ("last_run.json", "history.csv", "header_history.json")
-
-
-@dataclass
-class Result:
-    """How a command ended.
-
-    Attributes:
-        status: Its exit status.
-        out: What it wrote to the standard output.
-        err: What it wrote to the standard error output: what a person sees, long lines wrapped.
-        log: That, and what it wrote to a log file of its own.
-    """
-
-    status: int
-    out: str
-    err: str
-    log: str
-
-    @property
-    def ran(self) -> list[str]:
-        """The tasks that the worker ran, in order."""
-        return [line.rpartition(" ")[2] for line in self.log.splitlines() if "running   " in line]
-
-    @property
-    def unchanged(self) -> list[str]:
-        """The tasks that found their inputs unchanged when they ran."""
-        return [
-            line.partition(": unchanged")[0].rpartition(" ")[2]
-            for line in self.log.splitlines()
-            if ": unchanged, nothing built" in line
-        ]
-
-    @property
-    def built(self) -> list[str]:
-        """The tasks that built something."""
-        return sorted(set(self.ran) - set(self.unchanged) - WRAPPERS)
 
 
 @dataclass

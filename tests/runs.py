@@ -20,7 +20,8 @@ from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports
 from tasks.run.recording import state
 from tasks.warehouse.tables import dictionary_rows
-from tests.conftest import WRAPPERS, Project, make_project, read_settings_again
+from tests.conftest import Project, make_project, read_settings_again
+from tests.result import WRAPPERS
 
 ALL = {task.label for task in walk(AllReports())} - WRAPPERS
 REPORTS = {label for label in ALL if label.endswith("Report") or "Report:" in label} | {

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.conftest import Project, Result
+from tests.conftest import Project
+from tests.result import Result
 
 MARK = "TEST_OF_UI"
 LONGEST_WAIT_S = 120

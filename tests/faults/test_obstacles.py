@@ -14,7 +14,8 @@ import pytest
 
 from tasks.core.errors import PipelineError, system_errors
 from tasks.warehouse.sqlite.file import explained
-from tests.conftest import Project, Result
+from tests.conftest import Project
+from tests.result import Result
 from tests.runs import assert_tables_are_whole, fresh_project, soak
 
 pytestmark = pytest.mark.usefixtures("processes")

@@ -11,8 +11,9 @@ import pytest
 from filelock import FileLock
 
 from tasks.graph import EnrichedLogs, LoadDimension
-from tests.conftest import Project, Result, unwrapped
+from tests.conftest import Project, unwrapped
 from tests.locks import LOCKS, READS, WRITES, in_use
+from tests.result import Result
 from tests.runs import soak
 from tests.ui import LONGEST_WAIT_S, Ui, luigid, wait_for
 

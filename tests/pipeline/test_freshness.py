@@ -11,7 +11,8 @@ from tasks.freshness import task as freshness
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.task import FreshTask
 from tasks.graph import ActivityReport, AllReports, LogActivity, LogInstanceChains
-from tests.conftest import WRAPPERS, Project
+from tests.conftest import Project
+from tests.result import WRAPPERS
 from tests.runs import ALL, REPORTS, fresh_project, run_here, soak
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from tasks.run.history import KEPT_RUNS, PastRun, keep_interrupted, keep_run, read_history
 from tasks.run.outcome import Outcome
-from tests.conftest import Project, Result
+from tests.conftest import Project
 from tests.html_page import Page
+from tests.result import Result
 
 NO_PROCESS = (1 << 31) - 1
 

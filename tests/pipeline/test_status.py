@@ -14,7 +14,8 @@ from luigi.configuration import get_config
 
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports, EnrichedLogs, LoadFactLogs
-from tests.conftest import ROOT, WRAPPERS, Project
+from tests.conftest import ROOT, Project
+from tests.result import WRAPPERS
 from tests.runs import ALL, REPORTS, fresh_project, run_here, why_stale
 
 

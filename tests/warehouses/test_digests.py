@@ -6,7 +6,7 @@ import struct
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.warehouse.digests import rows_digest
@@ -69,13 +69,11 @@ def digest_of_one(row: tuple[object, ...]) -> int:
     return mixed(sum(mixed(bits(value) ^ hashed(name)) for name, value in named) % TOP)
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_the_digest_is_the_sum_of_those_of_the_rows(rows: list[tuple[object, ...]]) -> None:
     assert rows_digest(batch(rows)) == sum(map(digest_of_one, rows)) % TOP
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_neither_the_order_of_rows_nor_that_of_columns_counts(
     rows: list[tuple[object, ...]],

@@ -221,7 +221,7 @@ def test_days_and_gaps_are_the_same_however_the_records_came(
     )
     @example([FIRST, SECOND, [], []], [{"a": 0}, {"a": 0, "b": 1}, {"b": 1}], "UTC")
     @example([LARGE, [], [], []], [{"a": 0}], "UTC")
-    @settings(max_examples=examples, deadline=None)
+    @settings(max_examples=examples)
     def compare(files: list[list[Record]], changes: list[dict[str, int]], zone: str) -> None:
         rules = Rules(zone, 3, ("ALARM",))
         with empty() as one:

@@ -8,15 +8,13 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.files import spreadsheet_text, write_csv
 from tests.conftest import Project
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(texts=st.lists(st.tuples(st.text(), st.text(alphabet='=+-@\t\r\n",x'))))
 def test_every_row_is_read_back_and_nothing_begins_like_a_formula(
     tmp_path: Path, texts: list[tuple[str, str]]

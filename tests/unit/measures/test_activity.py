@@ -20,7 +20,6 @@ from tests.activity import (
     LOG_INSTANCES,
     RECORDS,
     SECOND,
-    SHARED,
     START,
     Measure,
     Record,
@@ -85,7 +84,6 @@ def expected_over_time(frame: pd.DataFrame) -> tuple[str, list[tuple[str, int, i
     ]
 
 
-@SHARED
 @given(digital=RECORDS, floats=RECORDS, more=RECORDS)
 def test_records_over_time_are_those_that_pandas_counts(
     measure: Measure, digital: list[Record], floats: list[Record], more: list[Record]
@@ -107,7 +105,6 @@ def test_records_over_time_are_those_that_pandas_counts(
     assert all(row["bucket"] == bucket for row in rows)
 
 
-@SHARED
 @given(digital=RECORDS, floats=RECORDS)
 def test_unit_days_add_up_to_all_records_with_a_time(
     measure: Measure, digital: list[Record], floats: list[Record]
@@ -178,7 +175,6 @@ def expected_steps(frame: pd.DataFrame) -> dict[int, dict[int, int]]:
     return found
 
 
-@SHARED
 @given(digital=RECORDS, floats=RECORDS, group_rows=st.integers(1, 70))
 def test_instances_and_steps_are_those_that_pandas_finds(
     measure: Measure, digital: list[Record], floats: list[Record], group_rows: int
@@ -250,7 +246,6 @@ def test_a_log_without_a_time_has_no_activity_but_its_records(
     assert all(row["basis"] == "none" and row["missing"] is None for row in gaps(found))
 
 
-@SHARED
 @given(records=RECORDS, cut=st.integers(0, 60))
 def test_partitions_add_up_to_the_whole(measure: Measure, records: list[Record], cut: int) -> None:
     whole = measure(("F", records))

@@ -21,7 +21,7 @@ from tasks.measures.profile import SourceProfile, merge_profiles, profile_file
 from tasks.parsing.numbers import INSTANT
 from tasks.reports.profile import QUANTILES, source_figures
 from tasks.staging.stage import Audit
-from tests.activity import SECOND, SHARED, YEAR_1, YEAR_9999
+from tests.activity import SECOND, YEAR_1, YEAR_9999
 from tests.conftest import Project
 
 SCHEMA = pa.schema(
@@ -103,7 +103,6 @@ def frequent(values: list) -> list[int]:
     return sorted(Counter(values).values(), reverse=True)[:10]
 
 
-@SHARED
 @given(rows=ROWS, group_rows=st.integers(1, 50))
 def test_each_column_is_what_python_makes_of_its_values(
     tmp_path: Path, rows: list[Row], group_rows: int
@@ -153,7 +152,6 @@ def time_text(moment_us: int) -> str:
     return np.datetime64(moment_us, "us").astype(f"datetime64[{fine}]").item().isoformat(" ")
 
 
-@SHARED
 @given(partitions=st.lists(ROWS, min_size=1, max_size=4))
 @example(partitions=[[(None, None, 0.0, None)], [(None, None, 1.8e-272, None)]])
 def test_partitions_add_up_to_the_whole(tmp_path: Path, partitions: list[list[Row]]) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.parsing.numbers import parse_integers, parse_numbers, parse_switches
@@ -15,7 +15,6 @@ from tasks.parsing.times import parse_timestamps
 from tasks.parsing.types import observe_type
 
 BLANKS = st.sampled_from(["", " ", "\t", "  "])
-moderate = settings(max_examples=100, deadline=None)
 
 
 def texts(*items: str) -> pa.StringArray:
@@ -70,7 +69,6 @@ def test_what_is_no_whole_number_of_64_bits_is_invalid(text: str) -> None:
     assert invalid.to_pylist() == [False, True, False]
 
 
-@moderate
 @given(st.lists(st.tuples(BLANKS, st.integers(-(2**63), 2**63 - 1), BLANKS)))
 def test_every_integer_of_64_bits_comes_back(padded: list[tuple[str, int, str]]) -> None:
     column = texts(*(f"{before}{number}{after}" for before, number, after in padded))
@@ -78,7 +76,6 @@ def test_every_integer_of_64_bits_comes_back(padded: list[tuple[str, int, str]])
     assert parse_integers(column).values.to_pylist() == [number for _, number, _ in padded]
 
 
-@moderate
 @given(st.lists(st.text(st.sampled_from("0123456789+-_ .xe"), max_size=22)))
 def test_integers_are_read_where_a_decimal_is_whole(items: list[str]) -> None:
     def expected(item: str) -> int | None:
@@ -145,7 +142,6 @@ def test_a_word_in_place_of_a_number_is_kept_apart(word: str) -> None:
     assert words.to_pylist() == [word, None]
 
 
-@moderate
 @given(
     st.lists(
         st.tuples(
@@ -160,7 +156,6 @@ def test_every_finite_number_comes_back_as_python_reads_it(written: list) -> Non
     assert parse_numbers(texts(*items)).values.to_pylist() == [float(item) for item in items]
 
 
-@moderate
 @given(st.lists(st.text(st.sampled_from("0123456789+-.,eE_ xnaif"), max_size=12)))
 def test_a_text_is_blank_or_number_or_word_or_invalid_as_python_tells(items: list[str]) -> None:
     def expected(item: str) -> float | None:

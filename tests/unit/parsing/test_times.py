@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.parsing.columns import DEFAULTS
@@ -17,7 +17,6 @@ from tasks.parsing.times import parse_timestamps
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
-moderate = settings(max_examples=100, deadline=None)
 
 
 def utc(*parts: int) -> datetime:
@@ -124,7 +123,6 @@ def test_seconds_and_milliseconds_since_1970_are_read(text: str, instant: dateti
     assert read_times(text, zone="Asia/Tokyo") == [instant]
 
 
-@moderate
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2049, 12, 31)), st.sampled_from(ZONES))
 def test_an_epoch_number_is_the_instant_that_python_gives_it(moment: datetime, zone: str) -> None:
     instant = moment.replace(tzinfo=UTC)
@@ -175,14 +173,12 @@ other_texts = st.sampled_from(["", " ", "no time", "2024-02-30", "2024-02-30 10:
 )
 
 
-@moderate
 @given(st.lists(iso_texts(), max_size=8))
 @example([("9999-12-31T00:00", utc(9999, 12, 31))])
 def test_iso_8601_is_read_as_python_reads_it(items: list[tuple[str, datetime | None]]) -> None:
     assert read_times(*(text for text, _ in items)) == [instant for _, instant in items]
 
 
-@moderate
 @given(st.lists(st.one_of(iso_texts(), epoch_texts, other_texts), max_size=12))
 def test_a_text_is_read_alike_whatever_stands_in_the_rest_of_the_column(
     items: list[tuple[str, datetime | None]],
@@ -247,7 +243,6 @@ def test_a_time_without_a_zone_is_taken_in_the_source_timezone(
     assert read_times(*read, time_format=time_format, zone=zone) == list(read.values())
 
 
-@moderate
 @given(
     st.lists(st.datetimes(datetime(1950, 1, 1), datetime(2037, 12, 31)), min_size=1),
     st.sampled_from(ZONES),
@@ -269,7 +264,6 @@ def test_local_times_are_the_instants_that_python_gives_them(
     assert read_times(*(f" {moment.isoformat(' ')}" for moment in local), zone=zone) == wanted
 
 
-@moderate
 @given(
     st.lists(st.datetimes(datetime(1000, 1, 1))),
     st.sampled_from(["%d.%m.%Y %H:%M:%S.%f", "%m/%d/%Y %I:%M:%S.%f %p", "%Y%m%dT%H%M%S%f"]),

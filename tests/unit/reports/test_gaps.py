@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.activity import RECORDS, SECOND, SHARED, START, YEAR_1, YEAR_9999, Measure, Record, gaps
+from tests.activity import RECORDS, SECOND, START, YEAR_1, YEAR_9999, Measure, Record, gaps
 from tests.conftest import Project
 
 
@@ -137,7 +137,6 @@ def test_isolated_records_leave_the_end_of_the_log_where_it_was(measure: Measure
         assert gap(rows, 1)["expected"] == 120
 
 
-@SHARED
 @given(records=RECORDS, sort=st.booleans())
 def test_every_log_instance_has_one_row(
     measure: Measure, records: list[Record], sort: bool

@@ -10,12 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.staged import failure, stage
-
-moderate = settings(max_examples=60, deadline=None)
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n3,c\n4,d\n", "\n3,c\n4,d"])
@@ -127,7 +125,6 @@ any_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 awkward_text = st.text(st.sampled_from('a,"\n\r é🔥\u2028\ufeff'), max_size=20)
 
 
-@moderate
 @given(
     rows=st.lists(st.tuples(any_text | awkward_text, any_text | awkward_text), max_size=12),
     dialect=st.sampled_from(
@@ -194,7 +191,6 @@ broken_rows = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(good_names | broken_rows | st.none(), max_size=25),
     line_end=st.sampled_from([b"\n", b"\r\n"]),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from config.sources import LOG_RCD_F
@@ -122,12 +121,7 @@ rows_of_any_kind = st.lists(
 )
 
 
-@settings(
-    max_examples=int(os.environ.get("DIALECTS", "40")),  # `make soak` tries more.
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@settings(phases=[Phase.explicit, Phase.generate])
 @given(how=dialects(), rows=rows_of_any_kind, block_bytes=st.sampled_from([None, 64, 150]))
 @example(
     Written(encoding="utf-8-sig", given=frozenset(["encoding"])), [(1, None, 1, "é", None)], 64
