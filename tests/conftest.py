@@ -126,14 +126,14 @@ class Project:
         }
 
     def luigi(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
-        """`luigi --module tasks ... --local-scheduler`.
-
-        By default in one process, forked from one that has imported the libraries.
-        """
+        """`luigi --module tasks ... --local-scheduler`, by default in one process."""
         command = ("luigi", "--module", "tasks", *arguments)
         if not self.one_process or "--workers" in arguments:
             return self.run(*command, "--local-scheduler", env=env)
-        command = (*command, "--workers", "1", "--local-scheduler")
+        return self.forked(*command, "--workers", "1", "--local-scheduler", env=env)
+
+    def forked(self, *command: str, env: dict[str, str] | None = None) -> Result:
+        """The same as `run`, from a process that has imported the libraries."""
         environment = self.environment(env)
         more = {name: environment.pop(name) for name in env or () if name.startswith("PIPELINE_")}
         if environment != ENVIRONMENT:
@@ -160,8 +160,8 @@ class Project:
             stream.write(f"\n{lines}\n")
 
     def tasks(self, *arguments: str) -> Result:
-        """`python -m tasks ...`."""
-        return self.run(sys.executable, "-m", "tasks", *arguments)
+        """What `python -m tasks ...` does."""
+        return self.forked("controller-logs", *arguments)
 
     def start(self, *command: str, **how: Any) -> subprocess.Popen[str]:
         """Start a command in the folder; what it writes is dropped unless told otherwise."""

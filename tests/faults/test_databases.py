@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -22,9 +21,9 @@ Command = tuple[str, ...]
 Outcome = tuple[int, str]
 """Exit status and message."""
 
-STATUS = (sys.executable, "-m", "tasks", "status")
-VERIFY = (sys.executable, "-m", "tasks", "verify")
-FORGET = (sys.executable, "-m", "tasks", "forget", "LoadFactLogs")
+STATUS, VERIFY = ("controller-logs", "status"), ("controller-logs", "verify")
+FORGET = ("controller-logs", "forget", "LoadFactLogs")
+RUN = (*ALL_REPORTS, "--workers", "1")
 WAREHOUSE, STATE = "data_warehouse.db", "staging/state.db"
 
 IN_USE = (
@@ -118,7 +117,7 @@ def damaged(message: str) -> dict[Command, Outcome]:
         STATUS: (0, stale("LoadFactLogs", "data_warehouse.db is damaged, or no database")),
         VERIFY: (1, f"data_warehouse.db: is damaged, or no database\n103 checked, 1{REPAIR}"),
         FORGET: (2, message),
-        ALL_REPORTS: (0, RENAMED),
+        RUN: (0, RENAMED),
     }
 
 
@@ -127,7 +126,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
         STATUS: (0, NOT_BUILT + begun_again(why)),
         VERIFY: (1, NO_RECORD + begun_again(why)),
         FORGET: FORGOTTEN,
-        ALL_REPORTS: (0, begun_again(why)),
+        RUN: (0, begun_again(why)),
     }
 
 
@@ -141,7 +140,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
                 STATUS: (2, IN_USE),
                 VERIFY: (2, IN_USE),
                 FORGET: (2, IN_USE),
-                ALL_REPORTS: (35, IN_USE),
+                RUN: (35, IN_USE),
             },
             id="warehouse locked",
         ),
@@ -155,7 +154,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
                 STATUS: (0, stale("LoadFactLogs", "data_warehouse.db does not exist")),
                 VERIFY: (1, f"data_warehouse.db: is missing\n103 checked, 1{REPAIR}"),
                 FORGET: FORGOTTEN,
-                ALL_REPORTS: (
+                RUN: (
                     0,
                     "data_warehouse.db does not exist any more; all tables are loaded again\n",
                 ),
@@ -174,7 +173,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
                 ),
                 VERIFY: (1, f"data_warehouse.db: dim_unit: is missing\n103 checked, 1{REPAIR}"),
                 FORGET: FORGOTTEN,
-                ALL_REPORTS: (0, "Loaded dim_unit: 4 rows\n"),
+                RUN: (0, "Loaded dim_unit: 4 rows\n"),
             },
             id="warehouse without a table",
         ),
@@ -185,7 +184,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
                 STATUS: (2, LOCKED),
                 VERIFY: (2, LOCKED),
                 FORGET: (2, LOCKED),
-                ALL_REPORTS: (35, LOCKED),
+                RUN: (35, LOCKED),
             },
             id="state locked",
         ),
@@ -203,7 +202,7 @@ def without_record(why: str) -> dict[Command, Outcome]:
                 STATUS: (0, NOT_BUILT),
                 VERIFY: (1, NO_RECORD),
                 FORGET: FORGOTTEN,
-                ALL_REPORTS: (0, "31 tasks: 26 built, 5 found nothing new. "),
+                RUN: (0, "31 tasks: 26 built, 5 found nothing new. "),
             },
             id="state absent",
         ),
@@ -228,7 +227,7 @@ def test_each_kind_has_its_message_and_nothing_is_lost(
     for command, (expected, message) in outcomes.items():
         shutil.copy(kept, file)
         with obstacle(file):
-            result = ran.run(*command, env=limits)
+            result = ran.forked(*command, env=limits)
         assert result.status == expected, result.log
         assert "Traceback" not in result.err
         for line in message.splitlines(keepends=True):

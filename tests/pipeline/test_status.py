@@ -18,6 +18,8 @@ from tests.conftest import ROOT, Project
 from tests.result import WRAPPERS
 from tests.runs import ALL, REPORTS, fresh_project, run_here, why_stale
 
+TASKS = (sys.executable, "-m", "tasks")
+
 
 def test_a_new_code_version_builds_the_task_again_and_is_the_reason(
     ran: Project, monkeypatch: pytest.MonkeyPatch
@@ -245,7 +247,7 @@ def test_the_commands_are_installed_and_know_their_version(project: Project) -> 
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     script = str(Path(sys.executable).with_name("controller-logs"))
     assert project.run(script, "--version").out == f"{declared}\n"
-    assert project.run(script, "where").out == project.tasks("where").out
+    assert project.run(script, "where").out == project.run(*TASKS, "where").out
 
 
 def test_a_reader_that_ends_early_is_no_error(ran: Project) -> None:
