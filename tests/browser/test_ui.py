@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import urllib.request
@@ -19,6 +20,7 @@ from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports, CsvToParquet, LoadFactLogs
 from tests import chromium as browser
 from tests.conftest import ROOT, Project
+from tests.runs import soak
 from tests.ui import Ui, is_free, luigid, started, up
 
 if TYPE_CHECKING:
@@ -228,7 +230,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 @needs_proc
 @pytest.mark.parametrize(
     ("number", "options"),
-    [(signal.SIGINT, []), (signal.SIGTERM, ["--no-run"]), (signal.SIGHUP, ["--no-run"])],
+    [(signal.SIGINT, []), (signal.SIGTERM, ["--no-run"]), soak(signal.SIGHUP, ["--no-run"])],
 )
 def test_nothing_is_left_behind(ran: Project, number: signal.Signals, options: list[str]) -> None:
     before = {path for path in ran.folder.rglob("*") if "__pycache__" not in path.parts}
@@ -292,9 +294,10 @@ def test_an_invalid_address_of_the_reports_is_rejected(ran: Project) -> None:
     assert "reports_url = javascript:alert(1) is no address of a web server" in result.log
 
 
-@pytest.fixture
-def server(ran: Project) -> Iterator[Ui]:
+@pytest.fixture(scope="module")
+def server(_ran_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """The command without a run, and files that must not be served beside the others."""
+    ran = Project(Path(shutil.copytree(_ran_once, tmp_path_factory.mktemp("served") / "project")))
     (ran.staging / "quarantine" / "Größe #1.csv").write_text("<script>")
     (ran.folder / "reports_of_others").mkdir()
     (ran.folder / "reports_of_others" / "secret.txt").write_text("secret")

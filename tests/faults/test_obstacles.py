@@ -70,7 +70,7 @@ def types(project: Project) -> list[tuple]:
 
 
 @pytest.mark.usefixtures("_mounts")
-@pytest.mark.parametrize("place", ["store", "store/data_warehouse.db"])
+@pytest.mark.parametrize("place", ["store", soak("store/data_warehouse.db")])
 def test_a_warehouse_that_is_mounted_read_only_is_named_as_such(
     stored: Project, place: str
 ) -> None:
@@ -132,8 +132,6 @@ FREE_KIB = {  # Up to what a run needs.
 @pytest.mark.parametrize(
     ("place", "free_kib"),
     [
-        ("store", 64),
-        soak("staging", 4),
         *(soak(place, free_kib) for place, sizes in FREE_KIB.items() for free_kib in sizes),
     ],
 )

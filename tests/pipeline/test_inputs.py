@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.conftest import Project, unwrapped
+from tests.runs import soak
 
 START = datetime(2025, 2, 3, 21, 0)
 FLOATS, DIGITALS = "LOG_RCD_F.csv", "LOG_RCD_B.csv"
@@ -249,8 +250,8 @@ def test_other_dialects_are_read_by_the_proposed_lines(project: Project) -> None
 @pytest.mark.parametrize(
     ("floats", "digitals", "step", "choices"),
     [
-        ("%Y%m%d%H%M", "%y%m%d%H%M%S", 1, 0),
-        ("%d%m%Y%H%M", "%d.%m.%Y %H.%M", 60 * 24, 0),
+        soak("%Y%m%d%H%M", "%y%m%d%H%M%S", 1, 0),
+        soak("%d%m%Y%H%M", "%d.%m.%Y %H.%M", 60 * 24, 0),
         ("%m/%d/%Y %I:%M %p", "%d-%b-%y %H:%M:%S", 60 * 24 + 61, 0),
         ("%Y%m%d%H", "%y%m%d%H%M", 60, 2),  # Which may be epoch times too.
     ],

@@ -81,6 +81,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.mark.soak
 def test_a_cold_run_against_reading_and_loading_with_pandas(sample: Project) -> None:
     names = [path.stem for path in sorted(sample.data.glob("*.csv"))]
     ratios = []

@@ -25,7 +25,7 @@ from tests.hostile import make_hostile
 from tests.runs import new_random
 from tests.staged import MARKS, Staged, decoded, stage
 
-MUTATIONS = int(os.environ.get("MUTATIONS", "250"))  # `make soak` tries more.
+MUTATIONS = int(os.environ.get("MUTATIONS", "120"))  # `make soak` tries more.
 VARIANTS = ("miniature", "hostile", "utf-16")
 KINDS = ("flip", "delete", "insert", "insert", "duplicate", "truncate", "swap", "swap all")
 LONGEST_S = 60
