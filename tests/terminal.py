@@ -10,7 +10,7 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyte
@@ -45,6 +45,7 @@ if __name__ == "__main__":
     luigi_run(sys.argv[1:])
 """
 RUN = ("--module", "tasks", "AllReports", "--local-scheduler")
+STAGING = ("--module", "tasks", "AllStaged", "--local-scheduler")
 WAIT = "time.sleep(2.5)"
 
 
@@ -53,10 +54,10 @@ def without_warnings(project: Project) -> None:
     project.configure("[source defaults]\nmax_sentinels = 0.2")
 
 
-def slowly(project: Project, slow: str = WAIT) -> list[str]:
-    """A command that runs everything, with something done in the middle of staging POINT."""
+def slowly(project: Project, slow: str = WAIT, run: Sequence[str] = RUN) -> list[str]:
+    """A command that runs tasks, with something done in the middle of staging POINT."""
     (project.folder / "luigi").write_text(SLOW.format(slow=slow))  # So named, it stops like luigi.
-    return [sys.executable, "luigi", *RUN]
+    return [sys.executable, "luigi", *run]
 
 
 def spawning(project: Project) -> list[str]:

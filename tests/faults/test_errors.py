@@ -15,9 +15,8 @@ from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.sqlite.warehouse import SqliteWarehouse
 from tests.conftest import Project
 
-pytestmark = pytest.mark.usefixtures("processes")
 
-
+@pytest.mark.usefixtures("processes")
 def test_every_problem_of_every_file_is_reported_at_once_and_nothing_is_touched(
     ran: Project,
 ) -> None:

@@ -18,8 +18,6 @@ from tests.conftest import Project, unwrapped
 from tests.runs import ALL
 from tests.ui import luigid
 
-pytestmark = pytest.mark.usefixtures("processes")
-
 
 def test_an_input_that_changes_while_it_is_read_fails_and_leaves_the_previous_output(
     ran: Project, monkeypatch: pytest.MonkeyPatch

@@ -18,14 +18,12 @@ from tests.conftest import Project
 from tests.result import Result
 from tests.runs import assert_tables_are_whole, fresh_project, soak
 
-pytestmark = pytest.mark.usefixtures("processes")
-
 READ_ONLY = (
     "The disk is mounted read-only: mount it for writing, or name another place in luigi.cfg."
 )
 FULL = "The disk is full, or your share of it: free some space and run again."
 DENIED = "The user who runs this lacks the permission: give it, or name another place in luigi.cfg."
-RUN = "luigi --module tasks AllReports --local-scheduler"
+RUN = "luigi --module tasks AllReports --workers 1 --local-scheduler"
 URL = {"PIPELINE_WAREHOUSE_URL": "sqlite:///store/data_warehouse.db"}
 
 

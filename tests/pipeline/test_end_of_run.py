@@ -16,8 +16,6 @@ from tests.conftest import Project
 from tests.terminal import RUN, on_terminal, slowly, spawning, without_warnings
 from tests.ui import find_unused_port
 
-pytestmark = pytest.mark.usefixtures("processes")
-
 GRAPH = walk(AllReports())
 BEHIND_POINT = {"CsvToParquet:POINT"}
 for task in GRAPH:  # Requirements first.
@@ -40,6 +38,7 @@ Or accept the loss, in [POINT]: max_rejected = 0.125
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_error_is_the_last_thing_in_full_and_once(project: Project) -> None:
     project.edit("POINT.csv", "1007,105", "x,105")
     result = project.fails("AllReports")
@@ -197,6 +196,7 @@ def test_the_logs_folder_can_be_elsewhere(project: Project) -> None:
     assert not project.log_file.exists()
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_log_that_cannot_be_written_is_reported_once_and_stops_nothing(project: Project) -> None:
     (project.folder / "logs").write_text("a file where a folder should be")
     result = project.passes("AllReports")

@@ -21,8 +21,6 @@ from tests.runs import soak
 from tests.terminal import slowly
 from tests.ui import LONGEST_WAIT_S, wait_for
 
-pytestmark = pytest.mark.usefixtures("processes")
-
 SCHEMA = json.loads((ROOT / "docs" / "last_run.schema.json").read_text(encoding="utf-8"))
 ENDLESS = "print('in it', flush=True, file=sys.stderr); time.sleep(600)"
 
@@ -56,6 +54,7 @@ def test_a_run_that_succeeds(ran: Project) -> None:
     assert outcome(ran)["tasks"] == {"fresh": 1}
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_run_that_fails_is_named_on_the_page_until_one_succeeds(ran: Project) -> None:
     before = ran.outputs()
     refuse(ran)

@@ -15,7 +15,7 @@ from tasks.graph import AllReports
 from tasks.run.terminal import Terminal
 from tests.conftest import Project, unwrapped
 from tests.runs import soak
-from tests.terminal import RUN, WAIT, on_terminal, slowly, without_warnings
+from tests.terminal import RUN, STAGING, WAIT, on_terminal, slowly, without_warnings
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -63,7 +63,7 @@ def test_without_colour_bars_still_move(project: Project) -> None:
 
 
 def test_with_colour_there_is_some(project: Project) -> None:
-    seen = on_terminal(project, slowly(project), {"NO_COLOR": ""})
+    seen = on_terminal(project, slowly(project, run=STAGING), {"NO_COLOR": ""})
     assert re.findall(rb"\x1b\[[0-9;]*m", seen.raw) != []
 
 
@@ -73,7 +73,7 @@ def test_with_colour_there_is_some(project: Project) -> None:
 def test_where_no_cursor_can_be_moved_lines_are_plain(
     project: Project, environment: dict[str, str]
 ) -> None:
-    seen = on_terminal(project, slowly(project), environment)
+    seen = on_terminal(project, slowly(project, run=STAGING), environment)
     assert seen.status == 0
     assert b"\x1b" not in seen.raw
     assert "Staged POINT: 8 rows, 3 columns" in "\n".join(seen.lines)
@@ -102,7 +102,8 @@ def test_lines_of_several_processes_are_not_torn(project: Project) -> None:
 
 
 def test_what_a_task_writes_itself_is_above_the_bars(project: Project) -> None:
-    seen = on_terminal(project, slowly(project, f"{WAIT}; print('my own line', file=sys.stderr)"))
+    slow = f"{WAIT}; print('my own line', file=sys.stderr)"
+    seen = on_terminal(project, slowly(project, slow, STAGING))
     assert seen.status == 0
     assert "my own line" in seen.lines
 
