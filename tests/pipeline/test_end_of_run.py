@@ -74,6 +74,7 @@ def test_an_unexpected_error_is_shown_in_a_line_and_its_traceback_is_in_the_log(
     assert 'luigi", line 13, in build_partition\n    1 / 0\n' in result.log
 
 
+@pytest.mark.soak
 def test_a_failure_in_a_process_that_was_spawned_is_reported_last(project: Project) -> None:
     project.edit("POINT.csv", "1007,105", "x,105")
     result = project.run(*spawning(project), "--workers", "2")

@@ -158,7 +158,7 @@ MADE = """
 
 
 @pytest.mark.parametrize("made", MADE)
-@pytest.mark.parametrize("how", ["deleted", "edited", "truncated"])
+@pytest.mark.parametrize("how", ["deleted", "edited", soak("truncated")])
 def test_an_output_that_was_removed_or_changed_is_built_again(
     ran: Project, made: str, how: str
 ) -> None:

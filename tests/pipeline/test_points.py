@@ -30,7 +30,7 @@ def add_column(project: Project, header: str, values: dict[str, str]) -> None:
 def test_names_and_types_of_points_are_those_of_the_file(project: Project) -> None:
     add_column(project, "Name", {"1000": " Supply Air ", "1001": "Türkontakt"})
     add_column(project, "TYPE", {"1000": "AI"})
-    project.passes("AllReports")
+    project.passes("LoadFactLogs")
     assert project.query(
         "SELECT point_name, point_type FROM dim_point WHERE point_id BETWEEN 1000 AND 1002"
     ) == [("Supply Air", "AI"), ("Türkontakt", None), ("Point 1002", None)]
@@ -48,14 +48,14 @@ def test_a_new_column_is_added_and_a_vanished_one_stays_without_values(ran: Proj
     before = columns(ran)
     source = (ran.data / "POINT.csv").read_text()
     add_column(ran, "Fitted", {"1000": "2019"})
-    assert "LoadDimension:dim_point" in ran.passes("AllReports").built
+    assert "LoadDimension:dim_point" in ran.passes("LoadFactLogs").built
     assert columns(ran) == [*before, "fitted"]
     assert ran.query(FURTHER) == [(-1, None, None), (1000, "01.01", "2019"), (1004, "01.05", None)]
     assert described(ran)["fitted"] == "POINT.Fitted, as exported."
     assert ran.tasks("verify").status == 0
 
     (ran.data / "POINT.csv").write_text(source.replace("io_address", "IO"))
-    ran.passes("AllReports")
+    ran.passes("LoadFactLogs")
     assert columns(ran) == [*before, "fitted", "io"]
     assert ran.query(FURTHER) == [(-1, None, None), (1000, None, None), (1004, None, None)]
     assert ran.query("SELECT io FROM dim_point WHERE point_id = 1004") == [("01.05",)]
@@ -80,7 +80,8 @@ def test_the_configuration_chooses_columns(
     project: Project, wanted: str, found: set[str], warning: str
 ) -> None:
     add_column(project, "fitted", {})
-    result = project.passes("AllReports", env={"PIPELINE_DIM_POINT_COLUMNS": wanted})
+    env = {"PIPELINE_DIM_POINT_COLUMNS": wanted}
+    result = project.passes("LoadDimension", "--table", "dim_point", env=env)
     assert warning in result.err
     assert {"io_address", "fitted"} & set(columns(project)) == found
 
@@ -89,11 +90,11 @@ def test_points_that_nobody_logs_are_loaded_too_if_wanted(ran: Project) -> None:
     source = ran.data / "POINT.csv"
     source.write_text(source.read_text() + "2000,102,02.01\n2001,999,\n")
     logged = ran.query("SELECT * FROM dim_point")
-    ran.passes("AllReports")
+    ran.passes("LoadFactLogs")
     assert ran.query("SELECT * FROM dim_point") == logged
     config = ran.folder / "luigi.cfg"
     config.write_text(config.read_text().replace("all_points = false", "all_points = true"))
-    ran.passes("AllReports")
+    ran.passes("CheckWarehouse")
     further = [(1007, "Point 1007", 105, 7), (2000, "Point 2000", 102, 8)]
     further += [(2001, "Point 2001", -1, -1)]
     found = "SELECT point_id, point_name, app_instance_id, unit_id FROM dim_point"
@@ -109,7 +110,7 @@ def test_points_that_nobody_logs_are_loaded_too_if_wanted(ran: Project) -> None:
 def test_a_column_of_someone_else_in_another_case_is_the_same(ran: Project) -> None:
     ran.change("ALTER TABLE dim_point ADD COLUMN Fitted TEXT")
     add_column(ran, "fitted", {"1000": "2019"})
-    ran.passes("AllReports")
+    ran.passes("LoadDimension", "--table", "dim_point")
     assert ran.query("SELECT fitted FROM dim_point WHERE point_id = 1000") == [("2019",)]
 
 
@@ -118,7 +119,7 @@ def test_odd_headers_become_names_that_every_database_takes(project: Project) ->
     odd += ["a.b", "a b", "'quoted'", "log_instance_label"]
     for place, header in enumerate(odd):
         add_column(project, header, {"1000": f"v{place}"})
-    project.passes("AllReports")
+    project.passes("LoadFactLogs")
     values = project.query("SELECT * FROM dim_point WHERE point_id = 1000")[0]
     assert {f"v{place}" for place in range(len(odd))} <= set(values)
     assert {"nothing", "order", "a.b", "1st"}.isdisjoint(columns(project))
