@@ -7,6 +7,7 @@ tables are locked; what a killed process leaves of that, `recover` takes back.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 import time
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.expressions import bound
+from tasks.schema_change.expressions import bound, table_of
 from tasks.schema_change.interface import (
     CONFLICT,
     LOCK_S,
@@ -259,22 +260,26 @@ class Mariadb(Database):
         """Lock all, apply the rest of the log, move what is named, and rename behind the lock."""
         table, aside = copy.source, names.shadow if is_back else names.old
         self.recover(names, is_back)
-        self.run(f"CREATE TABLE {self.quote(aside)} ({_SENTRY} INT)")
+        self.run(f"CREATE TABLE {self.quote(aside)} ({_SENTRY} LONGTEXT)")
         children = [child for child, _ in self.fetch(_CHILDREN, t=table)]
         parents = [parent for (parent,) in self.fetch(_PARENTS, t=table)]
         locked = dict.fromkeys([table, copy.target, aside, copy.log, *children, *parents])
         try:
-            self._briefly(f"LOCK TABLES {', '.join(f'{self.quote(n)} WRITE' for n in locked)}")
-            live = self.unchanged(table, fingerprint)
-            while self.apply(copy, 50_000, is_copied=True):
-                pass
-            counter = _COUNTER.search(self._definition(table))
-            if counter:
-                self.run(f"ALTER TABLE {self.quote(copy.target)} AUTO_INCREMENT = {counter[1]}")
-            if not is_back:
-                self._capture(copy, copy.target, self._returning(names))
-            self._move(table, copy.target, names)
-            self._rename(table, copy.target, aside)
+            with self._engine.connect() as other:
+                self._briefly(f"LOCK TABLES {', '.join(f'{self.quote(n)} WRITE' for n in locked)}")
+                live = self.unchanged(table, fingerprint)
+                while self.apply(copy, 50_000, is_copied=True):
+                    pass
+                counter = _COUNTER.search(self._definition(table))
+                if counter:
+                    self.run(f"ALTER TABLE {self.quote(copy.target)} AUTO_INCREMENT = {counter[1]}")
+                if not is_back:
+                    self._capture(copy, copy.target, self._returning(names))
+                moved = self._named(table, names)
+                record = sa.insert(table_of(aside, (_SENTRY,))).values({_SENTRY: json.dumps(moved)})
+                self.connection.execute(record)
+                self._move(moved, names, table, copy.target)
+                self._rename(other, table, copy.target, aside)
         except BaseException:
             if self._connection is not None and not self.connection.invalidated:
                 self.run("UNLOCK TABLES")
@@ -283,7 +288,7 @@ class Mariadb(Database):
         self.recover(names, is_back)
         self.check_exchange(live)
 
-    def _rename(self, table: str, target: str, aside: str) -> None:
+    def _rename(self, other: sa.Connection, table: str, target: str, aside: str) -> None:
         """Another connection renames: it waits first in the queue when the lock is released.
 
         RENAME TABLE locks in the order of names; those of the other tables come behind the
@@ -291,68 +296,92 @@ class Mariadb(Database):
         `aside` would still exist, and keep it from renaming.
         """
         errors: list[BaseException] = []
-        with self._engine.connect() as other:
-            number = other.exec_driver_sql("SELECT connection_id()").scalar_one()
+        number = other.exec_driver_sql("SELECT connection_id()").scalar_one()
 
-            def rename() -> None:
-                try:
-                    other.exec_driver_sql(
-                        f"RENAME TABLE {self.quote(table)} TO {self.quote(aside)},"
-                        f" {self.quote(target)} TO {self.quote(table)}",
-                        execution_options={"no_parameters": True},
-                    )
-                except sa.exc.DBAPIError as error:
-                    errors.append(error)
-
-            thread = threading.Thread(target=rename)
-            thread.start()
+        def rename() -> None:
             try:
-                query = "SELECT state FROM information_schema.processlist WHERE id = :id"
-                while thread.is_alive():
-                    if "metadata lock" in str(self.fetch(query, id=number)):
-                        self.run(f"DROP TABLE {self.quote(aside)}")
-                        break
-                    time.sleep(0.001)
-                self.run("UNLOCK TABLES")
-            finally:
-                thread.join()
+                other.exec_driver_sql(
+                    f"RENAME TABLE {self.quote(table)} TO {self.quote(aside)},"
+                    f" {self.quote(target)} TO {self.quote(table)}",
+                    execution_options={"no_parameters": True},
+                )
+            except sa.exc.DBAPIError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=rename)
+        thread.start()
+        try:
+            query = "SELECT state FROM information_schema.processlist WHERE id = :id"
+            while thread.is_alive():
+                if "metadata lock" in str(self.fetch(query, id=number)):
+                    self.run(f"DROP TABLE {self.quote(aside)}")
+                    break
+                time.sleep(0.001)
+            self.run("UNLOCK TABLES")
+        finally:
+            thread.join()
         if errors:
             raise errors[0]
 
-    def _move(self, table: str, target: str, names: Names) -> None:
-        """Move foreign keys and triggers of users from a table to another."""
-        for name, definer, timing, event, body, mode in self._triggers(table, names):
+    def _named(self, table: str, names: Names) -> list[list[str]]:
+        """Triggers of users, and foreign keys of and to the table, as the live table has them.
+
+        A trigger has seven values: the first is empty. A foreign key has three: the table that
+        has it (empty for this one), its name, its definition.
+        """
+        found = [["", *row] for row in self._triggers(table, names)]
+        children = [child for child, _ in self.fetch(_CHILDREN, t=table)]
+        for on in dict.fromkeys([table, *children]):
+            for sql, name in _FOREIGN_KEY.findall(self._definition(on)):
+                if on == table or self._references(table) in sql:
+                    sql = sql.replace(self._references(table), self._references(names.table))
+                    found.append(["" if on == table else on, name, sql])
+        return found
+
+    def _references(self, table: str) -> str:
+        return f" REFERENCES {self.always_quoted(table)} ("
+
+    def _move(self, moved: list[list[str]], names: Names, table: str, target: str) -> None:
+        """Move what `_named` has found from a table to another; what is on none is created."""
+        keys: dict[str, dict[str, str]] = {}
+        for on, name, *rest in moved:
+            if len(rest) == 1:
+                to = self._references(target)
+                keys.setdefault(on, {})[name] = rest[0].replace(self._references(names.table), to)
+                continue
+            definer, timing, event, body, mode = rest
             user, _, host = definer.rpartition("@")
-            self.run(f"DROP TRIGGER {self.quote(name)}")
+            self.run(f"DROP TRIGGER IF EXISTS {self.quote(name)}")
             self.run(f"SET @mode = @@sql_mode, sql_mode = '{mode}'")
             self.run(
                 f"CREATE DEFINER = {self.quote(user)}@{self.quote(host)} TRIGGER"
                 f" {self.quote(name)} {timing} {event} ON {self.quote(target)} FOR EACH ROW {body}"
             )
             self.run("SET sql_mode = @mode")
-        keys = [(table, name) for _, name in _FOREIGN_KEY.findall(self._definition(table))]
-        children = [key for key in self.fetch(_CHILDREN, t=table) if key[0] != table]
-        for on, name in [*keys, *children]:
-            found = {each: sql for sql, each in _FOREIGN_KEY.findall(self._definition(on))}
-            to = f" REFERENCES {self.quote(target)} ("
-            sql = found[name].replace(f" REFERENCES {self.always_quoted(table)} (", to)
-            self.run(f"ALTER TABLE {self.quote(on)} DROP FOREIGN KEY {self.always_quoted(name)}")
-            self.run(f"ALTER TABLE {self.quote(target if on == table else on)} ADD {sql}")
+        # Each ALTER TABLE takes long behind the lock: one for all keys of a table.
+        for on, found in keys.items():
+            removed = [f"DROP FOREIGN KEY IF EXISTS {self.always_quoted(name)}" for name in found]
+            self.run(f"ALTER TABLE {self.quote(on or table)} {', '.join(removed)}")
+            added = [f"ADD {sql}" for sql in found.values()]
+            self.run(f"ALTER TABLE {self.quote(on or target)} {', '.join(added)}")
 
     def recover(self, names: Names, is_back: bool) -> None:
         """Take back what an exchange has left that did not come to its end, else tidy up."""
         aside, target = (names.shadow, names.old) if is_back else (names.old, names.shadow)
-        if self.exists(aside) and not self._is_sentry(aside):
-            if not is_back:  # They would log what is applied to the old table.
-                self._drop_triggers(names.capture)
-            return
-        self._briefly(f"DROP TABLE IF EXISTS {self.quote(aside)}")
+        record = []
+        if self.exists(aside):
+            if self.column_names(aside) != {_SENTRY}:  # The exchange came to its end.
+                if not is_back:  # They would log what is applied to the old table.
+                    self._drop_triggers(names.capture)
+                return
+            record = self.fetch(f"SELECT {_SENTRY} FROM {self.quote(aside)}")
         if not is_back:
             self._drop_triggers(self._returning(names))
-        self._move(target, names.table, names)
-
-    def _is_sentry(self, table: str) -> bool:
-        return [c["name"] for c in sa.inspect(self.connection).get_columns(table)] == [_SENTRY]
+        # What was moved last may be on neither table; without a record all of it was, or nothing.
+        moved = json.loads(record[0][0]) if record else self._named(target, names)
+        there = self._named(names.table, names)
+        self._move([one for one in moved if one not in there], names, target, names.table)
+        self._briefly(f"DROP TABLE IF EXISTS {self.quote(aside)}")
 
     def validate(self, table: str) -> None:
         """Nothing: the rows are those that foreign keys have checked already."""

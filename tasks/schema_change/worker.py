@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ _Result = TypeVar("_Result")
 
 _SMALLEST_CHUNK = 1_000
 _LARGEST_CHUNK = 50_000
+_FEW = 50
+"""Captured keys that a switch may leave for the time behind its locks."""
 
 
 @dataclass
@@ -107,9 +110,10 @@ class Worker:
         return self.attempt(step) if self.database.logs_keys else 0
 
     def drain(self, copy: Copy, is_copied: bool = True) -> None:
-        """Apply all captured keys, but for those that come meanwhile."""
-        while self.apply(copy, is_copied) >= self._batch:
-            pass
+        """Apply all captured keys, but for the few that come meanwhile."""
+        before = math.inf
+        while (applied := self.apply(copy, is_copied)) >= self._batch or _FEW < applied < before:
+            before = applied
 
     def verify(self, copy: Copy) -> None:
         """Compare the tables chunk by chunk, each in one snapshot.

@@ -300,6 +300,34 @@ def test_a_run_that_is_killed_at_any_statement_is_resumed(family: Live, is_back:
         pytest.fail("The run did not come to its end.")
 
 
+@pytest.mark.parametrize("live", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("statement", ["CREATE DEFINER", "ALTER TABLE t__new ADD", "UNLOCK"])
+def test_what_a_killed_switch_has_removed_is_there_again(family: Live, statement: str) -> None:
+    """Names of triggers and keys are unique in MariaDB: for a moment no table has them."""
+    before = family.catalog()
+    family.change().run()
+
+    def opened(url: str) -> Database:
+        database = open_database(url)
+
+        def kill(_c: object, _k: object, sql: str, *_: object) -> None:
+            if sql.startswith(statement):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sa.event.listen(database._engine, "before_cursor_execute", kill)
+        return database
+
+    assert in_child(family, family.change(opened=opened).switch)
+    change = family.change()
+    change.run()
+    if statement == "UNLOCK":  # The server renames, or finds out first that nobody waits for it.
+        finish(change)
+        assert same(without_column(family.catalog()), before)
+        return
+    change.abort()
+    assert family.catalog() == before
+
+
 # --- refusals --------------------------------------------------------------------------------
 
 
