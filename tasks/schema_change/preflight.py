@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from tasks.core.text import displayed_size
 from tasks.schema_change import runs
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.interface import Database
@@ -130,10 +131,6 @@ def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
 
 
-def _mib(size: int | None) -> str:
-    return "an unknown size" if size is None else f"{size / 2**20:,.1f} MiB"
-
-
 def _check_sqlite(live: Database, change: AddColumn, size: int | None) -> Iterator[Check]:
     folder = Path(live.url.database or "").absolute().parent
     free = shutil.disk_usage(folder).free
@@ -141,7 +138,7 @@ def _check_sqlite(live: Database, change: AddColumn, size: int | None) -> Iterat
     # The shadow, and the journal of the copy.
     yield Check(
         "Disk space for a shadow and the journal, three times the table",
-        f"the table has {_mib(size)}, {_mib(free)} are free",
+        f"the table: {displayed_size(size)}; free: {displayed_size(free)}",
         is_enough,
     )
     mode = live.run("PRAGMA journal_mode").scalar_one()
@@ -195,7 +192,7 @@ def _check_mariadb(live: Database, change: AddColumn, size: int | None) -> Itera
 
 
 def _disk(size: int | None) -> Check:
-    needed = f"{_mib(size)} are needed; the server does not say what is free"
+    needed = f"needed: {displayed_size(size)}; the server does not say what is free"
     return Check("Disk space for a second table", needed, None)
 
 
