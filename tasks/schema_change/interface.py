@@ -145,20 +145,17 @@ class Database(abc.ABC):
             PipelineError: The table is different from what was copied; nothing has changed.
         """
 
-    @abc.abstractmethod
-    def recover(self, names: Names, is_back: bool) -> None:
-        """Take back what an `exchange` has left that did not come to its end."""
+    def recover(self, names: Names, is_back: bool) -> None:  # noqa: B027
+        """Take back what an `exchange` has left that was no transaction and did not end."""
 
-    @abc.abstractmethod
-    def end_copy(self, copy: Copy) -> None:
+    def end_copy(self, copy: Copy) -> None:  # noqa: B027
         """All rows are copied; in the transaction that found it."""
 
     @abc.abstractmethod
     def size_bytes(self, table: str) -> int | None:
         """With its indexes; None if the database cannot say."""
 
-    @abc.abstractmethod
-    def validate(self, table: str) -> None:
+    def validate(self, table: str) -> None:  # noqa: B027
         """Have the database check what `exchange` has left unchecked."""
 
     # --- connection and statements -----------------------------------------------------------

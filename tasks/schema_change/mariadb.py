@@ -210,9 +210,6 @@ class Mariadb(Database):
                 f" FOR EACH ROW {body}"
             )
 
-    def end_copy(self, copy: Copy) -> None:
-        """Nothing changes."""
-
     def _returning(self, names: Names) -> str:
         """The beginning of the names of triggers on the table with the new column."""
         return names.capture.removesuffix("capture") + "return"
@@ -380,6 +377,3 @@ class Mariadb(Database):
         there = self._named(names.table, names)
         self._move([one for one in moved if one not in there], names, target, names.table)
         self._briefly(f"DROP TABLE IF EXISTS {self.quote(aside)}")
-
-    def validate(self, table: str) -> None:
-        """Nothing: the rows are those that foreign keys have checked already."""

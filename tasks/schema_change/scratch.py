@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tasks.schema_change import catalog
 from tasks.schema_change.change import Names
 from tasks.schema_change.interface import Database
 from tasks.schema_change.postgresql import Postgresql
@@ -156,16 +157,6 @@ class _Sqlite(_Place):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-_SEQUENCES = """
-SELECT quote_ident(s.relname), quote_ident(t.relname), quote_ident(attname) FROM pg_depend d
-JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_class t ON t.oid = refobjid
-JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
-WHERE deptype = 'a' AND t.relnamespace = CAST(:s AS regnamespace)
-"""
-_KEYS = """
-SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid)
-FROM pg_constraint WHERE contype = 'f' AND connamespace = CAST(:s AS regnamespace)
-"""
 _VIEWS = """
 SELECT quote_ident(relname), pg_get_viewdef(oid) FROM pg_class
 WHERE relkind = 'v' AND relnamespace = CAST(:s AS regnamespace) ORDER BY oid
@@ -175,12 +166,6 @@ SELECT DISTINCT pg_get_functiondef(p.oid) FROM pg_trigger JOIN pg_class t ON t.o
 JOIN pg_proc p ON p.oid = tgfoid
 WHERE relnamespace = CAST(:s AS regnamespace) AND pronamespace = relnamespace AND NOT tgisinternal
 """
-_TRIGGERS = """
-SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g JOIN pg_class t ON t.oid = tgrelid
-WHERE NOT tgisinternal AND relnamespace = CAST(:s AS regnamespace)
-"""
-
-
 _PATIENTLY = "SET lock_timeout = '60s'"
 """Nobody uses the copy but autovacuum, which gives way after a second."""
 
@@ -192,45 +177,47 @@ class _Postgresql(_Place):
     stays in the copy.
     """
 
+    live: Postgresql
+
     def create(self, table: str, rows: int | None) -> Database:
         live, here = self.live, self.live.quote(self.name)
         schema = live.quote(live.schema or "public")
         self.source, self.target = f"{schema}.", f"{here}."
         live.run(f"CREATE SCHEMA {here}")
-        made = type(live)(live.url, self.name)
-        tables = [(f"{schema}.{t}", f"{here}.{t}") for t in map(live.quote, self.tables())]
-        for was, now in tables:
-            made.run(f"CREATE TABLE {now} (LIKE {was} INCLUDING ALL)")
-        created = {now for _, now in tables}
+        made = Postgresql(live.url, self.name)
+        tables = [live.quote(one) for one in self.tables()]
+        for on in tables:
+            made.run(f"CREATE TABLE {here}.{on} (LIKE {schema}.{on} INCLUDING ALL)")
         made.run(f"SET search_path = {here}, {schema}")
-        for name, on, column in live.fetch(_SEQUENCES, s=schema):
-            if f"{here}.{on}" in created:
-                made.run(f"CREATE SEQUENCE {name} OWNED BY {on}.{column}")
-                made.run(f"ALTER TABLE {on} ALTER {column} SET DEFAULT nextval('{here}.{name}')")
+        for on in tables:
+            for column, identity, name in live.fetch(catalog.SEQUENCES, t=on):
+                if not identity:
+                    column = live.quote(column)
+                    made.run(f"CREATE SEQUENCE {here}.{name} OWNED BY {on}.{column}")
+                    default = f"nextval('{here}.{name}')"
+                    made.run(f"ALTER TABLE {on} ALTER {column} SET DEFAULT {default}")
         made.run(_PATIENTLY)
         self.fill(made, table, rows)
         made.run(f"ANALYZE {made.quote(table)}")
-        self._add_dependents(made, schema)
-        if isinstance(made, Postgresql):
-            made.copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
+        self._add_dependents(made, tables, schema)
+        made.copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
         made.close()  # From now on it sees the copy alone.
         self._name_indexes(made, table)
         return made
 
-    def _add_dependents(self, made: Database, schema: str) -> None:
+    def _add_dependents(self, made: Database, tables: list[str], schema: str) -> None:
         live = self.live
-        created = {live.quote(table) for table in self.tables()}
-        for on, name, sql in live.fetch(_KEYS, s=schema):
-            if on in created:
-                made.run(f"ALTER TABLE {on} ADD CONSTRAINT {name} {sql}")
+        for key in (key for on in tables for key in live.keys(on) if key.is_own):
+            made.run(f"ALTER TABLE {key.child} ADD CONSTRAINT {live.quote(key.name)} {key.sql}")
         for name, sql in live.fetch(_VIEWS, s=schema):
             made.run(f"CREATE VIEW {name} AS {sql}")
         word = re.compile(rf"\b{re.escape(live.schema or 'public')}\b")
         for (sql,) in live.fetch(_FUNCTIONS, s=schema):
             made.run(word.sub(self.name, sql))
-        for name, sql in live.fetch(_TRIGGERS, s=schema):
-            if not self.captures(name):
-                made.run(sql)
+        for on in tables:
+            for name, sql, _ in live.fetch(catalog.TRIGGERS, t=on):
+                if not self.captures(name):
+                    made.run(sql)
 
     def _name_indexes(self, made: Database, table: str) -> None:
         """LIKE gives indexes names of its own."""
