@@ -281,11 +281,7 @@ class Postgresql(Database):
             keys, triggers = self.keys(table), self.fetch(catalog.TRIGGERS, t=table)
             sequences = self.fetch(catalog.SEQUENCES, t=table)
             indexes = zip(live.indexes, dict(self.fetch(catalog.INDEXES, t=target)), strict=True)
-            for name in live.triggers:
-                self.run(f"DROP TRIGGER {self.quote(name)} ON {table}")
-            self._drop_functions(names)
-            for key in keys:
-                self.run(f"ALTER TABLE {key.child} DROP CONSTRAINT {self.quote(key.name)}")
+            self._release(live, names, keys)
             self.run(f"ALTER TABLE {table} RENAME TO {aside}")
             self.run(f"ALTER TABLE {target} RENAME TO {table}")
             for name, other in indexes:
@@ -341,6 +337,14 @@ class Postgresql(Database):
         self.run(f"SET LOCAL statement_timeout = {_MILLISECONDS}")
         self.run(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE")
         self.run("SET LOCAL statement_timeout = 0")
+
+    def _release(self, live: LiveTable, names: Names, keys: Sequence[ForeignKey]) -> None:
+        """Free the table of what belongs to its name."""
+        for name in live.triggers:
+            self.run(f"DROP TRIGGER {self.quote(name)} ON {self.quote(live.name)}")
+        self._drop_functions(names)
+        for key in keys:
+            self.run(f"ALTER TABLE {key.child} DROP CONSTRAINT {self.quote(key.name)}")
 
     def _exchange_names(self, kind: str, one: str, other: str) -> None:
         between = self.quote("_schema_change_between")

@@ -156,7 +156,8 @@ class _Rehearsal:
                 self.problems.append(str(error))
             self.begin(_AFTER)
             time.sleep(self.settings.seconds)
-        self.ended = time.monotonic()
+            # Before the workers are asked what they have done: that takes time, too.
+            self.ended = time.monotonic()
         self.done = workload.done
         self._report("comparing")
         self.compared = workload.compare()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import hashlib
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from tasks.schema_change.runs import RUNS
 def scratch(live: Database, table: str, rows: int | None) -> Iterator[Database]:
     """A database like the live one, removed at the end: a schema, a database, or an SQLite file.
 
+    What a killed process has left of one for the same table is removed first.
+
     Args:
         live: What is copied.
         table: The table whose rows are copied, with those of other tables that they refer to.
@@ -36,7 +38,8 @@ def scratch(live: Database, table: str, rows: int | None) -> Iterator[Database]:
     Raises:
         PipelineError: It cannot be made, for lack of a privilege as a rule.
     """
-    place = _PLACES[live.kind](live)
+    place = _PLACES[live.kind](live, table)
+    place.remove_left()
     try:
         try:
             made = place.create(table, rows)
@@ -48,7 +51,7 @@ def scratch(live: Database, table: str, rows: int | None) -> Iterator[Database]:
         finally:
             made.close()
     finally:
-        place.remove()
+        place.remove(place.name)
 
 
 class _Place(abc.ABC):
@@ -56,23 +59,42 @@ class _Place(abc.ABC):
 
     Attributes:
         name: Of the schema, database or folder; no other one has it.
+        stem: How the names of all copies of the table begin.
         source: Before the names of live tables in SQL.
         target: Before those of the copy.
     """
 
     source = target = ""
 
-    def __init__(self, live: Database):
+    def __init__(self, live: Database, table: str):
         self.live = live
-        self.name = f"schema_change_scratch_{secrets.token_hex(4)}"
+        digest = hashlib.sha256(table.encode()).hexdigest()[:8]
+        self.stem = f"schema_change_scratch_{digest}_"
+        self.name = f"{self.stem}{secrets.token_hex(4)}"
 
     @abc.abstractmethod
     def create(self, table: str, rows: int | None) -> Database:
         """Create it."""
 
     @abc.abstractmethod
-    def remove(self) -> None:
-        """Remove it, and what a failure has left of it."""
+    def remove(self, name: str) -> None:
+        """Remove a copy, and what a failure has left of it."""
+
+    def remove_left(self) -> None:
+        """Remove copies of the table whose process was killed."""
+        self.is_left(self.name)
+        for name in self.names():
+            with contextlib.suppress(sa.exc.DBAPIError, OSError):  # It may be another user's.
+                if name.startswith(self.stem) and name != self.name and self.is_left(name):
+                    self.remove(name)
+
+    def names(self) -> list[str]:
+        """Of schemas, databases or files, among them those of copies."""
+        return sa.inspect(self.live.connection).get_schema_names()
+
+    def is_left(self, name: str) -> bool:
+        """Whether no other process is at a copy; if so, this one is from now on."""
+        return self.live.take_lock(name)
 
     def tables(self) -> list[str]:
         """All tables but those of changes under way."""
@@ -124,12 +146,25 @@ class _Sqlite(_Place):
     """A file in a folder of its own beside the live one, on the same disk."""
 
     source, target = "live.", "main."
-    folder: Path | None = None
+
+    @property
+    def file(self) -> Path:
+        return Path(self.live.url.database or "").absolute()
+
+    def opened(self, name: str) -> Database:
+        path = self.file.parent / name / self.file.name
+        return type(self.live)(self.live.url.set(database=str(path)))
+
+    def names(self) -> list[str]:
+        return [path.name for path in self.file.parent.iterdir()]
+
+    def is_left(self, name: str) -> bool:
+        return name != self.name and self.opened(name).take_lock("")
 
     def create(self, table: str, rows: int | None) -> Database:
-        live, file = self.live, Path(self.live.url.database or "").absolute()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=file.parent))
-        made = type(live)(live.url.set(database=str(self.folder / file.name)))
+        live, file, made = self.live, self.file, self.opened(self.name)
+        (file.parent / self.name).mkdir(0o700)
+        made.claim(table)
         made.run(f"PRAGMA journal_mode = {live.run('PRAGMA journal_mode').scalar_one()}")
         found = live.fetch("SELECT type, name, tbl_name, sql FROM sqlite_schema")
         tables = self.tables()
@@ -152,9 +187,8 @@ class _Sqlite(_Place):
             made.run(sql)
         return made
 
-    def remove(self) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.file.parent / name, ignore_errors=True)
 
 
 _VIEWS = """
@@ -184,7 +218,7 @@ class _Postgresql(_Place):
         schema = live.quote(live.schema or "public")
         self.source, self.target = f"{schema}.", f"{here}."
         live.run(f"CREATE SCHEMA {here}")
-        made = Postgresql(live.url, self.name)
+        made = type(live)(live.url, self.name)
         tables = [live.quote(one) for one in self.tables()]
         for on in tables:
             made.run(f"CREATE TABLE {here}.{on} (LIKE {schema}.{on} INCLUDING ALL)")
@@ -226,10 +260,10 @@ class _Postgresql(_Place):
             if name != other:
                 made.run(f"ALTER INDEX {made.quote(other)} RENAME TO {made.quote(name)}")
 
-    def remove(self) -> None:
+    def remove(self, name: str) -> None:
         self.live.run("SET client_min_messages = warning")
         self.live.run(_PATIENTLY)
-        self.live.run(f"DROP SCHEMA IF EXISTS {self.live.quote(self.name)} CASCADE")
+        self.live.run(f"DROP SCHEMA IF EXISTS {self.live.quote(name)} CASCADE")
         self.live.run("RESET lock_timeout")
 
 
@@ -266,8 +300,8 @@ class _Mariadb(_Place):
                 copy("TRIGGER", name)
         return made
 
-    def remove(self) -> None:
-        self.live.run(f"DROP DATABASE IF EXISTS {self.live.quote(self.name)}")
+    def remove(self, name: str) -> None:
+        self.live.run(f"DROP DATABASE IF EXISTS {self.live.quote(name)}")
 
 
 _PLACES: dict[str, type[_Place]] = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from tasks.schema_change.interface import Database
 from tasks.schema_change.machine import SchemaChange
 from tasks.schema_change.open import open_database
 from tasks.schema_change.runs import ENDED, State
-from tests.schema_change.live import Live
+from tests.schema_change.live import Live, in_child
 
 FAMILY = (
     "create table p (id {int} primary key)",
@@ -160,20 +159,6 @@ class Killed:
         self.left -= 1
         if self.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def in_child(live: Live, work: Callable[[], object]) -> bool:
-    """Do something in a process of its own; whether it was killed."""
-    live.close()
-    child = os.fork()
-    if not child:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 REACHED = (
