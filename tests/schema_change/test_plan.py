@@ -21,7 +21,15 @@ from tasks.schema_change.machine import SchemaChange
 from tasks.schema_change.open import open_database
 from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, choose, make_plan, with_default
 from tasks.schema_change.plan_page import write_plan
-from tasks.schema_change.preflight import CATALOG, COPIES, ONLINE, REFUSED, Native, try_natively
+from tasks.schema_change.preflight import (
+    CATALOG,
+    COPIES,
+    ONLINE,
+    REFUSED,
+    Native,
+    check,
+    try_natively,
+)
 from tasks.schema_change.recorded import TITLES
 from tasks.schema_change.runs import State
 from tasks.schema_change.scratch import scratch
@@ -207,6 +215,24 @@ def test_mariadb_is_tried_from_the_cheapest_way_on(mariadb: str) -> None:
         found = try_natively(live, AddColumn(f"t{number}", "c", Type.INTEGER))
         assert (found.way, live.describe(f"t{number}").has("c")) == (way, False), found
     live.close()
+
+
+def test_what_a_user_of_mariadb_cannot_see_is_said(mariadb: str) -> None:
+    admin, url = open_database(mariadb), sa.make_url(mariadb)
+    admin.run("CREATE TABLE t (id BIGINT PRIMARY KEY)")
+    admin.run(f"CREATE OR REPLACE USER blind@'127.0.0.1' IDENTIFIED BY '{url.password}'")
+    admin.run(f"GRANT ALL ON {url.database}.* TO blind@'127.0.0.1'")
+    blind = open_database(url.set(username="blind").render_as_string(hide_password=False))
+
+    def judged(live: Database) -> list[str]:
+        checks = check(live, live.describe("t"), AddColumn("t", "c", Type.INTEGER))
+        return [one.what for one in checks if one.is_ok is None and "TRUNCATE" in one.what]
+
+    assert len(judged(blind)) == 1
+    assert judged(admin) == []
+    blind.close()
+    admin.run("DROP USER blind@'127.0.0.1'")
+    admin.close()
 
 
 def test_a_change_that_is_refused_has_the_reason(live: Database) -> None:
