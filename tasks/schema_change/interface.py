@@ -52,6 +52,12 @@ class Copy(NamedTuple):
     key: tuple[str, ...]
     log: str
 
+    @classmethod
+    def of(cls, live: LiveTable, source: str, target: str, log: str) -> Copy:
+        """From and to tables with the columns of `live`, the one that lacks the new column."""
+        compared = {column.name: column.type for column in live.columns}
+        return cls(source, target, live.stored, compared, live.primary_key, log)
+
 
 class Database(abc.ABC):
     """A database with a table that is changed, through one connection.
@@ -124,8 +130,13 @@ class Database(abc.ABC):
 
     def add_natively(self, change: AddColumn) -> None:
         """Add the column by ALTER TABLE."""
-        for statement in self.native_sql(change):
-            self.run(statement)
+        try:
+            for statement in self.native_sql(change):
+                self.run(statement)
+        except sa.exc.DBAPIError:
+            with contextlib.suppress(sa.exc.DBAPIError):  # Where they are a transaction.
+                self.run("ROLLBACK")
+            raise
 
     @abc.abstractmethod
     def exchange(self, copy: Copy, names: Names, fingerprint: str, is_back: bool) -> None:

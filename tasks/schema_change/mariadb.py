@@ -105,11 +105,7 @@ class Mariadb(Database):
 
     def _briefly(self, sql: str) -> None:
         """Run a statement that waits no longer than `LOCK_S` for a table."""
-        self.run(f"SET max_statement_time = {LOCK_S}")
-        try:
-            self.run(sql)
-        finally:
-            self.run("SET max_statement_time = 0")
+        self.run(f"SET STATEMENT max_statement_time = {LOCK_S} FOR {sql}")
 
     def always_quoted(self, name: str) -> str:
         """A name as the catalog shows it."""

@@ -19,7 +19,11 @@ from tasks.schema_change.recorded import Step, record
 from tasks.schema_change.scratch import scratch
 
 NATIVE, TOOL, SHADOW = "native", "tool", "shadow"
-"""ALTER TABLE; S1, an online schema change tool; S2, a shadow table."""
+TITLES = {
+    NATIVE: "ALTER TABLE",
+    TOOL: "S1, an online schema change tool",
+    SHADOW: "S2, a shadow table",
+}
 
 _SAMPLE_ROWS = 20_000
 

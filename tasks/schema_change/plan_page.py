@@ -12,13 +12,8 @@ from tasks.reports.templates import render, render_markdown_page
 from tasks.schema_change import tool
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
-from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, make_plan, plan_command, plan_path
+from tasks.schema_change.plan import SHADOW, TITLES, make_plan, plan_command, plan_path
 
-TITLES = {
-    NATIVE: "ALTER TABLE",
-    TOOL: "S1, an online schema change tool",
-    SHADOW: "S2, a shadow table",
-}
 _HEADINGS = {
     "run": "Until the tables can be switched (`run`)",
     "abort": "Before the switch: give it up (`abort`)",

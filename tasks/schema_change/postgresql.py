@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -240,15 +239,6 @@ class Postgresql(Database):
             f"ALTER TABLE {table} ADD COLUMN {clause}",
             "COMMIT",
         ]
-
-    @override
-    def add_natively(self, change: AddColumn) -> None:
-        try:
-            super().add_natively(change)
-        except sa.exc.DBAPIError:
-            with contextlib.suppress(sa.exc.DBAPIError):
-                self.run("ROLLBACK")
-            raise
 
     def _begin_lock(self, tables: str) -> None:
         for statement in self._before_lock(tables):

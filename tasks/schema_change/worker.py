@@ -13,6 +13,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
+from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import CONFLICT, LOST, Copy, Database, Key
 
 _Result = TypeVar("_Result")
@@ -115,8 +116,12 @@ class Worker:
         while (applied := self.apply(copy, is_copied)) >= self._batch or _FEW < applied < before:
             before = applied
 
-    def verify(self, copy: Copy) -> None:
+    def verify(self, copy: Copy, change: AddColumn | None = None) -> None:
         """Compare the tables chunk by chunk, each in one snapshot.
+
+        Args:
+            copy: Which tables.
+            change: If all rows of the target must have its default.
 
         Raises:
             PipelineError: Some differ.
@@ -133,20 +138,20 @@ class Worker:
                 break
             after = end
             self.pace.after(time.monotonic() - started)
+        if change is not None:
+            other = self.attempt(lambda: self.database.other_values(copy.target, change))
+            problems += [f"{change.column}: {other} rows do not have the default"] if other else []
         if problems:
-            raise self.differs(problems)
+            more = [f"and {len(problems) - 10} more"] if len(problems) > 10 else []
+            raise PipelineError(
+                f"The copy of {self.table} differs from the table:",
+                [*problems[:10], *more],
+                "The tables are not switched: abort the change and look for what writes to its"
+                " tables.",
+            )
 
     def _compared(self, copy: Copy, after: Key | None) -> tuple[Key | None, bool]:
         database = self.database
         with database.transaction(*database.snapshot):
             end = database.chunk_end(copy, after, self.pace.rows)
             return end, database.same_rows(copy, after, end)
-
-    def differs(self, problems: list[str]) -> PipelineError:
-        """The copy is not what it has to be."""
-        more = [f"and {len(problems) - 10} more"] if len(problems) > 10 else []
-        return PipelineError(
-            f"The copy of {self.table} differs from the table:",
-            [*problems[:10], *more],
-            "The tables are not switched: abort the change and look for what writes to its tables.",
-        )
