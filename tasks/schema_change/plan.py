@@ -158,9 +158,10 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
                 copy_s = measured.copy_s * max(1, rows) / max(1, measured.copied_rows)
             except PipelineError as error:
                 not_shadow = [str(error)]
+    no_tool = tool.missing(live)
     obstacles = {
-        NATIVE: [] if _is_brief(native, copy_s) else [native.seen],
-        TOOL: _not_tool(live),
+        NATIVE: [] if is_brief(native, copy_s) else [native.seen],
+        TOOL: [str(no_tool)] if no_tool else [],
         SHADOW: not_shadow,
     }
     chosen, why = choose(native, obstacles, copy_s)
@@ -185,7 +186,7 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
     )
 
 
-def _is_brief(native: Native, copy_s: float | None) -> bool:
+def is_brief(native: Native, copy_s: float | None) -> bool:
     """Whether others wait for ALTER TABLE only briefly."""
     if native.way in (CATALOG, REFUSED):
         return native.way == CATALOG
@@ -220,11 +221,6 @@ def _session(live: Database) -> list[str]:
     )
     ours = ("extra_float_digits", "lock_timeout", "TimeZone")
     return [f"SET {name} = '{value}'" for name, value in live.fetch(query) if name in ours]
-
-
-def _not_tool(live: Database) -> list[str]:
-    error = tool.missing(live)
-    return [str(error)] if error else []
 
 
 def _tool_commands(live: Database, table: LiveTable, change: AddColumn) -> dict[str, str]:

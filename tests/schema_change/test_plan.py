@@ -19,7 +19,15 @@ from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.machine import SchemaChange
 from tasks.schema_change.open import open_database
-from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, choose, make_plan, with_default
+from tasks.schema_change.plan import (
+    NATIVE,
+    SHADOW,
+    TOOL,
+    choose,
+    is_brief,
+    make_plan,
+    with_default,
+)
 from tasks.schema_change.plan_page import write_plan
 from tasks.schema_change.preflight import (
     CATALOG,
@@ -250,6 +258,24 @@ def test_a_change_that_is_refused_has_the_reason(live: Database) -> None:
 def test_the_decision_table(in_the_way: tuple[str, ...], chosen: str) -> None:
     obstacles = {name: ["no"] if name in in_the_way else [] for name in (NATIVE, TOOL, SHADOW)}
     assert choose(Native(COPIES, "seen"), obstacles, 0.5)[0] == chosen
+
+
+@pytest.mark.parametrize(
+    ("way", "copy_s", "brief"),
+    [
+        (CATALOG, None, True),
+        (CATALOG, 9.0, True),
+        (ONLINE, 0.9, True),
+        (COPIES, 0.9, True),
+        (COPIES, 1.1, False),
+        (COPIES, None, False),
+        (REFUSED, 0.1, False),
+    ],
+)
+def test_a_rewrite_is_judged_by_the_rate_of_the_copy(
+    way: str, copy_s: float | None, brief: bool
+) -> None:
+    assert is_brief(Native(way, "seen"), copy_s) is brief
 
 
 def test_a_table_that_mariadb_would_rewrite_gets_another_way_if_that_takes_long(
