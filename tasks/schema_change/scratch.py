@@ -68,7 +68,8 @@ class _Place(abc.ABC):
 
     def __init__(self, live: Database, table: str):
         self.live = live
-        digest = hashlib.sha256(table.encode()).hexdigest()[:8]
+        what = f"{live.url.database}.{live.schema}.{table}"
+        digest = hashlib.sha256(what.encode()).hexdigest()[:8]
         self.stem = f"schema_change_scratch_{digest}_"
         self.name = f"{self.stem}{secrets.token_hex(4)}"
 
@@ -81,7 +82,7 @@ class _Place(abc.ABC):
         """Remove a copy, and what a failure has left of it."""
 
     def remove_left(self) -> None:
-        """Remove copies of the table whose process was killed."""
+        """Keep others from this copy, and remove those of the table whose process was killed."""
         self.is_left(self.name)
         for name in self.names():
             with contextlib.suppress(sa.exc.DBAPIError, OSError):  # It may be another user's.
@@ -89,7 +90,7 @@ class _Place(abc.ABC):
                     self.remove(name)
 
     def names(self) -> list[str]:
-        """Of schemas, databases or files, among them those of copies."""
+        """Of all schemas, databases or files: those of copies are among them."""
         return sa.inspect(self.live.connection).get_schema_names()
 
     def is_left(self, name: str) -> bool:
