@@ -98,7 +98,7 @@ def _checked(
     obstacles = {one["name"]: one["obstacles"] for one in plan["strategies"]}[strategy]
     if obstacles:
         what = f"The plan says why {change.table} cannot be changed by the strategy {strategy}:"
-        raise PipelineError(what, obstacles)
+        raise PipelineError(what, obstacles, again)
     if without_rehearsal:
         return strategy
     wanted = {"plan_digest": change.digest(), "fingerprint": fingerprint, "strategy": strategy}
