@@ -257,6 +257,8 @@ class Mariadb(Database):
         locked = dict.fromkeys([table, copy.target, aside, copy.log, *children, *parents])
         try:
             with self._engine.connect() as other:
+                with self.transaction():  # What is applied now does not wait for the lock.
+                    self.apply(copy, 1_000, is_copied=True)
                 self._briefly(f"LOCK TABLES {', '.join(f'{self.quote(n)} WRITE' for n in locked)}")
                 live = self.unchanged(table, fingerprint)
                 while self.apply(copy, 50_000, is_copied=True):
