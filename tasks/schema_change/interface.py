@@ -258,8 +258,7 @@ class Database(abc.ABC):
 
     def check_exchange(self, before: LiveTable) -> None:
         """Raise PipelineError if what depends on the table is not as it was."""
-        was, now = before.dependents(), self.describe(before.name).dependents()
-        lost = [f"{name}: {was[name]} to {now[name]}" for name in was if was[name] != now[name]]
+        lost = before.lost(self.describe(before.name))
         if lost:
             raise PipelineError(
                 f"{before.name} cannot be switched: what depends on it changes:", lost

@@ -66,6 +66,15 @@ class LiveTable:
         names = ("references", "referred_by", "triggers", "views", "grants", "indexes")
         return {name: getattr(self, name) for name in names}
 
+    def lost(self, now: LiveTable) -> list[str]:
+        """What of it is not the same."""
+        after = now.dependents()
+        return [
+            f"{name}: {was} to {after[name]}"
+            for name, was in self.dependents().items()
+            if was != after[name]
+        ]
+
     def fingerprint(self) -> str:
         """Identifies all of it."""
         facts = dataclasses.asdict(self)

@@ -213,10 +213,7 @@ class _Rehearsal:
         other = self.database.other_values(self.change.table, self.change)
         if other:
             self.problems.append(f"{other:,} rows have not the default in {self.change.column}.")
-        was, now = before.dependents(), after.dependents()
-        self.notes = [
-            f"{name}: {was[name]} to {now[name]}" for name in was if was[name] != now[name]
-        ]
+        self.notes = before.lost(after)
 
     def results(self) -> Json:
         """As JSON."""
