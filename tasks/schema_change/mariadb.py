@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -71,6 +72,19 @@ UNION ALL SELECT 'a key column is of the type float, which does not compare exac
 FROM information_schema.columns WHERE table_schema = database() AND table_name = :t
 AND column_key = 'PRI' AND data_type = 'float'
 """
+
+
+class _Named(NamedTuple):
+    """What has a name that is unique in the database, as the live table has it.
+
+    Attributes:
+        triggers: Those of users, as from `_TRIGGERS`.
+        keys: Foreign keys of the table and to it: the table that has it ("" for this one), its
+            name, its definition.
+    """
+
+    triggers: list[list[str]]
+    keys: list[list[str]]
 
 
 class Mariadb(Database):
@@ -316,33 +330,22 @@ class Mariadb(Database):
         if errors:
             raise errors[0]
 
-    def _named(self, table: str, names: Names) -> list[list[str]]:
-        """Triggers of users, and foreign keys of and to the table, as the live table has them.
-
-        A trigger has seven values: the first is empty. A foreign key has three: the table that
-        has it (empty for this one), its name, its definition.
-        """
-        found = [["", *row] for row in self._triggers(table, names)]
+    def _named(self, table: str, names: Names) -> _Named:
+        keys = []
         children = [child for child, _ in self.fetch(_CHILDREN, t=table)]
         for on in dict.fromkeys([table, *children]):
             for sql, name in _FOREIGN_KEY.findall(self._definition(on)):
                 if on == table or self._references(table) in sql:
                     sql = sql.replace(self._references(table), self._references(names.table))
-                    found.append(["" if on == table else on, name, sql])
-        return found
+                    keys.append(["" if on == table else on, name, sql])
+        return _Named([list(row) for row in self._triggers(table, names)], keys)
 
     def _references(self, table: str) -> str:
         return f" REFERENCES {self.always_quoted(table)} ("
 
-    def _move(self, moved: list[list[str]], names: Names, table: str, target: str) -> None:
-        """Move what `_named` has found from a table to another; what is on none is created."""
-        keys: dict[str, dict[str, str]] = {}
-        for on, name, *rest in moved:
-            if len(rest) == 1:
-                to = self._references(target)
-                keys.setdefault(on, {})[name] = rest[0].replace(self._references(names.table), to)
-                continue
-            definer, timing, event, body, mode = rest
+    def _move(self, moved: _Named, names: Names, table: str, target: str) -> None:
+        """From a table to another; what is on none is created."""
+        for name, definer, timing, event, body, mode in moved.triggers:
             user, _, host = definer.rpartition("@")
             self.run(f"DROP TRIGGER IF EXISTS {self.quote(name)}")
             self.run(f"SET @mode = @@sql_mode, sql_mode = '{mode}'")
@@ -352,16 +355,18 @@ class Mariadb(Database):
             )
             self.run("SET sql_mode = @mode")
         # Each ALTER TABLE takes long behind the lock: one for all keys of a table.
-        for on, found in keys.items():
-            removed = [f"DROP FOREIGN KEY IF EXISTS {self.always_quoted(name)}" for name in found]
-            self.run(f"ALTER TABLE {self.quote(on or table)} {', '.join(removed)}")
-            added = [f"ADD {sql}" for sql in found.values()]
-            self.run(f"ALTER TABLE {self.quote(on or target)} {', '.join(added)}")
+        was, now = self._references(names.table), self._references(target)
+        for on in dict.fromkeys(on for on, _, _ in moved.keys):
+            keys = [(self.always_quoted(n), sql) for one, n, sql in moved.keys if one == on]
+            removed = ", ".join(f"DROP FOREIGN KEY IF EXISTS {name}" for name, _ in keys)
+            self.run(f"ALTER TABLE {self.quote(on or table)} {removed}")
+            added = ", ".join(f"ADD {sql.replace(was, now)}" for _, sql in keys)
+            self.run(f"ALTER TABLE {self.quote(on or target)} {added}")
 
     def recover(self, names: Names, is_back: bool) -> None:
         """Take back what an exchange has left that did not come to its end, else tidy up."""
         aside, target = (names.shadow, names.old) if is_back else (names.old, names.shadow)
-        record = []
+        record: list[tuple] = []
         if self.exists(aside):
             if self.column_names(aside) != {_SENTRY}:  # The exchange came to its end.
                 if not is_back:  # They would log what is applied to the old table.
@@ -371,7 +376,8 @@ class Mariadb(Database):
         if not is_back:
             self._drop_triggers(self._returning(names))
         # What was moved last may be on neither table; without a record all of it was, or nothing.
-        moved = json.loads(record[0][0]) if record else self._named(target, names)
-        there = self._named(names.table, names)
-        self._move([one for one in moved if one not in there], names, target, names.table)
+        moved = _Named(*json.loads(record[0][0])) if record else self._named(target, names)
+        found = zip(moved, self._named(names.table, names), strict=True)
+        missing = _Named(*([one for one in had if one not in has] for had, has in found))
+        self._move(missing, names, target, names.table)
         self._briefly(f"DROP TABLE IF EXISTS {self.quote(aside)}")
