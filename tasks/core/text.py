@@ -55,12 +55,16 @@ def visible_lines(text: str) -> str:
 def displayed_size(size: int | None) -> str:
     """A number of bytes; None is unknown.
 
-    >>> displayed_size(3_145_728), displayed_size(16_384), displayed_size(None)
-    ('3.0 MiB', '16 KiB', 'unknown')
+    >>> displayed_size(5 * 2**30), displayed_size(3 * 2**20), displayed_size(16 * 2**10)
+    ('5.0 GiB', '3.0 MiB', '16 KiB')
+    >>> displayed_size(None)
+    'unknown'
     """
     if size is None:
         return "unknown"
-    return f"{size / 1048576:,.1f} MiB" if size >= 1048576 else f"{size / 1024:.0f} KiB"
+    if size < 2**20:
+        return f"{size / 2**10:.0f} KiB"
+    return f"{size / 2**20:.1f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"
 
 
 def displayed_url(url: str) -> str:

@@ -27,13 +27,11 @@ def write_plan_of(table: str, column: str, kind: Type) -> None:
     """Write the plan for a column of a source that `luigi.cfg` lets evolve: it may be NULL."""
     from tasks.schema_change.change import AddColumn
     from tasks.schema_change.open import open_existing
-    from tasks.schema_change.plan import make_plan
     from tasks.schema_change.plan_page import write_plan
 
     live = open_existing(settings().warehouse_url, settings().warehouse_schema)
     try:
-        plan = make_plan(live, AddColumn(table, column, kind))
-        write_plan(plan, live, settings().reports_dir)
+        write_plan(live, AddColumn(table, column, kind), settings().reports_dir)
     finally:
         live.close()
 
@@ -87,11 +85,9 @@ class SchemaChangePlan(_ColumnTask):
 
     def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
         """Make the plan and write it."""
-        from tasks.schema_change.plan import make_plan
         from tasks.schema_change.plan_page import write_plan
 
-        plan = make_plan(live, change)
-        return f"{plan.why} {write_plan(plan, live, settings().reports_dir).as_posix()}"
+        return write_plan(live, change, settings().reports_dir)
 
 
 class SchemaChangeRehearsal(_ColumnTask):

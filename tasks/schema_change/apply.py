@@ -95,6 +95,10 @@ def _checked(
     fingerprint = now.fingerprint()
     if plan["fingerprint"] != fingerprint:
         raise PipelineError(f"{change.table} has been changed since the plan was made.", (), again)
+    obstacles = {one["name"]: one["obstacles"] for one in plan["strategies"]}[strategy]
+    if obstacles:
+        what = f"The plan says why {change.table} cannot be changed by the strategy {strategy}:"
+        raise PipelineError(what, obstacles, again)
     if without_rehearsal:
         return strategy
     wanted = {"plan_digest": change.digest(), "fingerprint": fingerprint, "strategy": strategy}

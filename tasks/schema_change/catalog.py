@@ -1,24 +1,13 @@
 """Queries on PostgreSQL's catalog; `t` is the quoted name of a table."""
 
-REFERENCES = """
-SELECT conname, replace(pg_get_constraintdef(oid), ' NOT VALID', '')
-FROM pg_constraint WHERE contype = 'f' AND conrelid = CAST(:t AS regclass) ORDER BY 1
-"""
-CHILDREN = """
-SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
-FROM pg_constraint WHERE contype = 'f' AND confrelid = CAST(:t AS regclass)
-AND conrelid <> confrelid ORDER BY 1, 2
-"""
-PARENTS = """
-SELECT DISTINCT confrelid::regclass::text FROM pg_constraint
-WHERE contype = 'f' AND conrelid = CAST(:t AS regclass) AND conrelid <> confrelid
-"""
-UNCHECKED = """
-SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f'
-AND NOT convalidated AND CAST(:t AS regclass) IN (conrelid, confrelid) ORDER BY 1, 2
+KEYS = """
+SELECT conrelid = CAST(:t AS regclass), conrelid::regclass::text, confrelid::regclass::text,
+    conname, replace(pg_get_constraintdef(oid), ' NOT VALID', ''), convalidated
+FROM pg_constraint WHERE contype = 'f' AND CAST(:t AS regclass) IN (conrelid, confrelid)
+ORDER BY 2, 4
 """
 TRIGGERS = """
-SELECT tgname, pg_get_triggerdef(oid), tgenabled FROM pg_trigger
+SELECT tgname, pg_get_triggerdef(oid, true), tgenabled FROM pg_trigger
 WHERE tgrelid = CAST(:t AS regclass) AND NOT tgisinternal ORDER BY 1
 """
 VIEWS = """

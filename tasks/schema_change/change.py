@@ -66,7 +66,7 @@ class AddColumn:
         """The default as a literal."""
         if self.default is None:
             return "NULL"
-        literal = sa.literal(self.default, _literal_type(self.default))
+        literal = sa.literal(self.default)
         text = str(literal.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
         return text.replace("%%", "%")
 
@@ -83,12 +83,6 @@ class AddColumn:
     def digest(self) -> str:
         """Identifies the change."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
-
-
-def _literal_type(value: float | str) -> sa.types.TypeEngine:
-    if isinstance(value, str):
-        return sa.String()
-    return sa.Double() if isinstance(value, float) else sa.BigInteger()
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,8 @@ def act(
     if action == "follow":
         report("Changes are applied until Ctrl-C.")
         made.follow(lambda: False)
-    {
-        "run": made.run,
-        "switch": made.switch,
-        "abort": made.abort,
-        "revert": made.revert,
-        "sign-off": made.sign_off,
-    }[action]()
+    else:
+        getattr(made, action.replace("-", "_"))()
     now = made.status()
     if now is None:
         return

@@ -52,6 +52,12 @@ class Copy(NamedTuple):
     key: tuple[str, ...]
     log: str
 
+    @classmethod
+    def of(cls, live: LiveTable, source: str, target: str, log: str) -> Copy:
+        """From and to tables with the columns of `live`, the one that lacks the new column."""
+        compared = {column.name: column.type for column in live.columns}
+        return cls(source, target, live.stored, compared, live.primary_key, log)
+
 
 class Database(abc.ABC):
     """A database with a table that is changed, through one connection.
@@ -124,8 +130,13 @@ class Database(abc.ABC):
 
     def add_natively(self, change: AddColumn) -> None:
         """Add the column by ALTER TABLE."""
-        for statement in self.native_sql(change):
-            self.run(statement)
+        try:
+            for statement in self.native_sql(change):
+                self.run(statement)
+        except sa.exc.DBAPIError:
+            with contextlib.suppress(sa.exc.DBAPIError):  # Where they are a transaction.
+                self.run("ROLLBACK")
+            raise
 
     @abc.abstractmethod
     def exchange(self, copy: Copy, names: Names, fingerprint: str, is_back: bool) -> None:
@@ -145,20 +156,17 @@ class Database(abc.ABC):
             PipelineError: The table is different from what was copied; nothing has changed.
         """
 
-    @abc.abstractmethod
-    def recover(self, names: Names, is_back: bool) -> None:
-        """Take back what an `exchange` has left that did not come to its end."""
+    def recover(self, names: Names, is_back: bool) -> None:  # noqa: B027
+        """Take back what an `exchange` has left that was no transaction and did not end."""
 
-    @abc.abstractmethod
-    def end_copy(self, copy: Copy) -> None:
+    def end_copy(self, copy: Copy) -> None:  # noqa: B027
         """All rows are copied; in the transaction that found it."""
 
     @abc.abstractmethod
     def size_bytes(self, table: str) -> int | None:
         """With its indexes; None if the database cannot say."""
 
-    @abc.abstractmethod
-    def validate(self, table: str) -> None:
+    def validate(self, table: str) -> None:  # noqa: B027
         """Have the database check what `exchange` has left unchecked."""
 
     # --- connection and statements -----------------------------------------------------------
@@ -250,8 +258,7 @@ class Database(abc.ABC):
 
     def check_exchange(self, before: LiveTable) -> None:
         """Raise PipelineError if what depends on the table is not as it was."""
-        was, now = before.dependents(), self.describe(before.name).dependents()
-        lost = [f"{name}: {was[name]} to {now[name]}" for name in was if was[name] != now[name]]
+        lost = before.lost(self.describe(before.name))
         if lost:
             raise PipelineError(
                 f"{before.name} cannot be switched: what depends on it changes:", lost

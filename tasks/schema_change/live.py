@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
-from tasks.schema_change.change import Names
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,15 @@ class LiveTable:
         names = ("references", "referred_by", "triggers", "views", "grants", "indexes")
         return {name: getattr(self, name) for name in names}
 
+    def lost(self, now: LiveTable) -> list[str]:
+        """What of it is not the same."""
+        after = now.dependents()
+        return [
+            f"{name}: {was} to {after[name]}"
+            for name, was in self.dependents().items()
+            if was != after[name]
+        ]
+
     def fingerprint(self) -> str:
         """Identifies all of it."""
         facts = dataclasses.asdict(self)
@@ -98,19 +106,6 @@ def describe(connection: sa.Connection, table: str, **facts: Any) -> LiveTable:
         primary_key=key,
         **facts,
     )
-
-
-def referred_by(connection: sa.Connection, table: str) -> tuple[tuple[str, str], ...]:
-    """Foreign keys that refer to a table, without those of its shadow."""
-    names = Names(table)
-    found = sa.inspect(connection).get_multi_foreign_keys().items()
-    others = {
-        (str(name), str(one["name"] or one["constrained_columns"]))
-        for (_, name), keys in found
-        for one in keys
-        if one["referred_table"] == table and name not in (names.shadow, names.old)
-    }
-    return tuple(sorted(others))
 
 
 def _column(found: Any) -> LiveColumn:

@@ -251,14 +251,7 @@ class SchemaChange:
         return run
 
     def _verified(self, run: Run) -> Run:
-        self.worker.verify(self._copy())
-        other = self.worker.attempt(
-            lambda: self.database.other_values(self.names.shadow, self.change)
-        )
-        if other:
-            raise self.worker.differs(
-                [f"{self.change.column}: {other} rows do not have the default"]
-            )
+        self.worker.verify(self._copy(), self.change)
         return self._enter(run, State.READY)
 
     def _verified_again(self, run: Run) -> Run:
@@ -323,8 +316,7 @@ class SchemaChange:
             live, target = database.describe(table), self.names.shadow
             if live.has(self.change.column):
                 live, target = database.describe(self.names.old), self.names.old
-            columns = {column.name: column.type for column in live.columns}
-            return Copy(table, target, live.stored, columns, live.primary_key, self.names.log)
+            return Copy.of(live, table, target, self.names.log)
 
         return self.worker.attempt(step)
 
@@ -346,13 +338,13 @@ NEXT_STEPS: dict[State, tuple[str, ...]] = {
 """State -> methods of `SchemaChange`."""
 
 
-def add_natively(database: Database, change: AddColumn, pace: Pace | None = None) -> Measured:
+def add_natively(database: Database, change: AddColumn) -> Measured:
     """Add the column by ALTER TABLE, which waits briefly for a lock, again and again.
 
     Raises:
         PipelineError: The database cannot, or the lock was not to be had.
     """
-    worker = Worker(database, change.table, pace or Pace())
+    worker = Worker(database, change.table, Pace())
 
     def step() -> None:
         if change.column.lower() not in database.column_names(change.table):

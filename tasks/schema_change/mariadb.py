@@ -7,16 +7,18 @@ tables are locked; what a killed process leaves of that, `recover` takes back.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.expressions import bound
+from tasks.schema_change.expressions import bound, table_of
 from tasks.schema_change.interface import (
     CONFLICT,
     LOCK_S,
@@ -72,6 +74,19 @@ AND column_key = 'PRI' AND data_type = 'float'
 """
 
 
+class _Named(NamedTuple):
+    """What has a name that is unique in the database, as the live table has it.
+
+    Attributes:
+        triggers: Those of users, as from `_TRIGGERS`.
+        keys: Foreign keys of the table and to it: the table that has it ("" for this one), its
+            name, its definition.
+    """
+
+    triggers: list[list[str]]
+    keys: list[list[str]]
+
+
 class Mariadb(Database):
     """A table in a database of MariaDB."""
 
@@ -104,11 +119,7 @@ class Mariadb(Database):
 
     def _briefly(self, sql: str) -> None:
         """Run a statement that waits no longer than `LOCK_S` for a table."""
-        self.run(f"SET max_statement_time = {LOCK_S}")
-        try:
-            self.run(sql)
-        finally:
-            self.run("SET max_statement_time = 0")
+        self.run(f"SET STATEMENT max_statement_time = {LOCK_S} FOR {sql}")
 
     def always_quoted(self, name: str) -> str:
         """A name as the catalog shows it."""
@@ -209,9 +220,6 @@ class Mariadb(Database):
                 f" FOR EACH ROW {body}"
             )
 
-    def end_copy(self, copy: Copy) -> None:
-        """Nothing changes."""
-
     def _returning(self, names: Names) -> str:
         """The beginning of the names of triggers on the table with the new column."""
         return names.capture.removesuffix("capture") + "return"
@@ -247,11 +255,9 @@ class Mariadb(Database):
         return sa.func.bit_xor(number)
 
     def native_sql(self, change: AddColumn) -> list[str]:
-        """Without copying the table: INSTANT or not at all."""
+        """By the cheapest algorithm that MariaDB can use."""
         clause = change.clause(self.connection.dialect)
-        return [
-            f"ALTER TABLE {self.quote(change.table)} WAIT 1 ADD COLUMN {clause}, ALGORITHM=INSTANT"
-        ]
+        return [f"ALTER TABLE {self.quote(change.table)} WAIT 1 ADD COLUMN {clause}"]
 
     # --- the switch --------------------------------------------------------------------------
 
@@ -259,22 +265,28 @@ class Mariadb(Database):
         """Lock all, apply the rest of the log, move what is named, and rename behind the lock."""
         table, aside = copy.source, names.shadow if is_back else names.old
         self.recover(names, is_back)
-        self.run(f"CREATE TABLE {self.quote(aside)} ({_SENTRY} INT)")
+        self.run(f"CREATE TABLE {self.quote(aside)} ({_SENTRY} LONGTEXT)")
         children = [child for child, _ in self.fetch(_CHILDREN, t=table)]
         parents = [parent for (parent,) in self.fetch(_PARENTS, t=table)]
         locked = dict.fromkeys([table, copy.target, aside, copy.log, *children, *parents])
         try:
-            self._briefly(f"LOCK TABLES {', '.join(f'{self.quote(n)} WRITE' for n in locked)}")
-            live = self.unchanged(table, fingerprint)
-            while self.apply(copy, 50_000, is_copied=True):
-                pass
-            counter = _COUNTER.search(self._definition(table))
-            if counter:
-                self.run(f"ALTER TABLE {self.quote(copy.target)} AUTO_INCREMENT = {counter[1]}")
-            if not is_back:
-                self._capture(copy, copy.target, self._returning(names))
-            self._move(table, copy.target, names)
-            self._rename(table, copy.target, aside)
+            with self._engine.connect() as other:
+                with self.transaction():  # What is applied now does not wait for the lock.
+                    self.apply(copy, 1_000, is_copied=True)
+                self._briefly(f"LOCK TABLES {', '.join(f'{self.quote(n)} WRITE' for n in locked)}")
+                live = self.unchanged(table, fingerprint)
+                while self.apply(copy, 50_000, is_copied=True):
+                    pass
+                counter = _COUNTER.search(self._definition(table))
+                if counter:
+                    self.run(f"ALTER TABLE {self.quote(copy.target)} AUTO_INCREMENT = {counter[1]}")
+                if not is_back:
+                    self._capture(copy, copy.target, self._returning(names))
+                moved = self._named(table, names)
+                record = sa.insert(table_of(aside, (_SENTRY,))).values({_SENTRY: json.dumps(moved)})
+                self.connection.execute(record)
+                self._move(moved, names, table, copy.target)
+                self._rename(other, table, copy.target, aside)
         except BaseException:
             if self._connection is not None and not self.connection.invalidated:
                 self.run("UNLOCK TABLES")
@@ -283,7 +295,7 @@ class Mariadb(Database):
         self.recover(names, is_back)
         self.check_exchange(live)
 
-    def _rename(self, table: str, target: str, aside: str) -> None:
+    def _rename(self, other: sa.Connection, table: str, target: str, aside: str) -> None:
         """Another connection renames: it waits first in the queue when the lock is released.
 
         RENAME TABLE locks in the order of names; those of the other tables come behind the
@@ -291,68 +303,81 @@ class Mariadb(Database):
         `aside` would still exist, and keep it from renaming.
         """
         errors: list[BaseException] = []
-        with self._engine.connect() as other:
-            number = other.exec_driver_sql("SELECT connection_id()").scalar_one()
+        number = other.exec_driver_sql("SELECT connection_id()").scalar_one()
 
-            def rename() -> None:
-                try:
-                    other.exec_driver_sql(
-                        f"RENAME TABLE {self.quote(table)} TO {self.quote(aside)},"
-                        f" {self.quote(target)} TO {self.quote(table)}",
-                        execution_options={"no_parameters": True},
-                    )
-                except sa.exc.DBAPIError as error:
-                    errors.append(error)
-
-            thread = threading.Thread(target=rename)
-            thread.start()
+        def rename() -> None:
             try:
-                query = "SELECT state FROM information_schema.processlist WHERE id = :id"
-                while thread.is_alive():
-                    if "metadata lock" in str(self.fetch(query, id=number)):
-                        self.run(f"DROP TABLE {self.quote(aside)}")
-                        break
-                    time.sleep(0.001)
-                self.run("UNLOCK TABLES")
-            finally:
-                thread.join()
+                other.exec_driver_sql(
+                    f"RENAME TABLE {self.quote(table)} TO {self.quote(aside)},"
+                    f" {self.quote(target)} TO {self.quote(table)}",
+                    execution_options={"no_parameters": True},
+                )
+            except sa.exc.DBAPIError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=rename)
+        thread.start()
+        try:
+            query = "SELECT state FROM information_schema.processlist WHERE id = :id"
+            while thread.is_alive():
+                if "metadata lock" in str(self.fetch(query, id=number)):
+                    self.run(f"DROP TABLE {self.quote(aside)}")
+                    break
+                time.sleep(0.001)
+            self.run("UNLOCK TABLES")
+        finally:
+            thread.join()
         if errors:
             raise errors[0]
 
-    def _move(self, table: str, target: str, names: Names) -> None:
-        """Move foreign keys and triggers of users from a table to another."""
-        for name, definer, timing, event, body, mode in self._triggers(table, names):
+    def _named(self, table: str, names: Names) -> _Named:
+        keys = []
+        children = [child for child, _ in self.fetch(_CHILDREN, t=table)]
+        for on in dict.fromkeys([table, *children]):
+            for sql, name in _FOREIGN_KEY.findall(self._definition(on)):
+                if on == table or self._references(table) in sql:
+                    sql = sql.replace(self._references(table), self._references(names.table))
+                    keys.append(["" if on == table else on, name, sql])
+        return _Named([list(row) for row in self._triggers(table, names)], keys)
+
+    def _references(self, table: str) -> str:
+        return f" REFERENCES {self.always_quoted(table)} ("
+
+    def _move(self, moved: _Named, names: Names, table: str, target: str) -> None:
+        """From a table to another; what is on none is created."""
+        for name, definer, timing, event, body, mode in moved.triggers:
             user, _, host = definer.rpartition("@")
-            self.run(f"DROP TRIGGER {self.quote(name)}")
+            self.run(f"DROP TRIGGER IF EXISTS {self.quote(name)}")
             self.run(f"SET @mode = @@sql_mode, sql_mode = '{mode}'")
             self.run(
                 f"CREATE DEFINER = {self.quote(user)}@{self.quote(host)} TRIGGER"
                 f" {self.quote(name)} {timing} {event} ON {self.quote(target)} FOR EACH ROW {body}"
             )
             self.run("SET sql_mode = @mode")
-        keys = [(table, name) for _, name in _FOREIGN_KEY.findall(self._definition(table))]
-        children = [key for key in self.fetch(_CHILDREN, t=table) if key[0] != table]
-        for on, name in [*keys, *children]:
-            found = {each: sql for sql, each in _FOREIGN_KEY.findall(self._definition(on))}
-            to = f" REFERENCES {self.quote(target)} ("
-            sql = found[name].replace(f" REFERENCES {self.always_quoted(table)} (", to)
-            self.run(f"ALTER TABLE {self.quote(on)} DROP FOREIGN KEY {self.always_quoted(name)}")
-            self.run(f"ALTER TABLE {self.quote(target if on == table else on)} ADD {sql}")
+        # Each ALTER TABLE takes long behind the lock: one for all keys of a table.
+        was, now = self._references(names.table), self._references(target)
+        for on in dict.fromkeys(on for on, _, _ in moved.keys):
+            keys = [(self.always_quoted(n), sql) for one, n, sql in moved.keys if one == on]
+            removed = ", ".join(f"DROP FOREIGN KEY IF EXISTS {name}" for name, _ in keys)
+            self.run(f"ALTER TABLE {self.quote(on or table)} {removed}")
+            added = ", ".join(f"ADD {sql.replace(was, now)}" for _, sql in keys)
+            self.run(f"ALTER TABLE {self.quote(on or target)} {added}")
 
     def recover(self, names: Names, is_back: bool) -> None:
         """Take back what an exchange has left that did not come to its end, else tidy up."""
         aside, target = (names.shadow, names.old) if is_back else (names.old, names.shadow)
-        if self.exists(aside) and not self._is_sentry(aside):
-            if not is_back:  # They would log what is applied to the old table.
-                self._drop_triggers(names.capture)
-            return
-        self._briefly(f"DROP TABLE IF EXISTS {self.quote(aside)}")
+        record: list[tuple] = []
+        if self.exists(aside):
+            if self.column_names(aside) != {_SENTRY}:  # The exchange came to its end.
+                if not is_back:  # They would log what is applied to the old table.
+                    self._drop_triggers(names.capture)
+                return
+            record = self.fetch(f"SELECT {_SENTRY} FROM {self.quote(aside)}")
         if not is_back:
             self._drop_triggers(self._returning(names))
-        self._move(target, names.table, names)
-
-    def _is_sentry(self, table: str) -> bool:
-        return [c["name"] for c in sa.inspect(self.connection).get_columns(table)] == [_SENTRY]
-
-    def validate(self, table: str) -> None:
-        """Nothing: the rows are those that foreign keys have checked already."""
+        # What was moved last may be on neither table; without a record all of it was, or nothing.
+        moved = _Named(*json.loads(record[0][0])) if record else self._named(target, names)
+        found = zip(moved, self._named(names.table, names), strict=True)
+        missing = _Named(*([one for one in had if one not in has] for had, has in found))
+        self._move(missing, names, target, names.table)
+        self._briefly(f"DROP TABLE IF EXISTS {self.quote(aside)}")

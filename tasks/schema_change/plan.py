@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from config.declarations import Type
 from tasks.core.errors import PipelineError
@@ -16,14 +14,21 @@ from tasks.schema_change import tool
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.live import LiveTable
-from tasks.schema_change.preflight import CATALOG, Check, Native, check, try_natively
+from tasks.schema_change.preflight import CATALOG, REFUSED, Check, Native, check, try_natively
 from tasks.schema_change.recorded import Step, record
 from tasks.schema_change.scratch import scratch
 
 NATIVE, TOOL, SHADOW = "native", "tool", "shadow"
-"""ALTER TABLE; S1, an online schema change tool; S2, a shadow table."""
+TITLES = {
+    NATIVE: "ALTER TABLE",
+    TOOL: "S1, an online schema change tool",
+    SHADOW: "S2, a shadow table",
+}
 
 _SAMPLE_ROWS = 20_000
+
+_BRIEF_S = 1.0
+"""A table that is rewritten in less time needs no copy beside it."""
 
 ABILITIES = {
     NATIVE: {
@@ -72,7 +77,7 @@ class Plan:
         courses: Of S2: "run", "abort", "switch", "revert", "sign-off" -> steps and their SQL.
         session: Settings of the connection that runs them.
         commands: Of S1: what for -> a command for a shell.
-        rows_per_s: As measured on a copy; None if there are too few rows to measure.
+        copy_s: How long copying all rows takes, by the rate of a copy; None if none was made.
     """
 
     change: AddColumn
@@ -91,16 +96,7 @@ class Plan:
     courses: dict[str, list[Step]]
     session: list[str] = field(default_factory=list)
     commands: dict[str, str] = field(default_factory=dict)
-    rows_per_s: float | None = None
-
-    @property
-    def copy_s(self) -> float | None:
-        """How long copying all rows takes; with the rest after each chunk half as much again."""
-        return self.rows / self.rows_per_s if self.rows_per_s else None
-
-    def to_json(self) -> dict[str, Any]:
-        """For a file."""
-        return {**dataclasses.asdict(self), "copy_s": self.copy_s}
+    copy_s: float | None = None
 
 
 def plan_path(reports: Path, change: AddColumn, suffix: str) -> Path:
@@ -151,23 +147,24 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
     if table.has(change.column):
         what = f"{change.table} has a column {change.column} already."
         raise PipelineError(what, remedy="Nothing has to be changed.")
+    rows = live.count(change.table)
     with scratch(live, change.table, _SAMPLE_ROWS) as copy:
         native = try_natively(copy, change)
-        courses, measured, not_shadow = {}, None, live.obstacles(table)
+        courses, copy_s, not_shadow = {}, None, live.obstacles(table)
         if not not_shadow:
             try:
                 recording = record(live, copy, change)
                 courses, measured = recording.courses, recording.measured
+                copy_s = measured.copy_s * max(1, rows) / max(1, measured.copied_rows)
             except PipelineError as error:
                 not_shadow = [str(error)]
-    rate = None
-    if measured is not None and measured.copied_rows >= 1_000:
-        rate = measured.copied_rows / measured.copy_s
-    rows = live.count(change.table)
-    not_tool = _not_tool(live)
-    not_native = [] if native.way == CATALOG else [native.seen]
-    obstacles = {NATIVE: not_native, TOOL: not_tool, SHADOW: not_shadow}
-    chosen, why = choose(native, obstacles)
+    no_tool = tool.missing(live)
+    obstacles = {
+        NATIVE: [] if is_brief(native, copy_s) else [native.seen],
+        TOOL: [str(no_tool)] if no_tool else [],
+        SHADOW: not_shadow,
+    }
+    chosen, why = choose(native, obstacles, copy_s)
     return Plan(
         change=change,
         digest=change.digest(),
@@ -185,14 +182,28 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
         courses=courses,
         session=_session(live),
         commands=_tool_commands(live, table, change),
-        rows_per_s=rate,
+        copy_s=copy_s,
     )
 
 
-def choose(native: Native, obstacles: dict[str, list[str]]) -> tuple[str, str]:
+def is_brief(native: Native, copy_s: float | None) -> bool:
+    """Whether others wait for ALTER TABLE only briefly."""
+    if native.way in (CATALOG, REFUSED):
+        return native.way == CATALOG
+    return copy_s is not None and copy_s < _BRIEF_S
+
+
+def choose(
+    native: Native, obstacles: dict[str, list[str]], copy_s: float | None
+) -> tuple[str, str]:
     """The strategy, and why."""
-    if not obstacles[NATIVE]:
+    if not obstacles[NATIVE] and native.way == CATALOG:
         return NATIVE, "ALTER TABLE changes the catalog alone: it takes the same time at any size."
+    if not obstacles[NATIVE]:
+        return NATIVE, (
+            f"{native.seen} ALTER TABLE may rewrite the table: by the rate of a copy that takes"
+            f" {copy_s:.2f} s, less than {_BRIEF_S:g} s."
+        )
     seen = f"ALTER TABLE would not do: {native.seen}"
     if not obstacles[TOOL]:
         return TOOL, f"{seen} The tool was made for this."
@@ -210,11 +221,6 @@ def _session(live: Database) -> list[str]:
     )
     ours = ("extra_float_digits", "lock_timeout", "TimeZone")
     return [f"SET {name} = '{value}'" for name, value in live.fetch(query) if name in ours]
-
-
-def _not_tool(live: Database) -> list[str]:
-    error = tool.missing(live)
-    return [str(error)] if error else []
 
 
 def _tool_commands(live: Database, table: LiveTable, change: AddColumn) -> dict[str, str]:

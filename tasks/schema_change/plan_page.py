@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -9,14 +10,10 @@ import sqlalchemy as sa
 from tasks.core.files import write_json
 from tasks.reports.templates import render, render_markdown_page
 from tasks.schema_change import tool
+from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
-from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, Plan, plan_command, plan_path
+from tasks.schema_change.plan import SHADOW, TITLES, make_plan, plan_command, plan_path
 
-TITLES = {
-    NATIVE: "ALTER TABLE",
-    TOOL: "S1, an online schema change tool",
-    SHADOW: "S2, a shadow table",
-}
 _HEADINGS = {
     "run": "Until the tables can be switched (`run`)",
     "abort": "Before the switch: give it up (`abort`)",
@@ -26,9 +23,9 @@ _HEADINGS = {
 }
 
 
-def write_plan(plan: Plan, live: Database, reports: Path) -> Path:
-    """Write the plan; the Markdown file."""
-    change = plan.change
+def write_plan(live: Database, change: AddColumn, reports: Path) -> str:
+    """Make the plan and write it; which way it has chosen, and the Markdown file."""
+    plan = make_plan(live, change)
     table, column = live.quote(change.table), live.quote(change.column)
     text = render(
         "schema_change_plan.md.j2",
@@ -53,5 +50,5 @@ def write_plan(plan: Plan, live: Database, reports: Path) -> Path:
     title = f"Plan: {change.column} in {change.table}"
     page = render_markdown_page(title, text)
     plan_path(reports, change, ".html").write_text(page, encoding="utf-8")
-    write_json(plan.to_json(), plan_path(reports, change, ".json"))
-    return markdown
+    write_json(dataclasses.asdict(plan), plan_path(reports, change, ".json"))
+    return f"{plan.why} {markdown.as_posix()}"

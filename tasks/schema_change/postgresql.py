@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from typing_extensions import override
@@ -12,7 +12,7 @@ from typing_extensions import override
 from tasks.schema_change import catalog
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Copy, Database
-from tasks.schema_change.live import LiveTable, describe, referred_by
+from tasks.schema_change.live import LiveTable, describe
 
 _KINDS = {
     "55P03": LOCKED,  # not to be had in time
@@ -24,6 +24,23 @@ _KINDS = {
 _MILLISECONDS = int(LOCK_S * 1000)
 _LONGEST_S = 60
 """How long to wait for transactions that are older than an exchange."""
+
+
+class ForeignKey(NamedTuple):
+    """A row of `catalog.KEYS`, for a table that has the key (`is_own`) or is referred to.
+
+    Attributes:
+        child: The table that has it, as SQL has it.
+        parent: The table that it refers to.
+        sql: Its definition.
+    """
+
+    is_own: bool
+    child: str
+    parent: str
+    name: str
+    sql: str
+    is_checked: bool
 
 
 class Postgresql(Database):
@@ -69,11 +86,14 @@ class Postgresql(Database):
             return describe(self.connection, table)
         t = self.quote(table)
         capture = Names(table).capture
+        keys = self.keys(t)
         return describe(
             self.connection,
             table,
-            references=dict(self.fetch(catalog.REFERENCES, t=t)),
-            referred_by=referred_by(self.connection, table),
+            references={key.name: key.sql for key in keys if key.is_own},
+            referred_by=tuple(
+                (key.child, key.name) for key in keys if not key.is_own or key.child == key.parent
+            ),
             triggers={
                 name: f"{sql}; {enabled}"
                 for name, sql, enabled in self.fetch(catalog.TRIGGERS, t=t)
@@ -87,6 +107,10 @@ class Postgresql(Database):
             other=tuple(sorted(text for (text,) in self.fetch(catalog.OTHER, t=t))),
         )
 
+    def keys(self, table: str) -> list[ForeignKey]:
+        """The foreign keys of a table and to it; its name is quoted."""
+        return [ForeignKey(*row) for row in self.fetch(catalog.KEYS, t=table)]
+
     def size_bytes(self, table: str) -> int | None:
         """With its indexes."""
         query = "SELECT pg_total_relation_size(CAST(:t AS regclass))"
@@ -96,8 +120,11 @@ class Postgresql(Database):
         """Why the table cannot be replaced by a shadow."""
         t = self.quote(live.name)
         found = [text for (text,) in self.fetch(catalog.OBSTACLES, t=t)]
-        unchecked = self.fetch(catalog.UNCHECKED, t=t)
-        return found + [f"the foreign key {name} of {on} is NOT VALID" for on, name in unchecked]
+        return found + [
+            f"the foreign key {key.name} of {key.child} is NOT VALID"
+            for key in self.keys(t)
+            if not key.is_checked
+        ]
 
     # --- shadow and capture ------------------------------------------------------------------
 
@@ -213,15 +240,6 @@ class Postgresql(Database):
             "COMMIT",
         ]
 
-    @override
-    def add_natively(self, change: AddColumn) -> None:
-        try:
-            super().add_natively(change)
-        except sa.exc.DBAPIError:
-            with contextlib.suppress(sa.exc.DBAPIError):
-                self.run("ROLLBACK")
-            raise
-
     def _begin_lock(self, tables: str) -> None:
         for statement in self._before_lock(tables):
             self.run(statement)
@@ -250,13 +268,10 @@ class Postgresql(Database):
             live = self.unchanged(copy.source, fingerprint)
             while self.apply(copy, 50_000, is_copied=True):
                 pass
-            children, triggers = (
-                self.fetch(catalog.CHILDREN, t=table),
-                self.fetch(catalog.TRIGGERS, t=table),
-            )
+            keys, triggers = self.keys(table), self.fetch(catalog.TRIGGERS, t=table)
             sequences = self.fetch(catalog.SEQUENCES, t=table)
             indexes = zip(live.indexes, dict(self.fetch(catalog.INDEXES, t=target)), strict=True)
-            self._release(table, live, names, children)
+            self._release(live, names, keys)
             self.run(f"ALTER TABLE {table} RENAME TO {aside}")
             self.run(f"ALTER TABLE {target} RENAME TO {table}")
             for name, other in indexes:
@@ -267,9 +282,9 @@ class Postgresql(Database):
                     self.run(sql)
                     if enabled in _ENABLED:
                         self.run(f"ALTER TABLE {table} {_ENABLED[enabled]} {self.quote(name)}")
-            own = [(table, name, sql) for name, sql in live.references.items()]
-            for on, name, sql in [*own, *children]:
-                self.run(f"ALTER TABLE {on} ADD CONSTRAINT {self.quote(name)} {sql} NOT VALID")
+            for key in keys:
+                added = f"ADD CONSTRAINT {self.quote(key.name)} {key.sql} NOT VALID"
+                self.run(f"ALTER TABLE {key.child} {added}")
             for view, sql, options in views:
                 having = f" WITH ({options})" if options else ""
                 self.run(f"CREATE OR REPLACE VIEW {view}{having} AS {sql}")
@@ -305,26 +320,21 @@ class Postgresql(Database):
 
         Views come first: who reads one has locked it before the table.
         """
-        children = [child for child, _, _ in self.fetch(catalog.CHILDREN, t=table)]
-        parents = [parent for (parent,) in self.fetch(catalog.PARENTS, t=table)]
-        tables = dict.fromkeys([table, target, *children, *parents])
+        related = [one for key in self.keys(table) for one in (key.child, key.parent)]
+        tables = dict.fromkeys([table, target, *related])
         self._begin_lock(", ".join(tables))
         listed = ", ".join(dict.fromkeys([*views, *tables]))
         self.run(f"SET LOCAL statement_timeout = {_MILLISECONDS}")
         self.run(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE")
         self.run("SET LOCAL statement_timeout = 0")
 
-    def _release(
-        self, table: str, live: LiveTable, names: Names, children: Sequence[tuple]
-    ) -> None:
+    def _release(self, live: LiveTable, names: Names, keys: Sequence[ForeignKey]) -> None:
         """Free the table of what belongs to its name."""
         for name in live.triggers:
-            self.run(f"DROP TRIGGER {self.quote(name)} ON {table}")
+            self.run(f"DROP TRIGGER {self.quote(name)} ON {self.quote(live.name)}")
         self._drop_functions(names)
-        for name in live.references:
-            self.run(f"ALTER TABLE {table} DROP CONSTRAINT {self.quote(name)}")
-        for child, name, _ in children:
-            self.run(f"ALTER TABLE {child} DROP CONSTRAINT {self.quote(name)}")
+        for key in keys:
+            self.run(f"ALTER TABLE {key.child} DROP CONSTRAINT {self.quote(key.name)}")
 
     def _exchange_names(self, kind: str, one: str, other: str) -> None:
         between = self.quote("_schema_change_between")
@@ -349,17 +359,15 @@ class Postgresql(Database):
                 self.run(f"ALTER TABLE {table} ALTER {quoted} SET GENERATED ALWAYS")
                 self.run(f"ALTER TABLE {aside} ALTER {quoted} SET GENERATED BY DEFAULT")
 
-    def recover(self, names: Names, is_back: bool) -> None:
-        """Nothing is left: the exchange is one transaction."""
-
     def validate(self, table: str) -> None:
         """Check foreign keys while rows are written, and see older transactions out.
 
         Those are the ones that `_guard` is for.
         """
         older = self.fetch(catalog.TRANSACTIONS)
-        for on, name in self.fetch(catalog.UNCHECKED, t=self.quote(table)):
-            self.run(f"ALTER TABLE {on} VALIDATE CONSTRAINT {self.quote(name)}")
+        for key in self.keys(self.quote(table)):
+            if not key.is_checked:
+                self.run(f"ALTER TABLE {key.child} VALIDATE CONSTRAINT {self.quote(key.name)}")
         until = time.monotonic() + _LONGEST_S
         while time.monotonic() < until and set(older) & set(self.fetch(catalog.TRANSACTIONS)):
             time.sleep(0.05)

@@ -156,7 +156,8 @@ class _Rehearsal:
                 self.problems.append(str(error))
             self.begin(_AFTER)
             time.sleep(self.settings.seconds)
-        self.ended = time.monotonic()
+            # Before the workers are asked what they have done: that takes time, too.
+            self.ended = time.monotonic()
         self.done = workload.done
         self._report("comparing")
         self.compared = workload.compare()
@@ -212,10 +213,7 @@ class _Rehearsal:
         other = self.database.other_values(self.change.table, self.change)
         if other:
             self.problems.append(f"{other:,} rows have not the default in {self.change.column}.")
-        was, now = before.dependents(), after.dependents()
-        self.notes = [
-            f"{name}: {was[name]} to {now[name]}" for name in was if was[name] != now[name]
-        ]
+        self.notes = before.lost(after)
 
     def results(self) -> Json:
         """As JSON."""

@@ -12,10 +12,8 @@ from tasks.reports.templates import render_page, render_section
 from tasks.schema_change import tool
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
-from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, plan_path
+from tasks.schema_change.plan import TITLES, TOOL, plan_path
 from tasks.schema_change.rehearsal import Json
-
-TITLES = {NATIVE: "ALTER TABLE", TOOL: "pt-online-schema-change (S1)", SHADOW: "shadow table (S2)"}
 
 _NONE = "-"
 
@@ -68,7 +66,7 @@ def _results(reports: Path, change: AddColumn, last: Json) -> dict[str, Json]:
 def _compare(results: Mapping[str, Json], live: Database) -> Iterator[Sequence[str]]:
     """Rows of the table: what, and its value for each strategy."""
     columns = [_column(one) for one in results.values()]
-    yield ("", *(TITLES[name] for name in TITLES))
+    yield ("", *TITLES.values())
     missing = tool.missing(live)
     for name in columns[0]:
         values = dict(zip(results, (column[name] for column in columns), strict=True))

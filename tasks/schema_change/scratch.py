@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import hashlib
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from tasks.schema_change import catalog
 from tasks.schema_change.change import Names
 from tasks.schema_change.interface import Database
 from tasks.schema_change.postgresql import Postgresql
@@ -27,6 +28,8 @@ from tasks.schema_change.runs import RUNS
 def scratch(live: Database, table: str, rows: int | None) -> Iterator[Database]:
     """A database like the live one, removed at the end: a schema, a database, or an SQLite file.
 
+    What a killed process has left of one for the same table is removed first.
+
     Args:
         live: What is copied.
         table: The table whose rows are copied, with those of other tables that they refer to.
@@ -35,7 +38,8 @@ def scratch(live: Database, table: str, rows: int | None) -> Iterator[Database]:
     Raises:
         PipelineError: It cannot be made, for lack of a privilege as a rule.
     """
-    place = _PLACES[live.kind](live)
+    place = _PLACES[live.kind](live, table)
+    place.remove_left()
     try:
         try:
             made = place.create(table, rows)
@@ -47,7 +51,7 @@ def scratch(live: Database, table: str, rows: int | None) -> Iterator[Database]:
         finally:
             made.close()
     finally:
-        place.remove()
+        place.remove(place.name)
 
 
 class _Place(abc.ABC):
@@ -55,23 +59,43 @@ class _Place(abc.ABC):
 
     Attributes:
         name: Of the schema, database or folder; no other one has it.
+        stem: How the names of all copies of the table begin.
         source: Before the names of live tables in SQL.
         target: Before those of the copy.
     """
 
     source = target = ""
 
-    def __init__(self, live: Database):
+    def __init__(self, live: Database, table: str):
         self.live = live
-        self.name = f"schema_change_scratch_{secrets.token_hex(4)}"
+        what = f"{live.url.database}.{live.schema}.{table}"
+        digest = hashlib.sha256(what.encode()).hexdigest()[:8]
+        self.stem = f"schema_change_scratch_{digest}_"
+        self.name = f"{self.stem}{secrets.token_hex(4)}"
 
     @abc.abstractmethod
     def create(self, table: str, rows: int | None) -> Database:
         """Create it."""
 
     @abc.abstractmethod
-    def remove(self) -> None:
-        """Remove it, and what a failure has left of it."""
+    def remove(self, name: str) -> None:
+        """Remove a copy, and what a failure has left of it."""
+
+    def remove_left(self) -> None:
+        """Keep others from this copy, and remove those of the table whose process was killed."""
+        self.is_left(self.name)
+        for name in self.names():
+            with contextlib.suppress(sa.exc.DBAPIError, OSError):  # It may be another user's.
+                if name.startswith(self.stem) and name != self.name and self.is_left(name):
+                    self.remove(name)
+
+    def names(self) -> list[str]:
+        """Of all schemas, databases or files: those of copies are among them."""
+        return sa.inspect(self.live.connection).get_schema_names()
+
+    def is_left(self, name: str) -> bool:
+        """Whether no other process is at a copy; if so, this one is from now on."""
+        return self.live.take_lock(name)
 
     def tables(self) -> list[str]:
         """All tables but those of changes under way."""
@@ -123,12 +147,25 @@ class _Sqlite(_Place):
     """A file in a folder of its own beside the live one, on the same disk."""
 
     source, target = "live.", "main."
-    folder: Path | None = None
+
+    @property
+    def file(self) -> Path:
+        return Path(self.live.url.database or "").absolute()
+
+    def opened(self, name: str) -> Database:
+        path = self.file.parent / name / self.file.name
+        return type(self.live)(self.live.url.set(database=str(path)))
+
+    def names(self) -> list[str]:
+        return [path.name for path in self.file.parent.iterdir()]
+
+    def is_left(self, name: str) -> bool:
+        return name != self.name and self.opened(name).take_lock("")
 
     def create(self, table: str, rows: int | None) -> Database:
-        live, file = self.live, Path(self.live.url.database or "").absolute()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=file.parent))
-        made = type(live)(live.url.set(database=str(self.folder / file.name)))
+        live, file, made = self.live, self.file, self.opened(self.name)
+        (file.parent / self.name).mkdir(0o700)
+        made.claim(table)
         made.run(f"PRAGMA journal_mode = {live.run('PRAGMA journal_mode').scalar_one()}")
         found = live.fetch("SELECT type, name, tbl_name, sql FROM sqlite_schema")
         tables = self.tables()
@@ -151,21 +188,10 @@ class _Sqlite(_Place):
             made.run(sql)
         return made
 
-    def remove(self) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.file.parent / name, ignore_errors=True)
 
 
-_SEQUENCES = """
-SELECT quote_ident(s.relname), quote_ident(t.relname), quote_ident(attname) FROM pg_depend d
-JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_class t ON t.oid = refobjid
-JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
-WHERE deptype = 'a' AND t.relnamespace = CAST(:s AS regnamespace)
-"""
-_KEYS = """
-SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid)
-FROM pg_constraint WHERE contype = 'f' AND connamespace = CAST(:s AS regnamespace)
-"""
 _VIEWS = """
 SELECT quote_ident(relname), pg_get_viewdef(oid) FROM pg_class
 WHERE relkind = 'v' AND relnamespace = CAST(:s AS regnamespace) ORDER BY oid
@@ -175,12 +201,6 @@ SELECT DISTINCT pg_get_functiondef(p.oid) FROM pg_trigger JOIN pg_class t ON t.o
 JOIN pg_proc p ON p.oid = tgfoid
 WHERE relnamespace = CAST(:s AS regnamespace) AND pronamespace = relnamespace AND NOT tgisinternal
 """
-_TRIGGERS = """
-SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g JOIN pg_class t ON t.oid = tgrelid
-WHERE NOT tgisinternal AND relnamespace = CAST(:s AS regnamespace)
-"""
-
-
 _PATIENTLY = "SET lock_timeout = '60s'"
 """Nobody uses the copy but autovacuum, which gives way after a second."""
 
@@ -192,45 +212,47 @@ class _Postgresql(_Place):
     stays in the copy.
     """
 
+    live: Postgresql
+
     def create(self, table: str, rows: int | None) -> Database:
         live, here = self.live, self.live.quote(self.name)
         schema = live.quote(live.schema or "public")
         self.source, self.target = f"{schema}.", f"{here}."
         live.run(f"CREATE SCHEMA {here}")
         made = type(live)(live.url, self.name)
-        tables = [(f"{schema}.{t}", f"{here}.{t}") for t in map(live.quote, self.tables())]
-        for was, now in tables:
-            made.run(f"CREATE TABLE {now} (LIKE {was} INCLUDING ALL)")
-        created = {now for _, now in tables}
+        tables = [live.quote(one) for one in self.tables()]
+        for on in tables:
+            made.run(f"CREATE TABLE {here}.{on} (LIKE {schema}.{on} INCLUDING ALL)")
         made.run(f"SET search_path = {here}, {schema}")
-        for name, on, column in live.fetch(_SEQUENCES, s=schema):
-            if f"{here}.{on}" in created:
-                made.run(f"CREATE SEQUENCE {name} OWNED BY {on}.{column}")
-                made.run(f"ALTER TABLE {on} ALTER {column} SET DEFAULT nextval('{here}.{name}')")
+        for on in tables:
+            for column, identity, name in live.fetch(catalog.SEQUENCES, t=on):
+                if not identity:
+                    column = live.quote(column)
+                    made.run(f"CREATE SEQUENCE {here}.{name} OWNED BY {on}.{column}")
+                    default = f"nextval('{here}.{name}')"
+                    made.run(f"ALTER TABLE {on} ALTER {column} SET DEFAULT {default}")
         made.run(_PATIENTLY)
         self.fill(made, table, rows)
         made.run(f"ANALYZE {made.quote(table)}")
-        self._add_dependents(made, schema)
-        if isinstance(made, Postgresql):
-            made.copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
+        self._add_dependents(made, tables, schema)
+        made.copy_properties(f"{schema}.{live.quote(table)}", live.quote(table))
         made.close()  # From now on it sees the copy alone.
         self._name_indexes(made, table)
         return made
 
-    def _add_dependents(self, made: Database, schema: str) -> None:
+    def _add_dependents(self, made: Database, tables: list[str], schema: str) -> None:
         live = self.live
-        created = {live.quote(table) for table in self.tables()}
-        for on, name, sql in live.fetch(_KEYS, s=schema):
-            if on in created:
-                made.run(f"ALTER TABLE {on} ADD CONSTRAINT {name} {sql}")
+        for key in (key for on in tables for key in live.keys(on) if key.is_own):
+            made.run(f"ALTER TABLE {key.child} ADD CONSTRAINT {live.quote(key.name)} {key.sql}")
         for name, sql in live.fetch(_VIEWS, s=schema):
             made.run(f"CREATE VIEW {name} AS {sql}")
         word = re.compile(rf"\b{re.escape(live.schema or 'public')}\b")
         for (sql,) in live.fetch(_FUNCTIONS, s=schema):
             made.run(word.sub(self.name, sql))
-        for name, sql in live.fetch(_TRIGGERS, s=schema):
-            if not self.captures(name):
-                made.run(sql)
+        for on in tables:
+            for name, sql, _ in live.fetch(catalog.TRIGGERS, t=on):
+                if not self.captures(name):
+                    made.run(sql)
 
     def _name_indexes(self, made: Database, table: str) -> None:
         """LIKE gives indexes names of its own."""
@@ -239,10 +261,10 @@ class _Postgresql(_Place):
             if name != other:
                 made.run(f"ALTER INDEX {made.quote(other)} RENAME TO {made.quote(name)}")
 
-    def remove(self) -> None:
+    def remove(self, name: str) -> None:
         self.live.run("SET client_min_messages = warning")
         self.live.run(_PATIENTLY)
-        self.live.run(f"DROP SCHEMA IF EXISTS {self.live.quote(self.name)} CASCADE")
+        self.live.run(f"DROP SCHEMA IF EXISTS {self.live.quote(name)} CASCADE")
         self.live.run("RESET lock_timeout")
 
 
@@ -279,8 +301,8 @@ class _Mariadb(_Place):
                 copy("TRIGGER", name)
         return made
 
-    def remove(self) -> None:
-        self.live.run(f"DROP DATABASE IF EXISTS {self.live.quote(self.name)}")
+    def remove(self, name: str) -> None:
+        self.live.run(f"DROP DATABASE IF EXISTS {self.live.quote(name)}")
 
 
 _PLACES: dict[str, type[_Place]] = {

@@ -17,11 +17,17 @@ from filelock import FileLock, Timeout
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.expressions import table_of
 from tasks.schema_change.interface import CONFLICT, LOCKED, Copy, Database, Key
-from tasks.schema_change.live import LiveTable, describe, referred_by
+from tasks.schema_change.live import LiveTable, describe
 
 _NAME = r'(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|\'(?:[^\']|\'\')*\'|[^\s("`\[]+)'
 _TABLE = re.compile(rf"CREATE TABLE\s+{_NAME}")
 _INDEX = re.compile(rf"(CREATE (?:UNIQUE )?INDEX\s+){_NAME}(\s+ON\s+){_NAME}", re.IGNORECASE)
+
+_CHILDREN = """
+SELECT name, group_concat(key."from", ', ') FROM sqlite_schema, pragma_foreign_key_list(name) key
+WHERE type = 'table' AND lower(key."table") = lower(:t) AND name NOT IN (:new, :old)
+GROUP BY name, key.id ORDER BY 1, 2
+"""
 
 
 class Sqlite(Database):
@@ -69,7 +75,7 @@ class Sqlite(Database):
 
     def describe(self, table: str) -> LiveTable:
         """The table as it is."""
-        catalog = self._catalog(table)
+        catalog, names = self._catalog(table), Names(table)
         references = self.run(f"PRAGMA foreign_key_list({self.quote(table)})").fetchall()
         views = self.fetch("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")
         word = re.compile(rf"(?<!\w){re.escape(table)}(?!\w)", re.IGNORECASE)
@@ -77,7 +83,7 @@ class Sqlite(Database):
             self.connection,
             table,
             references={str(row[:2]): str(row[2:]) for row in references},
-            referred_by=referred_by(self.connection, table),
+            referred_by=tuple(self.fetch(_CHILDREN, t=table, new=names.shadow, old=names.old)),
             triggers=self._user_triggers(table),
             views={name: sql for name, sql in views if word.search(sql)},
             indexes={name: _INDEX.sub("", sql) for name, sql in catalog["index"].items() if sql},
@@ -262,12 +268,6 @@ class Sqlite(Database):
                 )
         self.run(f"PRAGMA schema_version = {version + 1}")
         self.run("PRAGMA writable_schema = RESET")
-
-    def recover(self, names: Names, is_back: bool) -> None:
-        """Nothing is left: the exchange is one transaction."""
-
-    def validate(self, table: str) -> None:
-        """Nothing was left unchecked: the rows are the same, and so are the references."""
 
 
 def _renamed(sql: str, index: str, table: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 import time
 from collections.abc import Callable
@@ -12,12 +13,15 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
+from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import CONFLICT, LOST, Copy, Database, Key
 
 _Result = TypeVar("_Result")
 
 _SMALLEST_CHUNK = 1_000
 _LARGEST_CHUNK = 50_000
+_FEW = 50
+"""Captured keys that a switch may leave for the time behind its locks."""
 
 
 @dataclass
@@ -107,12 +111,17 @@ class Worker:
         return self.attempt(step) if self.database.logs_keys else 0
 
     def drain(self, copy: Copy, is_copied: bool = True) -> None:
-        """Apply all captured keys, but for those that come meanwhile."""
-        while self.apply(copy, is_copied) >= self._batch:
-            pass
+        """Apply all captured keys, but for the few that come meanwhile."""
+        before = math.inf
+        while (applied := self.apply(copy, is_copied)) >= self._batch or _FEW < applied < before:
+            before = applied
 
-    def verify(self, copy: Copy) -> None:
+    def verify(self, copy: Copy, change: AddColumn | None = None) -> None:
         """Compare the tables chunk by chunk, each in one snapshot.
+
+        Args:
+            copy: Which tables.
+            change: If all rows of the target must have its default.
 
         Raises:
             PipelineError: Some differ.
@@ -129,20 +138,20 @@ class Worker:
                 break
             after = end
             self.pace.after(time.monotonic() - started)
+        if change is not None:
+            other = self.attempt(lambda: self.database.other_values(copy.target, change))
+            problems += [f"{change.column}: {other} rows do not have the default"] if other else []
         if problems:
-            raise self.differs(problems)
+            more = [f"and {len(problems) - 10} more"] if len(problems) > 10 else []
+            raise PipelineError(
+                f"The copy of {self.table} differs from the table:",
+                [*problems[:10], *more],
+                "The tables are not switched: abort the change and look for what writes to its"
+                " tables.",
+            )
 
     def _compared(self, copy: Copy, after: Key | None) -> tuple[Key | None, bool]:
         database = self.database
         with database.transaction(*database.snapshot):
             end = database.chunk_end(copy, after, self.pace.rows)
             return end, database.same_rows(copy, after, end)
-
-    def differs(self, problems: list[str]) -> PipelineError:
-        """The copy is not what it has to be."""
-        more = [f"and {len(problems) - 10} more"] if len(problems) > 10 else []
-        return PipelineError(
-            f"The copy of {self.table} differs from the table:",
-            [*problems[:10], *more],
-            "The tables are not switched: abort the change and look for what writes to its tables.",
-        )

@@ -14,7 +14,8 @@ from typing import Any
 from tasks.core.files import read_json
 from tasks.reports.charts import HEIGHT, WIDTH
 from tasks.reports.templates import environment
-from tasks.schema_change.rehearsal_page import TITLES, phase_charts
+from tasks.schema_change.plan import TITLES
+from tasks.schema_change.rehearsal_page import phase_charts
 
 COLOURS = "#d97a16 #2a78c2 #8a63c9 #2f9e77 #c2447c #8d8d3a #5b7db8 #b3552e #7b8794".split()
 STYLE = (

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import PipelineError, system_errors
+from tasks.schema_change.runs import State
 from tasks.warehouse.sqlite.file import explained
 from tests.conftest import Project
 from tests.result import Result
 from tests.runs import assert_tables_are_whole, fresh_project, soak
+from tests.schema_change.live import Live
 
 READ_ONLY = (
     "The disk is mounted read-only: mount it for writing, or name another place in luigi.cfg."
@@ -311,3 +314,38 @@ def test_the_advice_follows_from_the_message_of_sqlite(
     error = explained("What.", tmp_path / "x.db", sqlite3.OperationalError(message))
     assert str(error).replace("  ", "").splitlines() == ["What.", *lines]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_a_change_of_a_table_goes_on_once_the_disk_has_space_again(tmp_path: Path) -> None:
+    call = f"from {__name__} import change_on_a_full_disk as c; c({str(tmp_path)!r})"
+    script = 'mount -t tmpfs t "$1" && "$2" -c "$3"'
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script, "bash", str(tmp_path), sys.executable, call],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def change_on_a_full_disk(folder: str) -> None:
+    live = Live(f"sqlite:///{folder}/live.db")
+    live.create(rows=600)
+    before = live.rows()
+    size = shutil.disk_usage(folder).used + 48 * 1024
+    subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+    with pytest.raises(PipelineError, match="database or disk is full"):
+        live.change().run()
+    status = live.change().status()
+    assert status is not None
+    assert (status.run.state, live.rows()) == (State.COPYING, before)
+    assert 0 < status.run.copied_rows < 600
+    subprocess.run(["mount", "-o", "remount,size=10m", folder], check=True)
+    change = live.change()
+    change.run()
+    assert change.measured.copied_rows == 600 - status.run.copied_rows
+    change.switch()
+    change.sign_off()
+    assert live.rows() == before

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import subprocess
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -158,6 +160,20 @@ class Live:
             " where trigger_schema = database()"
         )
         return lines + [str(row) for row in triggers]
+
+
+def in_child(live: Live, work: Callable[[], object]) -> bool:
+    """Do something in a process of its own; whether it was killed."""
+    live.close()
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def made_up(chance: random.Random, a: int, b: str | None = None) -> Row:

@@ -23,7 +23,7 @@ from tasks.schema_change.change import AddColumn
 from tasks.schema_change.commands import act
 from tasks.schema_change.interface import Database
 from tasks.schema_change.open import open_database
-from tasks.schema_change.plan import SHADOW, Plan, make_plan
+from tasks.schema_change.plan import SHADOW
 from tasks.schema_change.plan_page import write_plan
 from tests.conftest import ROOT, Project, unwrapped
 
@@ -61,13 +61,6 @@ def here(ran: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     live = open_database(f"sqlite:///{ran.database}")
     yield live
     live.close()
-
-
-def planned(live: Database, reports: Path) -> Plan:
-    """The plan for the column, written."""
-    plan = make_plan(live, CHANGE)
-    write_plan(plan, live, reports)
-    return plan
 
 
 def made(live: Database, strategy: str, permission: Permission = FREE) -> str:
@@ -109,7 +102,7 @@ def test_the_walk_through_of_the_documentation(ran: Project) -> None:
 
 def test_an_abort_and_a_revert_leave_the_catalog_as_it_was(ran: Project, here: Database) -> None:
     before, facts = everything(ran), ran.facts()
-    planned(here, ran.reports)
+    write_plan(here, CHANGE, ran.reports)
     with_setpoints(ran)
     made(here, SHADOW)
     ran.passes("LoadFactLogs")  # Old code, while its writes are captured.
@@ -139,11 +132,11 @@ def test_what_is_missing_before_a_live_table_is_changed(ran: Project, here: Data
         assert everything(ran) == before
 
     refused("There is no plan of this change")
-    plan = planned(here, ran.reports)
+    write_plan(here, CHANGE, ran.reports)
     refused("has not been rehearsed with success: 0 rehearsals")
     rehearsal = {
-        "plan_digest": plan.digest,
-        "fingerprint": plan.fingerprint,
+        "plan_digest": CHANGE.digest(),
+        "fingerprint": here.describe("fact_logs").fingerprint(),
         "strategy": "native",
         "verdict": "failed",
         "problems": ["2 rows lost"],
@@ -227,7 +220,7 @@ def test_loads_go_on_in_a_change_on_a_server(
     project.passes("LoadFactLogs")
     with_setpoints(project)
     live = open_database(url)
-    planned(live, project.reports)
+    write_plan(live, CHANGE, project.reports)
     made(live, SHADOW)
     live.close()
     log = project.data / "LOG_RCD_B.csv"
@@ -245,7 +238,7 @@ def test_loads_go_on_in_a_change_on_a_server(
 
 
 def test_nobody_can_be_asked_in_the_night(ran: Project, here: Database) -> None:
-    planned(here, ran.reports)
+    write_plan(here, CHANGE, ran.reports)
     done = subprocess.run(
         ["luigi", "--module", "tasks", "SchemaChangeApply", *COLUMN, "--no-rehearsal"]
         + ["--local-scheduler"],

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +15,8 @@ from tasks.schema_change.interface import Database
 from tasks.schema_change.machine import SchemaChange
 from tasks.schema_change.open import open_database
 from tasks.schema_change.runs import ENDED, State
-from tests.schema_change.live import Live
+from tests.runs import soak
+from tests.schema_change.live import Live, in_child
 
 FAMILY = (
     "create table p (id {int} primary key)",
@@ -162,20 +162,6 @@ class Killed:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_child(live: Live, work: Callable[[], object]) -> bool:
-    """Do something in a process of its own; whether it was killed."""
-    live.close()
-    child = os.fork()
-    if not child:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
 REACHED = (
     State.PLANNED,
     State.SHADOW_READY,
@@ -298,6 +284,36 @@ def test_a_run_that_is_killed_at_any_statement_is_resumed(family: Live, is_back:
             break
     else:
         pytest.fail("The run did not come to its end.")
+
+
+@pytest.mark.parametrize("live", ["mariadb"], indirect=True)
+@pytest.mark.parametrize(
+    "statement", ["ALTER TABLE t__new ADD", soak("CREATE DEFINER"), soak("UNLOCK")]
+)
+def test_what_a_killed_switch_has_removed_is_there_again(family: Live, statement: str) -> None:
+    """Names of triggers and keys are unique in MariaDB: for a moment no table has them."""
+    before = family.catalog()
+    family.change().run()
+
+    def opened(url: str) -> Database:
+        database = open_database(url)
+
+        def kill(_c: object, _k: object, sql: str, *_: object) -> None:
+            if sql.startswith(statement):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sa.event.listen(database._engine, "before_cursor_execute", kill)
+        return database
+
+    assert in_child(family, family.change(opened=opened).switch)
+    change = family.change()
+    change.run()
+    if statement == "UNLOCK":  # The server renames, or finds out first that nobody waits for it.
+        finish(change)
+        assert same(without_column(family.catalog()), before)
+        return
+    change.abort()
+    assert family.catalog() == before
 
 
 # --- refusals --------------------------------------------------------------------------------

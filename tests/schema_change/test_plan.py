@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,30 @@ import sqlalchemy as sa
 
 from config.declarations import Type
 from tasks.core.errors import PipelineError
+from tasks.schema_change.apply import Permission, apply
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.machine import SchemaChange
 from tasks.schema_change.open import open_database
-from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, choose, make_plan, with_default
+from tasks.schema_change.plan import (
+    NATIVE,
+    SHADOW,
+    TOOL,
+    choose,
+    is_brief,
+    make_plan,
+    with_default,
+)
 from tasks.schema_change.plan_page import write_plan
-from tasks.schema_change.preflight import CATALOG, COPIES, ONLINE, REFUSED, Native, try_natively
+from tasks.schema_change.preflight import (
+    CATALOG,
+    COPIES,
+    ONLINE,
+    REFUSED,
+    Native,
+    check,
+    try_natively,
+)
 from tasks.schema_change.recorded import TITLES
 from tasks.schema_change.runs import State
 from tasks.schema_change.scratch import scratch
@@ -149,9 +167,10 @@ def test_the_statements_take_the_change_back(live: Database) -> None:
 
 
 def test_the_plan_is_readable(live: Database, tmp_path: Path) -> None:
-    path = write_plan(make_plan(live, CHANGE), live, tmp_path)
+    result = write_plan(live, CHANGE, tmp_path)
+    path = tmp_path / "schema_change" / "plan_or_der_sel_ect.md"
+    assert result.endswith(str(path))
     text = path.read_text()
-    assert path.name == "plan_or_der_sel_ect.md"
     for words in ("**ALTER TABLE.**", "kill -9", "Let the tables exchange their names"):
         assert words in text
     assert ("pt-online-schema-change --alter=" in text.replace("'", "")) is (live.kind == "MariaDB")
@@ -206,6 +225,24 @@ def test_mariadb_is_tried_from_the_cheapest_way_on(mariadb: str) -> None:
     live.close()
 
 
+def test_what_a_user_of_mariadb_cannot_see_is_said(mariadb: str) -> None:
+    admin, url = open_database(mariadb), sa.make_url(mariadb)
+    admin.run("CREATE TABLE t (id BIGINT PRIMARY KEY)")
+    admin.run(f"CREATE OR REPLACE USER blind@'127.0.0.1' IDENTIFIED BY '{url.password}'")
+    admin.run(f"GRANT ALL ON {url.database}.* TO blind@'127.0.0.1'")
+    blind = open_database(url.set(username="blind").render_as_string(hide_password=False))
+
+    def judged(live: Database) -> list[str]:
+        checks = check(live, live.describe("t"), AddColumn("t", "c", Type.INTEGER))
+        return [one.what for one in checks if one.is_ok is None and "TRUNCATE" in one.what]
+
+    assert len(judged(blind)) == 1
+    assert judged(admin) == []
+    blind.close()
+    admin.run("DROP USER blind@'127.0.0.1'")
+    admin.close()
+
+
 def test_a_change_that_is_refused_has_the_reason(live: Database) -> None:
     found = try_natively(live, AddColumn(NAME, "note", Type.TEXT))
     assert found.way == REFUSED
@@ -220,15 +257,44 @@ def test_a_change_that_is_refused_has_the_reason(live: Database) -> None:
 )
 def test_the_decision_table(in_the_way: tuple[str, ...], chosen: str) -> None:
     obstacles = {name: ["no"] if name in in_the_way else [] for name in (NATIVE, TOOL, SHADOW)}
-    assert choose(Native(COPIES, "seen"), obstacles)[0] == chosen
+    assert choose(Native(COPIES, "seen"), obstacles, 0.5)[0] == chosen
 
 
-def test_a_table_that_mariadb_would_rewrite_gets_another_way(mariadb: str) -> None:
-    live = open_database(mariadb)
+@pytest.mark.parametrize(
+    ("way", "copy_s", "brief"),
+    [
+        (CATALOG, None, True),
+        (CATALOG, 9.0, True),
+        (ONLINE, 0.9, True),
+        (COPIES, 0.9, True),
+        (COPIES, 1.1, False),
+        (COPIES, None, False),
+        (REFUSED, 0.1, False),
+    ],
+)
+def test_a_rewrite_is_judged_by_the_rate_of_the_copy(
+    way: str, copy_s: float | None, brief: bool
+) -> None:
+    assert is_brief(Native(way, "seen"), copy_s) is brief
+
+
+def test_a_table_that_mariadb_would_rewrite_gets_another_way_if_that_takes_long(
+    mariadb: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    live, change = open_database(mariadb), AddColumn("t", "c", Type.INTEGER, 7)
     live.run("CREATE TABLE t (id BIGINT PRIMARY KEY) ROW_FORMAT=COMPRESSED")
-    plan = make_plan(live, AddColumn("t", "c", Type.INTEGER))
-    assert plan.chosen in (TOOL, SHADOW)  # As pt-online-schema-change is installed or not.
-    assert plan.why.startswith("ALTER TABLE would not do: MariaDB took ALGORITHM=")
+    live.run("INSERT INTO t SELECT seq FROM seq_1_to_200")
+    free = Permission(without_rehearsal=True, confirm=lambda _: True)
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.schema_change.plan._BRIEF_S", 0)
+        said = write_plan(live, change, tmp_path)
+        assert said.startswith("ALTER TABLE would not do: MariaDB took ALGORITHM=")
+        with pytest.raises(PipelineError, match="cannot be changed by the strategy native"):
+            apply(live, change, NATIVE, tmp_path, free, print)
+    said = write_plan(live, change, tmp_path)
+    assert re.search(r"by the rate of a copy that takes 0\.\d\d s, less than 1 s", said)
+    apply(live, change, "", tmp_path, free, print)
+    assert live.fetch("SELECT count(*) FROM t WHERE c = 7") == [(200,)]
     live.close()
 
 

@@ -21,10 +21,11 @@ from tasks.schema_change.live import LiveTable
 from tasks.schema_change.open import open_database
 from tasks.schema_change.plan import NATIVE, SHADOW, TOOL
 from tasks.schema_change.rehearsal import FAILED, PASSED, Settings, rehearse
+from tasks.schema_change.scratch import scratch
 from tasks.schema_change.tool import Tool, command
 from tasks.schema_change.workload import Rates, Workload
 from tests.conftest import Project, unwrapped
-from tests.schema_change.live import Live
+from tests.schema_change.live import Live, in_child
 from tests.servers import children
 
 CHANGE = AddColumn("t", "q", Type.INTEGER, 7)
@@ -158,6 +159,29 @@ def test_an_empty_table_is_not_rehearsed(live: Live) -> None:
     live.create()
     with pytest.raises(PipelineError, match="has no rows"):
         rehearsed(live)
+
+
+def test_the_copy_of_a_killed_rehearsal_is_removed_by_the_next_one(live: Live) -> None:
+    live.create(rows=10)
+    database = open_database(live.url)
+
+    def copies() -> list[str]:
+        if live.kind == "sqlite":
+            return [path.name for path in Path(str(database.url.database)).parent.glob("schema_*")]
+        names = sa.inspect(database.connection).get_schema_names()
+        return [name for name in names if name.startswith("schema_change_scratch_")]
+
+    def killed() -> None:
+        with scratch(open_database(live.url), "t", None):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(live, killed)
+    (left,) = copies()
+    with scratch(database, "t", None), scratch(open_database(live.url), "t", None):
+        assert len(copies()) == 2  # Both are in use.
+        assert left not in copies()
+    assert copies() == []
+    database.close()
 
 
 # --- faults, each of which must make one fail ------------------------------------------------

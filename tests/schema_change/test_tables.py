@@ -227,7 +227,7 @@ def test_without_the_lock_a_write_during_the_switch_is_lost(live: Live) -> None:
         def _lock(self, *_: object) -> None:
             """PostgreSQL: no lock."""
 
-        def _rename(self, table: str, target: str, aside: str) -> None:
+        def _rename(self, _: object, table: str, target: str, aside: str) -> None:
             """MariaDB: the lock ends before the tables are renamed."""
             self.run("UNLOCK TABLES")
             self.probe()
