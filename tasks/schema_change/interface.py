@@ -10,17 +10,13 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.expressions import bound, table_of
-from tasks.schema_change.live import LiveTable
-
-Key = tuple[object, ...]
-"""The values of a primary key, as the driver has them."""
+from tasks.schema_change.live import Copy, Key, LiveTable
 
 LOCK_S = 0.5
 """How long to wait for a lock that others would have to wait behind."""
@@ -33,30 +29,6 @@ NUMBER = "_change_no"
 
 LOCKED, CONFLICT, LOST = "locked", "conflict", "lost"
 """Kinds of errors after which a step is tried again; see `Database.kind_of`."""
-
-
-class Copy(NamedTuple):
-    """Which rows go where: from the table to the shadow; after the switch to the old table.
-
-    Attributes:
-        columns: Those that are copied.
-        compared: Generated ones too: name -> type.
-        key: The primary key.
-        log: The keys of rows that were changed; "" if the triggers write the rows.
-    """
-
-    source: str
-    target: str
-    columns: tuple[str, ...]
-    compared: dict[str, str]
-    key: tuple[str, ...]
-    log: str
-
-    @classmethod
-    def of(cls, live: LiveTable, source: str, target: str, log: str) -> Copy:
-        """From and to tables with the columns of `live`, the one that lacks the new column."""
-        compared = {column.name: column.type for column in live.columns}
-        return cls(source, target, live.stored, compared, live.primary_key, log)
 
 
 class Database(abc.ABC):

@@ -1,4 +1,4 @@
-"""A table as it is in the database."""
+"""A table as it is in the database, and what is copied of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
+
+Key = tuple[object, ...]
+"""The values of a primary key, as the driver has them."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,30 @@ class LiveTable:
         """Identifies all of it."""
         facts = dataclasses.asdict(self)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Copy(NamedTuple):
+    """Which rows go where: from the table to the shadow; after the switch to the old table.
+
+    Attributes:
+        columns: Those that are copied.
+        compared: Generated ones too: name -> type.
+        key: The primary key.
+        log: The keys of rows that were changed; "" if the triggers write the rows.
+    """
+
+    source: str
+    target: str
+    columns: tuple[str, ...]
+    compared: dict[str, str]
+    key: tuple[str, ...]
+    log: str
+
+    @classmethod
+    def of(cls, live: LiveTable, source: str, target: str, log: str) -> Copy:
+        """From and to tables with the columns of `live`, the one that lacks the new column."""
+        compared = {column.name: column.type for column in live.columns}
+        return cls(source, target, live.stored, compared, live.primary_key, log)
 
 
 def describe(connection: sa.Connection, table: str, **facts: Any) -> LiveTable:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from tasks.core.errors import PipelineError
 from tasks.schema_change import runs
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.interface import Copy, Database
+from tasks.schema_change.interface import Database
+from tasks.schema_change.live import Copy
 from tasks.schema_change.runs import BEFORE_SWITCH, ENDED, Run, State
 from tasks.schema_change.worker import Measured, Pace, Worker
 

@@ -19,17 +19,8 @@ from sqlalchemy.dialects import mysql
 
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.expressions import bound, table_of
-from tasks.schema_change.interface import (
-    CONFLICT,
-    LOCK_S,
-    LOCKED,
-    LOST,
-    NUMBER,
-    Copy,
-    Database,
-    Key,
-)
-from tasks.schema_change.live import LiveTable, describe
+from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Database
+from tasks.schema_change.live import Copy, Key, LiveTable, describe
 
 _SESSION = (
     "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,"

@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from tasks.schema_change import catalog
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Copy, Database
-from tasks.schema_change.live import LiveTable, describe
+from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Database
+from tasks.schema_change.live import Copy, LiveTable, describe
 
 _KINDS = {
     "55P03": LOCKED,  # not to be had in time

@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.expressions import table_of
-from tasks.schema_change.interface import CONFLICT, LOCKED, Copy, Database, Key
-from tasks.schema_change.live import LiveTable, describe
+from tasks.schema_change.interface import CONFLICT, LOCKED, Database
+from tasks.schema_change.live import Copy, Key, LiveTable, describe
 
 _NAME = r'(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|\'(?:[^\']|\'\')*\'|[^\s("`\[]+)'
 _TABLE = re.compile(rf"CREATE TABLE\s+{_NAME}")

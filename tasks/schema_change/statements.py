@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tasks.schema_change.interface import Database, Key
-from tasks.schema_change.live import LiveTable
+from tasks.schema_change.interface import Database
+from tasks.schema_change.live import Key, LiveTable
 
 Row = tuple[object, ...]
 

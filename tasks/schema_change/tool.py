@@ -20,8 +20,8 @@ from pathlib import Path
 
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn
-from tasks.schema_change.interface import Copy, Database
-from tasks.schema_change.live import LiveTable
+from tasks.schema_change.interface import Database
+from tasks.schema_change.live import Copy, LiveTable
 from tasks.schema_change.worker import Pace, Worker
 
 PROGRAM, GH_OST = "pt-online-schema-change", "gh-ost"

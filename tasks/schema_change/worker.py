@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn
-from tasks.schema_change.interface import CONFLICT, LOST, Copy, Database, Key
+from tasks.schema_change.interface import CONFLICT, LOST, Database
+from tasks.schema_change.live import Copy, Key
 
 _Result = TypeVar("_Result")
 

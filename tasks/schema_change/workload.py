@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from tasks.core.errors import PipelineError
-from tasks.schema_change.interface import Database, Key
-from tasks.schema_change.live import LiveTable
+from tasks.schema_change.interface import Database
+from tasks.schema_change.live import Key, LiveTable
 from tasks.schema_change.statements import (
     LONGEST_WAIT_S,
     REPEATABLE_READ,

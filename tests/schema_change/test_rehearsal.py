@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from config.declarations import Type
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn
-from tasks.schema_change.interface import NUMBER, Copy, Database
-from tasks.schema_change.live import LiveTable
+from tasks.schema_change.interface import NUMBER, Database
+from tasks.schema_change.live import Copy, LiveTable
 from tasks.schema_change.open import open_database
 from tasks.schema_change.plan import NATIVE, SHADOW, TOOL
 from tasks.schema_change.rehearsal import FAILED, PASSED, Settings, rehearse

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from config.declarations import Type
 from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.interface import NUMBER, Copy
+from tasks.schema_change.interface import NUMBER
+from tasks.schema_change.live import Copy
 from tasks.schema_change.mariadb import Mariadb
 from tasks.schema_change.open import open_database
 from tasks.schema_change.postgresql import Postgresql
