@@ -116,6 +116,8 @@ class Worker:
         before = math.inf
         while (applied := self.apply(copy, is_copied)) >= self._batch or _FEW < applied < before:
             before = applied
+            if applied >= self._batch:  # Larger ones are faster: writers must not stay ahead.
+                self._batch = min(_LARGEST_CHUNK, self._batch * 2)
 
     def verify(self, copy: Copy, change: AddColumn | None = None) -> None:
         """Compare the tables chunk by chunk, each in one snapshot.
