@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import encodings.utf_8_sig  # noqa: F401  # The thread that ends a stopped run must not import it.
 import math
 import os
 from collections.abc import Iterator

@@ -33,6 +33,7 @@ _SCRIPTS = "controller-logs", "controller-logs.exe"
 
 _LONGEST_FORK_S = 2.0
 _CHILDREN_END_S = 5.0
+_ACTIONS_S = 10.0
 _WRITABLE_S = 2.0
 
 _caught: tuple[int, ...] = ()
@@ -201,12 +202,19 @@ def _end(number: int) -> NoReturn:
     try:
         _prevent_forks()
         _end_descendants()
-        for action in reversed(_before):
-            with contextlib.suppress(Exception):
-                action(number)
+        # Should one import something, it waits for the main thread, which may be held in an import.
+        acting = threading.Thread(target=_act, args=[number], daemon=True)
+        acting.start()
+        acting.join(_ACTIONS_S)
         write_line(last_line(number), _silence_others())
     finally:
         os._exit(exit_status(number))
+
+
+def _act(number: int) -> None:
+    for action in reversed(_before):
+        with contextlib.suppress(Exception):
+            action(number)
 
 
 def _prevent_forks() -> None:

@@ -31,7 +31,7 @@ from tests.processes import (
     start,
 )
 from tests.runs import new_random
-from tests.terminal import slowly
+from tests.terminal import RUN, slowly
 from tests.ui import LONGEST_WAIT_S, find_unused_port, wait_for
 
 pytestmark = [
@@ -95,6 +95,37 @@ def test_a_task_that_stays_in_a_library_is_stopped_too(
     started.send(number, whole_group=False, held=False)
     started.assert_stopped(number)
     assert started.log.endswith(f" WARNING pipeline: {line_of(number)}\n")
+
+
+STOPPED_IN_IMPORT = """
+import _imp, os, signal, sys, time
+from luigi.cmdline import luigi_run
+from tasks.run import signals
+import tasks.graph.events
+
+def stop():
+    _imp.acquire_lock()  # As in the import of a library.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
+
+tasks.graph.events._load_packages = stop
+{more}
+luigi_run(sys.argv[1:])
+"""
+IMPORTS = "signals._ACTIONS_S = 1; signals.before_stop(lambda number: __import__('this'))"
+
+
+@pytest.mark.parametrize("more", ["", IMPORTS])
+def test_a_run_that_imports_a_library_is_stopped_too(ran: Project, more: str) -> None:
+    ran.edit("LOG_RCD_F.csv", "1e2", "1e3")
+    (ran.folder / "luigi").write_text(STOPPED_IN_IMPORT.format(more=more))
+    started = start(ran, [sys.executable, "luigi", *RUN])
+    began = time.monotonic()
+    started.assert_stopped(signal.SIGTERM)
+    assert time.monotonic() - began < 8
+    if not more:
+        assert ran.report("last_run.json")["status"] == "stopped"
+        assert "The last run was stopped" in ran.report("index.html")
 
 
 def test_processes_that_a_task_has_started_are_ended_too(project: Project) -> None:
