@@ -13,8 +13,10 @@ import sqlalchemy as sa
 
 from config.bookkeeping import ALL_TABLES
 from config.views import VIEWS
+from config.warehouse import FACT_LOGS
 from tasks.core.errors import PipelineError
 from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.server import ServerWarehouse
 from tests.conftest import Project, make_project
 from tests.hostile import SETTINGS_OF_BROKEN_ROWS, add_broken_rows, make_hostile
 from tests.once import made_once
@@ -108,3 +110,31 @@ def test_a_killed_server_has_the_previous_rows(kind: str, request: pytest.Fixtur
     assert dump(url) == before
     assert load_facts(url, fact(2, 8, NOON), receipt="2") == (["LOG_RCD_F"], 1)
     assert open_warehouse(url).changed_loads() == []
+
+
+LARGE = {
+    "postgresql": "SELECT n FROM generate_series(1, 20000000) AS n",
+    "mariadb": "SELECT seq AS n FROM seq_1_to_20000000",
+}
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_connection_that_is_lost_while_rows_are_compared_is_no_change(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, server = str(request.getfixturevalue(kind)), request.getfixturevalue(f"{kind}_server")
+    module = f"tasks.warehouse.{kind}.warehouse"
+    monkeypatch.setattr(f"{module}.loaded_query", lambda *_: LARGE[kind])
+    monkeypatch.setattr(f"{module}.as_declared", lambda batch, _: batch)
+    found = open_warehouse(url)
+    assert isinstance(found, ServerWarehouse)
+
+    def compare() -> None:
+        with found.rows() as rows:
+            batches = rows(FACT_LOGS)
+            next(iter(batches))
+            server.kill()
+            list(batches)
+
+    with pytest.raises(PipelineError, match="127.0.0.1(.|\n)*then run again"):
+        compare()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import contextmanager, suppress
 from io import RawIOBase
 from typing import Any
 
@@ -45,7 +45,7 @@ def read(connection: pymysql.Connection, sql: str) -> Iterator[pa.RecordBatch]:
     Whole numbers are int64, sums too; others float64; times without a zone; all else text.
     A query without rows gives one batch without rows.
     """
-    with closing(SSCursor(connection)) as cursor:
+    with _unbuffered(connection) as cursor:
         decoders, connection.decoders = connection.decoders, {}
         try:
             cursor.execute(sql)
@@ -61,6 +61,17 @@ def read(connection: pymysql.Connection, sql: str) -> Iterator[pa.RecordBatch]:
             if len(found) < BLOCK_ROWS:
                 return
             found = cursor.fetchmany(BLOCK_ROWS)
+
+
+@contextmanager
+def _unbuffered(connection: pymysql.Connection) -> Iterator[SSCursor]:
+    cursor = SSCursor(connection)
+    try:
+        yield cursor
+    finally:
+        if not connection.open:  # PyMySQL would read what is left from a lost connection.
+            cursor.connection = None
+        cursor.close()
 
 
 def _arrow_type(code: int, scale: int) -> pa.DataType:
