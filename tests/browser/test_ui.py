@@ -190,6 +190,7 @@ def test_a_failure_is_shown_with_its_remedy_and_can_be_enabled_again(
         assert ui.end(signal.SIGINT) == 30  # Of the command's own run.
 
 
+@pytest.mark.soak
 def test_after_the_file_is_fixed_it_just_runs_again(ran: Project) -> None:
     good = (ran.data / "POINT.csv").read_text()
     ran.edit("POINT.csv", "1007,105", "x,105")
@@ -266,6 +267,7 @@ def test_a_run_that_is_stopped_ends_with_the_command_and_starts_again(ran: Proje
         assert set(ui.statuses().values()) == {"DONE"}
 
 
+@pytest.mark.soak
 @needs_proc
 def test_a_run_ends_when_the_command_is_killed(ran: Project) -> None:
     ran.edit("LOG_RCD_F.csv", "1e2", "1e3")

@@ -38,7 +38,7 @@ def write_partitions(project: Project, number: int) -> None:
         add_partition(project, f"{name}.csv", header + "".join(lines))
 
 
-@pytest.mark.parametrize(("readers", "loads"), [(3, 4), soak(10, 200)])
+@pytest.mark.parametrize(("readers", "loads"), [(2, 3), soak(10, 200)])
 def test_readers_see_whole_states_alone(
     project: Project, readers: int, loads: int, figures: Callable[[str], None]
 ) -> None:

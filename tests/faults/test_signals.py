@@ -30,7 +30,7 @@ from tests.processes import (
     run_whole,
     start,
 )
-from tests.runs import new_random
+from tests.runs import new_random, soak
 from tests.terminal import RUN, slowly
 from tests.ui import LONGEST_WAIT_S, find_unused_port, wait_for
 
@@ -85,7 +85,7 @@ def test_python_m_tasks_has_the_handler_too(project: Project) -> None:
     assert started.err == f"{line_of(signal.SIGTERM)}\n"
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [soak("1"), "2"])
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_task_that_stays_in_a_library_is_stopped_too(
     project: Project, number: int, workers: str

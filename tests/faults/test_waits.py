@@ -106,7 +106,7 @@ def run_at_the_load(project: Project) -> AbstractContextManager[object]:
     ("other", "waits_for"),
     [
         pytest.param(writer, WAREHOUSE, id="a program that writes to the warehouse"),
-        pytest.param(reader, WAREHOUSE, id="one that reads it, without a write-ahead log"),
+        soak(reader, WAREHOUSE, id="one that reads it, without a write-ahead log"),
         soak(first_writer, WAREHOUSE, id="one that writes before the first load"),
         pytest.param(run_at_the_load, OTHER_RUN, id="another run at the same task"),
     ],
@@ -127,6 +127,7 @@ def test_a_long_wait_is_on_the_console_and_in_the_scheduler(
     assert (3, "Suction", 0) in types(edited)
 
 
+@pytest.mark.soak
 def test_a_task_that_waits_for_the_state_file_says_so(edited: Project) -> None:
     with ExitStack() as others:
         others.enter_context(other_run(edited, LOAD))

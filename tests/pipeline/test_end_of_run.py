@@ -53,7 +53,7 @@ def test_an_error_is_the_last_thing_in_full_and_once(project: Project) -> None:
 
 def test_an_error_is_the_last_thing_on_a_terminal(project: Project) -> None:
     project.edit("POINT.csv", "1007,105", "x,105")
-    seen = on_terminal(project, slowly(project), columns=200)
+    seen = on_terminal(project, slowly(project, "pass"), columns=200)
     assert seen.status == 30
     assert "\n".join(seen.lines).endswith(f"\n\n{REFUSED.rstrip()}")
 

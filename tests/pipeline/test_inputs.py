@@ -8,15 +8,41 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, unwrapped
+from tests.conftest import Project, make_project, unwrapped
 from tests.runs import soak
+from tests.warehouses.stars import rows_of
 
 START = datetime(2025, 2, 3, 21, 0)
 FLOATS, DIGITALS = "LOG_RCD_F.csv", "LOG_RCD_B.csv"
+
+
+@dataclass
+class OnServer(Project):
+    """A project whose warehouse is on a server."""
+
+    url: str
+
+    def query(self, sql: str) -> list[tuple]:
+        return rows_of(self.url, sql)
+
+
+@pytest.fixture(params=["sqlite", soak("postgresql"), soak("mariadb")])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
+    """A project with the miniature source files, for each database."""
+    made = make_project(tmp_path / "project")
+    if request.param == "sqlite":
+        return made
+    url = str(request.getfixturevalue(request.param))
+    path = made.folder / "luigi.cfg"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("sqlite:///data_warehouse.db", url), encoding="utf-8")
+    return OnServer(made.folder, url)
 
 
 def proposed(error: str) -> list[list[str]]:

@@ -248,6 +248,7 @@ def test_what_somebody_changed_unseen_is_loaded_again_though_another_table_is_lo
     ) == [(17,)]
 
 
+@pytest.mark.soak
 def test_what_a_removed_part_left_goes_though_its_receipt_is_gone(parted: Project) -> None:
     (parted.staging / "state.db").unlink()
     (parted.data / "LOG_RCD_F" / "2024-03.csv").unlink()

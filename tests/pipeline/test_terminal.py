@@ -62,6 +62,7 @@ def test_without_colour_bars_still_move(project: Project) -> None:
     assert re.findall(rb"\x1b\[[0-9;]*m", seen.raw) == []
 
 
+@pytest.mark.soak
 def test_with_colour_there_is_some(project: Project) -> None:
     seen = on_terminal(project, slowly(project, run=STAGING), {"NO_COLOR": ""})
     assert re.findall(rb"\x1b\[[0-9;]*m", seen.raw) != []

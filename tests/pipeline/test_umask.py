@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project
+from tests.runs import soak
 from tests.ui import up
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a umask")
@@ -25,7 +26,7 @@ def modes(project: Project, before: set[Path]) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("mask", "files", "folders"), [(0o077, "600", "700"), (0o002, "664", "775")]
+    ("mask", "files", "folders"), [(0o077, "600", "700"), soak(0o002, "664", "775")]
 )
 def test_a_run_leaves_to_the_umask_who_may_read_and_write(
     project: Project, mask: int, files: str, folders: str

@@ -110,7 +110,9 @@ def test_changed_intervals_change_the_gaps_and_no_facts(ran: Project) -> None:
 
 
 @pytest.mark.parametrize("table", AGGREGATES)
-@pytest.mark.parametrize("damage", ["DELETE FROM {} WHERE point_log_inst_id = 1", "DROP TABLE {}"])
+@pytest.mark.parametrize(
+    "damage", ["DELETE FROM {} WHERE point_log_inst_id = 1", soak("DROP TABLE {}")]
+)
 def test_what_is_derived_is_made_again_if_someone_changed_it(
     ran: Project, table: str, damage: str
 ) -> None:

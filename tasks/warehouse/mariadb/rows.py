@@ -71,6 +71,8 @@ def _unbuffered(connection: pymysql.Connection) -> Iterator[SSCursor]:
     finally:
         if not connection.open:  # PyMySQL would read what is left from a lost connection.
             cursor.connection = None
+            if cursor._result is not None:
+                cursor._result.unbuffered_active = False
         cursor.close()
 
 
