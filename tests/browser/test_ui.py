@@ -249,6 +249,7 @@ def test_nothing_is_left_behind(ran: Project, number: signal.Signals, options: l
     assert ui.output.count("Stopped by ") == 1
 
 
+@pytest.mark.soak
 @needs_proc
 def test_a_run_that_is_stopped_ends_with_the_command_and_starts_again(ran: Project) -> None:
     ran.edit("LOG_RCD_F.csv", "1e2", "1e3")

@@ -85,6 +85,7 @@ def test_what_killed_runs_left_is_removed_and_nothing_else(ran: Project) -> None
     assert [path.exists() for path in (*ours, *others)] == [False, False, True, True]
 
 
+@pytest.mark.soak
 def test_a_change_right_after_a_run_is_seen_through_the_central_scheduler(ran: Project) -> None:
     with luigid(ran) as ui:
         command = ("luigi", "--module", "tasks", "AllReports", "--scheduler-url", ui.scheduler)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Project, make_project
 from tests.runs import add_partition
 
 
+@pytest.mark.soak
 def test_many_parts_give_what_one_file_gives(tmp_path: Path) -> None:
     whole = make_project(tmp_path / "whole", data=None)
     whole.passes("SampleData", "--scale", "0.01", "--seed", "5")

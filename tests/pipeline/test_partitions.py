@@ -98,6 +98,7 @@ def test_files_and_folders_hold_the_records_together(parted: Project) -> None:
     assert rows["7"]["first_recorded_at"] == "2024-03-01 00:00:00"
 
 
+@pytest.mark.soak
 def test_a_source_may_come_as_a_folder_alone(ran: Project) -> None:
     text = (ran.data / "LOG_RCD_B.csv").read_text()
     (ran.data / "LOG_RCD_B.csv").unlink()
@@ -212,7 +213,7 @@ def without_triggers(table: str) -> list[str]:
 @pytest.mark.parametrize(
     "statements",
     [
-        [*without_triggers("fact_logs"), "UPDATE fact_logs SET value = 999"],
+        soak([*without_triggers("fact_logs"), "UPDATE fact_logs SET value = 999"]),
         soak(["DROP TABLE load_receipt"]),
         soak(
             [

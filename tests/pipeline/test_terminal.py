@@ -102,6 +102,7 @@ def test_lines_of_several_processes_are_not_torn(project: Project) -> None:
         assert found[first : first + 40] == [(mark, str(line)) for line in range(40)]
 
 
+@pytest.mark.soak
 def test_what_a_task_writes_itself_is_above_the_bars(project: Project) -> None:
     slow = f"{WAIT}; print('my own line', file=sys.stderr)"
     seen = on_terminal(project, slowly(project, slow, STAGING))
