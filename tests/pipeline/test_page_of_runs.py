@@ -78,7 +78,7 @@ def test_a_page_that_was_deleted_or_edited_is_built_again(ran: Project) -> None:
 def test_a_damaged_record_of_the_run_before_does_no_harm(ran: Project) -> None:
     odd = ran.report("run.json")
     odd["totals"]["facts"] = "many"
-    for content in ("{", '{"files": 3}', json.dumps(odd)):
+    for content in ("{", "[]", '{"files": 3}', "", json.dumps(odd)):
         (ran.reports / "run.json").write_text(content)
         assert ran.luigi("AllReports").status == 0
         assert ran.report("run.json")["since"] is None

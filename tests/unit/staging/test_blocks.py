@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.runs import soak
 from tests.staged import failure, stage
 
 
@@ -84,7 +85,10 @@ def test_a_packed_file_damaged_behind_its_start_is_refused(tmp_path: Path, damag
     assert message.startswith("APP_TYPE.csv.gz cannot be read: ")
 
 
-def test_a_row_is_found_again_wherever_the_borders_of_blocks_fall(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [5, soak(1)])
+def test_a_row_is_found_again_wherever_the_borders_of_blocks_fall(
+    tmp_path: Path, step: int
+) -> None:
     rows = [
         "1,a",
         "few",
@@ -103,7 +107,7 @@ def test_a_row_is_found_again_wherever_the_borders_of_blocks_fall(tmp_path: Path
     ]
     content = "app_type_id,name\r\n" + "\r\n".join(rows) + "\r\n"
 
-    for block_bytes in range(24, 90, 5):
+    for block_bytes in range(24, 90, step):
         staged = stage(tmp_path, content, block_bytes=block_bytes)
 
         assert staged.columns == {
