@@ -8,6 +8,7 @@ contains "Generated" (PT-1914).
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -208,9 +209,11 @@ class Tool:
     def _follow(
         self, process: subprocess.Popen[str], live: LiveTable, until: Callable[[], object]
     ) -> None:
-        measured = self.measured
+        if process.stdin is None or process.stdout is None:
+            return
+        measured, answer = self.measured, process.stdin.fileno()
         began = time.monotonic()
-        for line in process.stdout or ():
+        for line in process.stdout:
             self._output.append(line.rstrip())
             match line.rstrip().removeprefix("HOOK "):
                 case "copying":
@@ -226,7 +229,7 @@ class Tool:
                     self._phase("switching")
                     began = time.monotonic()
                     with contextlib.suppress(BrokenPipeError):  # It was killed.
-                        print("switch", file=process.stdin, flush=True)
+                        os.write(answer, b"\n")  # Unbuffered: closing would fail as well.
                 case "switched":
                     measured.switch_s = measured.exchange_s = time.monotonic() - began
                     self._phase("tidying up")

@@ -356,6 +356,7 @@ def test_a_killed_tool_is_cleared_away_and_begins_again(mariadb: str) -> None:
     def kill() -> None:
         (process,) = [pid for pid in children(os.getpid()) if is_tool(pid)]
         os.kill(process, signal.SIGKILL)
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)  # Its pipe is closed from now on.
 
     with pytest.raises(PipelineError, match="exit status -9"):
         Left(database, CHANGE, lambda phase: None).run(kill)
