@@ -159,9 +159,9 @@ class Project:
         with (self.folder / "luigi.cfg").open("a", encoding="utf-8") as stream:
             stream.write(f"\n{lines}\n")
 
-    def tasks(self, *arguments: str) -> Result:
+    def tasks(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
         """What `python -m tasks ...` does."""
-        return self.forked("controller-logs", *arguments)
+        return self.forked("controller-logs", *arguments, env=env)
 
     def start(self, *command: str, **how: Any) -> subprocess.Popen[str]:
         """Start a command in the folder; what it writes is dropped unless told otherwise."""

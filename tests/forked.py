@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import IO, cast
 
 LIBRARIES = """
-    adbc_driver_sqlite.dbapi jinja2 jsonschema luigi markdown_it numpy.ma pandas
-    pyarrow.compute pyarrow.csv pyarrow.dataset pyarrow.pandas_compat pyarrow.parquet rich.console
-    rich.progress sqlalchemy sqlalchemy.dialects.sqlite
+    adbc_driver_sqlite.dbapi filelock jinja2 jsonschema luigi
+    markdown_it multiprocessing.queues multiprocessing.synchronize numpy.ma pandas
+    pandas.core.reshape.reshape pyarrow.acero pyarrow.compute pyarrow.csv pyarrow.dataset
+    pyarrow.pandas_compat pyarrow.parquet rich.console rich.progress sqlalchemy
+    sqlalchemy.dialects.mysql sqlalchemy.dialects.postgresql sqlalchemy.dialects.sqlite
 """.split()
 
 HERE = Path(__file__).parent

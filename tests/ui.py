@@ -70,7 +70,7 @@ class Ui:
     def run_again(self) -> Result:
         """Run the command that the output names."""
         (command,) = re.findall(r"^To run again, in another terminal: (.*)$", self.output, re.M)
-        return self.project.run(*command.split())
+        return self.project.forked(*command.split())
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Project
 from tests.opened_page import Opened, overlapping
 from tests.opened_page import opened as opened
+from tests.runs import soak
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -130,8 +131,15 @@ def test_a_link_to_a_section_shows_it(opened: Opened) -> None:
     assert -5 < top < 200
 
 
-@pytest.mark.parametrize("name", ["index.html", "schema_change.html"])
-@pytest.mark.parametrize("width", [1200, 360])
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("index.html", 360),
+        ("schema_change.html", 1200),
+        soak("index.html", 1200),
+        soak("schema_change.html", 360),
+    ],
+)
 def test_hostile_values_run_nothing_and_break_nothing(
     page: Page, hostile: Project, name: str, width: int
 ) -> None:

@@ -56,18 +56,18 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
 
 def make_versions(folder: Path) -> list[Version]:
     old, new = (make_project(folder / name / "project", None) for name in "ab")
-    old.passes("SampleData", "--scale", "0.02", "--seed", "7")
+    old.passes("SampleData", "--scale", "0.005", "--seed", "7")
     log = old.data / "LOG_RCD_F.csv"
     header, *lines = log.read_text().splitlines(keepends=True)
     log.unlink()
-    for at in range(0, len(lines), 3000):
+    for at in range(0, len(lines), 1000):
         rejected = f"{at},x,,,\n"
-        add_partition(old, f"{at:06}.csv", "".join([header, *lines[at : at + 3000], rejected]))
+        add_partition(old, f"{at:06}.csv", "".join([header, *lines[at : at + 1000], rejected]))
     shutil.copytree(old.data, new.data, dirs_exist_ok=True)
     for name, before, after in (
         ("APP_TYPE.csv", "Walk-in ", ""),
         ("LOG_INSTANCE.csv", ",2,180\n", ",2,60\n"),
-        *((f"LOG_RCD_F/{at:06}.csv", ",OK\n", ",LATE\n") for at in range(0, len(lines), 6000)),
+        *((f"LOG_RCD_F/{at:06}.csv", ",OK\n", ",LATE\n") for at in range(0, len(lines), 2000)),
     ):
         text = (new.data / name).read_text()
         assert before in text, name

@@ -12,6 +12,7 @@ import pytest
 from config.warehouse import DIMENSIONS as DECLARED
 from config.warehouse import FACT_LOGS
 from tests.conftest import Project
+from tests.runs import soak
 from tests.terminal import spawning
 
 FACTS = [
@@ -310,13 +311,13 @@ def test_the_verdict_counts_tasks_and_what_needs_attention(ran: Project) -> None
     ("arguments", "made"),
     [
         (["CsvToParquet", "--table", "POINT"], "staging/POINT.parquet"),
-        (["EnrichedLogs"], "staging/enriched_logs/LOG_RCD_F.parquet"),
+        soak(["EnrichedLogs"], "staging/enriched_logs/LOG_RCD_F.parquet"),
         (["LoadDimension", "--table", "dim_unit"], "data_warehouse.db"),
-        (["LoadFactLogs"], "data_warehouse.db"),
+        soak(["LoadFactLogs"], "data_warehouse.db"),
         (["SummaryReport", "--level", "unit_id"], "reports/summary_by_unit_id.csv"),
         (["SchemaChangeReport"], "reports/schema_change.md"),
-        (["ActivityReport"], "reports/gaps.csv"),
-        (["ProfileReport"], "reports/profile.csv"),
+        soak(["ActivityReport"], "reports/gaps.csv"),
+        soak(["ProfileReport"], "reports/profile.csv"),
     ],
 )
 def test_each_task_runs_by_itself(project: Project, arguments: list[str], made: str) -> None:

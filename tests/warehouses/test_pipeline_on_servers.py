@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -69,12 +68,12 @@ def test_reports_and_digests_are_those_of_sqlite(dirty: Project, url: str, tmp_p
         assert rows_of(url, digests) == connection.execute(digests).fetchall()
     assert not project.passes("AllReports", env=env).built
     for command in ("verify", "status"):
-        answer = project.run(sys.executable, "-m", "tasks", command, env=env)
+        answer = project.tasks(command, env=env)
         assert answer.status == 0, answer.log
         assert "stale" not in answer.out
     change(url, *(f"DROP VIEW {name}" for name in VIEWS))
     change(url, f"DROP TABLE {', '.join(reversed(ALL_TABLES))}")
-    assert project.run(sys.executable, "-m", "tasks", "verify", env=env).status == 1
+    assert project.tasks("verify", env=env).status == 1
     password = str(sa.make_url(url).password)
     assert not any(password.encode() in path.read_bytes() for path in files(project.folder))
 
@@ -82,14 +81,13 @@ def test_reports_and_digests_are_those_of_sqlite(dirty: Project, url: str, tmp_p
 def test_nothing_that_a_failing_run_writes_is_secret(ran: Project, url: str) -> None:
     wrong = sa.make_url(url).set(password="TOPSECRET").render_as_string(hide_password=False)
     env = {"PIPELINE_WAREHOUSE_URL": wrong}
-    run = ["luigi", "--module", "tasks", "AllReports", "--local-scheduler"]
-    python = [sys.executable, "-m", "tasks"]
     place = wrong.rpartition("@")[2]
-    for command in (run, [*python, "status"], [*python, "verify"], [*python, "where"]):
-        result = ran.run(*command, env=env)
-        assert "TOPSECRET" not in result.out + result.log
-        assert "Traceback" not in result.err
-        assert (result.status != 0 and place in result.out + result.err) or command[-1] == "where"
+    run, where = ran.luigi("AllReports", env=env), ran.tasks("where", env=env)
+    failed = [run, *(ran.tasks(command, env=env) for command in ("status", "verify"))]
+    assert all(one.status != 0 and place in one.out + one.err for one in failed)
+    for one in (*failed, where):
+        assert "TOPSECRET" not in one.out + one.log
+        assert "Traceback" not in one.err
     assert not any(b"TOPSECRET" in path.read_bytes() for path in files(ran.folder))
 
 

@@ -21,6 +21,7 @@ from tasks.sources.files import (
     why_unreadable,
 )
 from tests.conftest import Project
+from tests.runs import soak
 from tests.staged import refusal
 
 
@@ -169,8 +170,8 @@ def test_a_file_is_closed_with_its_reader(tmp_path: Path, packed: bool) -> None:
     ("name", "kind"),
     [
         ("POINT.csv", "folder"),
-        ("POINT.csv", "link to a pipe"),
-        ("POINT.csv", "link loop"),
+        soak("POINT.csv", "link to a pipe"),
+        soak("POINT.csv", "link loop"),
         ("LOG_RCD_F/a.csv", "pipe"),
         ("LOG_RCD_F/a.csv", "folder"),
     ],
