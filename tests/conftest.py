@@ -35,7 +35,7 @@ from tests.forked import Forks
 from tests.once import made_once
 from tests.result import Result
 
-for profile, examples in (("quick", 30), ("thorough", 1_500)):  # `make soak` is thorough.
+for profile, examples in (("quick", 20), ("thorough", 1_500)):  # `make soak` is thorough.
     hypothesis_settings.register_profile(
         profile,
         max_examples=examples,

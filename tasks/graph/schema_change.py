@@ -127,10 +127,11 @@ class SchemaChangeRehearsal(_ColumnTask):
 
 
 class SchemaChangeApply(_ColumnTask):
-    """Makes the planned change on the live table; S2 waits before the switch.
+    """Makes the planned change on the live table; S2 waits for `schema-change switch` or `abort`.
 
-    Needs a successful rehearsal of the same plan on the table as it is. `python -m tasks
-    schema-change` shows how far it is, switches, aborts, reverts.
+    Needs a successful rehearsal of the same plan on the table as it is. If it is stopped while it
+    waits, triggers go on to capture what changes: `python -m tasks schema-change` shows how far
+    it is, switches, aborts, reverts.
     """
 
     strategy = luigi.ChoiceParameter(
@@ -141,11 +142,18 @@ class SchemaChangeApply(_ColumnTask):
 
     def act(self, live: Database, change: AddColumn, progress: Progress) -> str:
         """Ask, and make the change."""
-        from tasks.schema_change.apply import Permission, apply
+        from tasks.schema_change.apply import Permission, apply, await_switch
+        from tasks.schema_change.runs import State
 
         permission = Permission(self.no_rehearsal, self._agrees)
         report = functools.partial(logger.debug, "%s: %s", self.table)
-        return apply(live, change, self.strategy, settings().reports_dir, permission, report)
+        done = apply(live, change, self.strategy, settings().reports_dir, permission, report)
+        if done != State.READY.value:
+            return done
+        progress.begin("waiting for the switch")
+        command = f"python -m tasks schema-change switch {self.table}"
+        logger.info("%s can be switched, in another terminal: %s", self.table, command)
+        return await_switch(live, self.table)
 
     def _agrees(self, table: str) -> bool:
         if self.yes:

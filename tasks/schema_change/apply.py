@@ -18,6 +18,7 @@ from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.machine import SchemaChange, add_natively
 from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, plan_command, plan_path
+from tasks.schema_change.runs import State
 from tasks.schema_change.tool import Tool
 
 _PASSED = "passed"
@@ -44,7 +45,7 @@ def apply(
     permission: Permission,
     report: Callable[[str], object],
 ) -> str:
-    """Make the planned change. S2 is carried on until the tables can be switched, and waits there.
+    """Make the planned change; S2 until the tables can be switched: see `await_switch`.
 
     What an earlier process has begun is continued.
 
@@ -69,12 +70,26 @@ def apply(
     if strategy == SHADOW:
         made = SchemaChange(live, change, lambda state, mark: report(f"{state} {mark}".strip()))
         made.run()
-        return f"ready: python -m tasks schema-change switch {table}"
+        return State.READY.value
     if strategy == NATIVE:
         add_natively(live, change)
     else:
         Tool(live, change, report).run()
     return declare(change, reports)
+
+
+def await_switch(live: Database, table: str) -> str:
+    """Keep the shadow in step until another process has switched the tables; the state then.
+
+    Raises:
+        PipelineError: The change was aborted.
+    """
+    made = SchemaChange.stored(live, table)
+    made.follow()
+    run = runs.load(live.connection, table)
+    if run is None or run.state is State.ABORTED:
+        raise PipelineError(f"The schema change of {table} was aborted.")
+    return run.state.value
 
 
 def _checked(

@@ -57,7 +57,7 @@ def act(
     made = SchemaChange.stored(live, table, lambda state, mark: report(f"{state} {mark}".strip()))
     if action == "follow":
         report("Changes are applied until Ctrl-C.")
-        made.follow(lambda: False)
+        made.follow()
     else:
         getattr(made, action.replace("-", "_"))()
     now = made.status()

@@ -31,6 +31,10 @@ LOCKED, CONFLICT, LOST = "locked", "conflict", "lost"
 """Kinds of errors after which a step is tried again; see `Database.kind_of`."""
 
 
+class BusyError(PipelineError):
+    """Another run is at the table."""
+
+
 class Database(abc.ABC):
     """A database with a table that is changed, through one connection.
 
@@ -67,6 +71,10 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def take_lock(self, table: str) -> bool:
         """Keep other runs from the table until `close`; False if one is there."""
+
+    @abc.abstractmethod
+    def free_lock(self, table: str) -> None:
+        """Let others have what `take_lock` has taken."""
 
     @abc.abstractmethod
     def describe(self, table: str) -> LiveTable:
@@ -147,7 +155,7 @@ class Database(abc.ABC):
         """Keep other runs from the table, unless this one does so already.
 
         Raises:
-            PipelineError: Another run is at the table.
+            BusyError: Another run is at the table.
         """
         if self._claimed is not self.connection:
             until = time.monotonic() + _KILLED_S
@@ -155,11 +163,20 @@ class Database(abc.ABC):
                 if time.monotonic() < until:
                     time.sleep(0.1)
                     continue
-                raise PipelineError(
+                raise BusyError(
                     f"Another run is at the schema change of {table}.",
                     remedy="Wait for its end, or end it.",
                 )
             self._claimed = self.connection
+
+    def before_fork(self) -> None:  # noqa: B027
+        """Close what a process that is forked must not have."""
+
+    def release(self, table: str) -> None:
+        """Let other runs have the table, until the next `claim`."""
+        if self._claimed is self.connection:
+            self.free_lock(table)
+        self._claimed = None
 
     @property
     def connection(self) -> sa.Connection:

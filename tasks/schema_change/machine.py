@@ -6,6 +6,7 @@ goes on in the state that is stored.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -15,13 +16,16 @@ from dataclasses import dataclass
 from tasks.core.errors import PipelineError
 from tasks.schema_change import runs
 from tasks.schema_change.change import AddColumn, Names
-from tasks.schema_change.interface import Database
+from tasks.schema_change.interface import BusyError, Database
 from tasks.schema_change.live import Copy
 from tasks.schema_change.runs import BEFORE_SWITCH, ENDED, Run, State
 from tasks.schema_change.worker import Measured, Pace, Worker
 
 Observe = Callable[[State, str], object]
 """Called after each commit: the state, and the watermark as text."""
+
+
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,17 @@ class SchemaChange:
         while run.state in steps and run.state is not until:
             run = steps[run.state](run)
 
-    def follow(self, stop: Callable[[], bool]) -> None:
-        """Apply what is captured until `stop`, at READY or in SOAK."""
-        self._begun(State.READY, State.SOAK)
+    def follow(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Apply what is captured, at READY or in SOAK, until `stop` or another run goes on."""
+        run = self._begun(State.READY, State.SOAK)
         copy = self._copy()
         while not stop():
-            if not self.worker.apply(copy, True):
-                time.sleep(0.05)
+            with contextlib.suppress(BusyError):
+                if self._stored() != run:
+                    return
+                self.worker.apply(copy, True)
+            self.database.release(self.change.table)
+            time.sleep(_PAUSE_S)
 
     def switch(self) -> None:
         """From READY to SOAK: the table has the new column."""

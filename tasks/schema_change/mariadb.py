@@ -105,8 +105,15 @@ class Mariadb(Database):
 
     def take_lock(self, table: str) -> bool:
         """A lock by name, of the session."""
+        return bool(self.fetch("SELECT get_lock(:name, 0)", name=self._lock_name(table))[0][0])
+
+    def free_lock(self, table: str) -> None:
+        """The lock by name."""
+        self.fetch("SELECT release_lock(:name)", name=self._lock_name(table))
+
+    def _lock_name(self, table: str) -> str:
         name = hashlib.sha256(f"{self.url.database}.{table}".encode()).hexdigest()[:32]
-        return bool(self.fetch("SELECT get_lock(:name, 0)", name=f"schema change {name}")[0][0])
+        return f"schema change {name}"
 
     def _briefly(self, sql: str) -> None:
         """Run a statement that waits no longer than `LOCK_S` for a table."""

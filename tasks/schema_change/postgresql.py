@@ -75,7 +75,14 @@ class Postgresql(Database):
 
     def take_lock(self, table: str) -> bool:
         """An advisory lock of the session."""
-        query = "SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"
+        return self._advisory("pg_try_advisory_lock", table)
+
+    def free_lock(self, table: str) -> None:
+        """The advisory lock."""
+        self._advisory("pg_advisory_unlock", table)
+
+    def _advisory(self, function: str, table: str) -> bool:
+        query = f"SELECT {function}(hashtextextended(:name, 0))"
         return bool(self.fetch(query, name=f"schema change {self.schema}.{table}")[0][0])
 
     # --- the table ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@ that is not removed yet would keep its parent from being deleted.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -57,19 +58,28 @@ class Sqlite(Database):
 
     def take_lock(self, table: str) -> bool:
         """A lock of a file beside the database, which ends with the process."""
-        lock = FileLock(f"{self.url.database}-schema-change-lock", thread_local=False)
         try:
-            lock.acquire(timeout=0)
+            self._lock.acquire(timeout=0)
         except Timeout:
             return False
-        self._lock = lock
         return True
+
+    def free_lock(self, table: str) -> None:
+        """Also if none is taken."""
+        self._lock.release(force=True)
+
+    @functools.cached_property
+    def _lock(self) -> FileLock:
+        return FileLock(f"{self.url.database}-schema-change-lock", thread_local=False)
+
+    def before_fork(self) -> None:
+        """Close the connection alone: SQLite in the other process would know no locks of it."""
+        super().close()
 
     def close(self) -> None:
         """Close the connection, and end the lock."""
         super().close()
-        if hasattr(self, "_lock"):
-            self._lock.release()
+        self.free_lock("")
 
     # --- the table ---------------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ class Workload:
                 remedy="Add the column to an empty table by ALTER TABLE.",
             )
         self._workers: list[tuple[multiprocessing.Process, Connection]] = []
+        database.before_fork()
 
     def __enter__(self) -> Workload:
         rates = self.rates

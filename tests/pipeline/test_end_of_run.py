@@ -13,6 +13,7 @@ from tasks.freshness.task import walk
 from tasks.graph import AllReports
 from tasks.run.logs import KEPT
 from tests.conftest import Project
+from tests.runs import soak
 from tests.terminal import RUN, on_terminal, slowly, spawning, without_warnings
 from tests.ui import find_unused_port
 
@@ -58,7 +59,7 @@ def test_an_error_is_the_last_thing_on_a_terminal(project: Project) -> None:
     assert "\n".join(seen.lines).endswith(f"\n\n{REFUSED.rstrip()}")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [soak("1"), "2"])
 def test_an_unexpected_error_is_shown_in_a_line_and_its_traceback_is_in_the_log(
     project: Project, workers: str
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT, Project, make_project
 from tests.html_page import Page
+from tests.runs import soak
 
 Run = Callable[..., None]
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -66,7 +67,7 @@ def test_a_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("heading", "column", "values"),
     [
-        ("A column of fact_logs", "log_interval", [60, 60, 60, 5400, None]),
+        soak("A column of fact_logs", "log_interval", [60, 60, 60, 5400, None]),
         ("A column of the log records", "log_rcd_id", [1, 2, 3, 4, 5]),
     ],
 )

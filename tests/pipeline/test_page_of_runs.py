@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import Project
 from tests.hostile import NAMES
 from tests.html_page import Page
+from tests.runs import soak
 
 PAGES = ("index.html", "schema_change.html")
 
@@ -75,13 +77,19 @@ def test_a_page_that_was_deleted_or_edited_is_built_again(ran: Project) -> None:
     assert "SchemaChangeReport" in ran.luigi("AllReports").built
 
 
-def test_a_damaged_record_of_the_run_before_does_no_harm(ran: Project) -> None:
-    odd = ran.report("run.json")
-    odd["totals"]["facts"] = "many"
-    for content in ("{", "[]", '{"files": 3}', "", json.dumps(odd)):
-        (ran.reports / "run.json").write_text(content)
-        assert ran.luigi("AllReports").status == 0
-        assert ran.report("run.json")["since"] is None
+def many_facts(record: dict[str, object]) -> str:
+    return json.dumps(record | {"totals": {"facts": "many"}})
+
+
+@pytest.mark.parametrize(
+    "damaged", [many_facts, *(soak(lambda _, text=text: text) for text in ("{", "[]", ""))]
+)
+def test_a_damaged_record_of_the_run_before_does_no_harm(
+    ran: Project, damaged: Callable[[dict[str, object]], str]
+) -> None:
+    (ran.reports / "run.json").write_text(damaged(ran.report("run.json")))
+    assert ran.luigi("AllReports").status == 0
+    assert ran.report("run.json")["since"] is None
 
 
 @pytest.mark.parametrize("name", PAGES)

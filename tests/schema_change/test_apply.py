@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from tasks.schema_change.open import open_database
 from tasks.schema_change.plan import SHADOW
 from tasks.schema_change.plan_page import write_plan
 from tests.conftest import ROOT, Project, unwrapped
+from tests.ui import wait_for
 
 WALK = (
     (ROOT / "docs" / "schema-change.md").read_text(encoding="utf-8").partition("## Walk-through")[2]
@@ -76,19 +76,25 @@ def carried_on(live: Database, action: str) -> None:
 
 def test_the_walk_through_of_the_documentation(ran: Project) -> None:
     with_setpoints(ran)
-    shown, commands = "", 0
+    shown, commands, waiting = "", 0, []
     for kind, text in re.findall(r"```(ini|sh|text)\n(.*?)```", WALK, re.DOTALL):
         if kind == "ini":
             ran.configure(text)
         for line in text.splitlines():
-            if kind == "sh":
-                words = shlex.split(line)
-                result = ran.run(*(sys.executable if word == "python" else word for word in words))
+            commands += kind == "sh"
+            if kind == "sh" and line.endswith("&"):
+                waiting.append(ran.start(*shlex.split(line)[:-1]))
+                wait_for(lambda: "ready" in ran.tasks("schema-change", "status").out)
+            elif kind == "sh":
+                words = shlex.split(line.replace("python -m tasks", "controller-logs"))
+                run = ran.run if "Rehearsal" in line else ran.forked  # It starts processes.
+                result = run(*words)
                 assert result.status == 0, (line, result.log)
-                shown, commands = f"{result.out}\n{unwrapped(result.err)}", commands + 1
+                shown = f"{result.out}\n{unwrapped(result.err)}"
             elif kind == "text":
                 assert line in shown
     assert commands == 9
+    assert [process.wait(60) for process in waiting] == [0]
     assert ran.query(SETPOINTS) == [(10_000_000_001 + row, row) for row in range(8)]
     catalog = {name for _, name, _, _ in everything(ran)}
     assert not [name for name in catalog if "fact_logs__" in name]

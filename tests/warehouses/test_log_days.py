@@ -190,7 +190,7 @@ LARGE = [Record(1, START, 1.7e308, kind="F"), Record(1, START, 1.5e308, kind="F"
 
 
 DATABASES = [
-    ("sqlite", 8),
+    ("sqlite", 4),
     *(soak(*given) for given in (("sqlite", 500), ("postgresql", 30), ("mariadb", 30))),
 ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from tasks.reports.templates import markdown_text
 from tests.conftest import Project
 from tests.html_page import Page
@@ -150,6 +152,7 @@ def test_how_each_file_was_read_is_in_the_report(project: Project) -> None:
     ]
 
 
+@pytest.mark.soak
 def test_an_export_of_exactly_a_million_rows_is_noted(project: Project) -> None:
     rows = "\n".join(f"{key},0" for key in range(1_000_000))
     (project.data / "APP_INSTANCE.csv").write_text(f"app_instance_id,app_type_ref_id\n{rows}\n")
