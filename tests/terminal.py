@@ -96,6 +96,7 @@ def on_terminal(
     environment: Mapping[str, str] | None = None,
     *,
     interrupt_at: str = "",
+    typed: bytes = b"\x03",
     columns: int = COLUMNS,
 ) -> Seen:
     """Run a command on a terminal.
@@ -104,7 +105,8 @@ def on_terminal(
         project: Where.
         command: What.
         environment: What else the environment contains.
-        interrupt_at: Ctrl-C is pressed when this is on the screen.
+        interrupt_at: When this is on the screen, something is typed.
+        typed: What; by default Ctrl-C.
         columns: How wide the terminal is.
     """
     screen = pyte.HistoryScreen(columns, LINES, history=100_000)
@@ -129,7 +131,7 @@ def on_terminal(
             stream.feed(read)
             screens.append([line.rstrip() for line in screen.display if line.strip()])
         if interrupt_at and not interrupted and any(interrupt_at in line for line in screens[-1]):
-            os.write(ours, b"\x03")
+            os.write(ours, typed)
             interrupted = True
     os.close(ours)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

@@ -31,7 +31,8 @@ to do needs none of them.
 from tasks.graph import events  # noqa: F401  # Registers the handlers.
 from tasks.graph.check import CheckWarehouse
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
-from tasks.graph.load import LoadDimension, LoadFactLogs
+from tasks.graph.facts import LoadFactLogs
+from tasks.graph.load import LoadDimension
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.report import (
     ActivityReport,

@@ -12,8 +12,9 @@ from tasks.core.files import read_json, write_json
 from tasks.core.partition import Partition
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.targets import Digested, FileTarget
+from tasks.graph.facts import LoadFactLogs
 from tasks.graph.files import audits, enriched, log_partitions, staged, staged_rows, staging_file
-from tasks.graph.load import LoadFactLogs, LoadTarget, warehouse
+from tasks.graph.load import LoadTarget, warehouse
 from tasks.run.settings import settings
 
 logger = logging.getLogger("pipeline")

@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING
 
 import luigi
 
-from config.aggregates import AGGREGATES, Rules
 from config.bookkeeping import LoadReceipt
 from config.declarations import Table
 from config.sources import POINT, SOURCES
-from config.views import VIEWS
 from config.warehouse import (
     DIM_LOG_INSTANCE,
     DIM_POINT,
     DIMENSIONS,
-    FACT_LOGS,
     LOG_INSTANCE_CHAINS,
     TABLES,
     source_columns,
@@ -29,10 +26,8 @@ from tasks.core.files import set_aside
 from tasks.freshness.snapshot import Snapshot, digest_of
 from tasks.freshness.targets import Digested, backdate_mtime
 from tasks.freshness.task import FreshTask
-from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
+from tasks.graph.enrich import LogInstanceChains
 from tasks.graph.files import (
-    enriched,
-    log_partitions,
     read_staged,
     staged,
     staged_columns,
@@ -337,59 +332,3 @@ def _read(columns: Mapping[str, Sequence[str]], all_points: bool) -> dict[str, p
             only = "point_id", logged["point_id"]
         found[name] = read_staged(name, *needed, only=only)
     return found
-
-
-class LoadFactLogs(LoadTask):
-    """The facts: only those of partitions whose enriched records changed are loaded."""
-
-    @property
-    def table_name(self) -> str:
-        """The fact table."""
-        return FACT_LOGS.name
-
-    def requires(self) -> list[FreshTask]:
-        """The enriched records, and all dimensions, whose members the facts refer to."""
-        return [EnrichedLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
-
-    def declarations(self) -> Mapping[str, object]:
-        """What is derived from the facts, too."""
-        return {
-            **super().declarations(),
-            "views": list(VIEWS.values()),
-            "derived": [[*AGGREGATES.values()], _rules()],
-        }
-
-    def reads(self) -> Mapping[str, Digested]:
-        """The enriched records, file by file, and the intervals of log instances."""
-        records = {partition.name: enriched(partition.name) for partition in log_partitions()}
-        return {**records, **LogInstanceChains().output()}
-
-    def load(self, receipt: Receipt) -> str:
-        """Load the partitions that changed."""
-        from tasks.warehouse.load import Enriched, replace_partitions
-        from tasks.warehouse.log_days import Derivation
-
-        code, declared = receipt.code, receipt.declarations[self.table_name]
-        partitions = log_partitions()
-        chains = [receipt.inputs[name] for name in LogInstanceChains().output()]
-        derived_from = digest_of([code, receipt.declarations["derived"], chains])
-        loaded, rows = replace_partitions(
-            warehouse(),
-            {
-                one: Enriched(
-                    digest_of([code, declared, receipt.inputs[one.name]]), enriched(one.name).file
-                )
-                for one in partitions
-            },
-            Derivation(_rules(), derived_from),
-            receipt.to_json(),
-            before_commit=lambda: self.check_inputs(receipt.inputs),
-            progress=self.progress,
-        )
-        return f"{rows:,} rows from {len(loaded):,} of {len(partitions):,} files"
-
-
-def _rules() -> Rules:
-    """How days and gaps are made."""
-    chosen = settings()
-    return Rules(chosen.report_timezone, chosen.max_gap, chosen.alarm_statuses)

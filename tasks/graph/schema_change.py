@@ -159,10 +159,10 @@ class SchemaChangeApply(_ColumnTask):
         if self.yes:
             return True
         try:  # A worker's standard input is not the terminal.
-            with Path("/dev/tty").open("r+") as terminal:
-                terminal.write(f"The live table is changed. Its name, to agree: {table}? ")
-                terminal.flush()
-                return terminal.readline().strip() == table
+            terminal = Path("/dev/tty")
+            with terminal.open("w") as shown, terminal.open() as typed:
+                print(f"The live table is changed. To agree, type {table}:", file=shown, flush=True)
+                return typed.readline().strip() == table
         except OSError:
             raise PipelineError(
                 f"Nobody can be asked whether {table} is to be changed.", remedy="Add --yes."

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from tasks.schema_change.change import AddColumn
 from tasks.schema_change.commands import act
 from tasks.schema_change.interface import Database
 from tasks.schema_change.open import open_database
-from tasks.schema_change.plan import SHADOW
+from tasks.schema_change.plan import NATIVE, SHADOW
 from tasks.schema_change.plan_page import write_plan
 from tests.conftest import ROOT, Project, unwrapped
+from tests.runs import add_partition
+from tests.terminal import on_terminal
 from tests.ui import wait_for
 
 WALK = (
@@ -173,6 +176,43 @@ def test_what_is_missing_before_a_live_table_is_changed(ran: Project, here: Data
     assert [setpoint for _, setpoint in ran.query(SETPOINTS)] == [*range(8)]
 
 
+KILLED = """
+import os, sys
+from luigi.cmdline import luigi_run
+from tasks.warehouse import load
+
+real, calls = load.replace_partitions, []
+
+def call(*args, **how):
+    calls.append(args)
+    return real(*args, **how) if len(calls) < 3 else os._exit(9)
+
+load.replace_partitions = call
+luigi_run(sys.argv[1:])
+"""
+
+
+def test_a_column_is_filled_partition_by_partition(ran: Project, here: Database) -> None:
+    rows = "point_log_inst_id,log_time,log_value,setpoint\n1,2024-05-01,4,{}\n"
+    for number in range(3):
+        add_partition(ran, f"{number}.csv", rows.format(number))
+    ran.passes("LoadFactLogs")
+    facts = ran.facts()
+    write_plan(here, CHANGE, ran.reports)
+    made(here, NATIVE)
+    (ran.folder / "luigi").write_text(KILLED)
+    run = (sys.executable, "luigi", "--module", "tasks", "LoadFactLogs", "--local-scheduler")
+    assert ran.run(*run, "--workers", "1").status == 9
+    filled = "SELECT setpoint FROM fact_logs WHERE setpoint IS NOT NULL ORDER BY 1"
+    assert len(ran.query(filled)) < 3
+    assert len(ran.facts()) == len(facts)
+
+    again = ran.passes("LoadFactLogs")
+    assert "Loaded fact_logs: 16 rows from 3 of 5 files" in again.log  # Two were done.
+    assert ran.query(filled) == [(0,), (1,), (2,)]
+    assert [row[:8] for row in ran.facts()] == [row[:8] for row in facts]
+
+
 def test_a_column_with_another_name_than_in_the_files_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +297,20 @@ def test_nobody_can_be_asked_in_the_night(ran: Project, here: Database) -> None:
     )
     assert "Nobody can be asked" in done.stderr
     assert not here.describe("fact_logs").has("setpoint")
+
+
+def test_a_person_at_a_terminal_is_asked_for_the_tables_name(ran: Project, here: Database) -> None:
+    write_plan(here, CHANGE, ran.reports)
+    command = ["luigi", "--module", "tasks", "SchemaChangeApply", *COLUMN, "--no-rehearsal"]
+    for typed, status in ((b"fact_log\n", 30), (b"fact_logs\n", 0)):
+        assert not here.describe("fact_logs").has("setpoint")
+        here.close()
+        seen = on_terminal(
+            ran, [*command, "--local-scheduler"], interrupt_at="To agree, type", typed=typed
+        )
+        assert seen.status == status, seen.lines
+        assert ("its name was not given" in "\n".join(seen.lines)) is (status == 30)
+    assert here.describe("fact_logs").has("setpoint")
 
 
 @pytest.mark.parametrize("content", ["<<<<<<< HEAD\n", "[{}]", '[{"table": "fact_logs"}]', "7"])

@@ -1,0 +1,108 @@
+"""Load the facts, partition by partition where need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from config.added import added_columns
+from config.aggregates import AGGREGATES, Rules
+from config.views import VIEWS
+from config.warehouse import DIMENSIONS, FACT_LOGS
+from tasks.core.partition import Partition
+from tasks.freshness.snapshot import differences, digest_of
+from tasks.freshness.targets import Digested
+from tasks.freshness.task import FreshTask
+from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
+from tasks.graph.files import enriched, log_partitions
+from tasks.graph.load import LoadDimension, LoadTask, warehouse
+from tasks.run.settings import settings
+from tasks.state import Receipt
+
+if TYPE_CHECKING:
+    from tasks.warehouse.load import Enriched
+
+
+class LoadFactLogs(LoadTask):
+    """The facts: only those of partitions whose enriched records changed are loaded."""
+
+    @property
+    def table_name(self) -> str:
+        """The fact table."""
+        return FACT_LOGS.name
+
+    def requires(self) -> list[FreshTask]:
+        """The enriched records, and all dimensions, whose members the facts refer to."""
+        return [EnrichedLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
+
+    def declarations(self) -> Mapping[str, object]:
+        """What is derived from the facts, too."""
+        return {
+            **super().declarations(),
+            "views": list(VIEWS.values()),
+            "derived": [[*AGGREGATES.values()], _rules()],
+        }
+
+    def reads(self) -> Mapping[str, Digested]:
+        """The enriched records, file by file, and the intervals of log instances."""
+        records = {partition.name: enriched(partition.name) for partition in log_partitions()}
+        return {**records, **LogInstanceChains().output()}
+
+    def load(self, receipt: Receipt) -> str:
+        """Load the partitions that changed."""
+        from tasks.warehouse.load import Enriched, replace_partitions
+        from tasks.warehouse.log_days import Derivation
+
+        code, declared = receipt.code, receipt.declarations[self.table_name]
+        chains = [receipt.inputs[name] for name in LogInstanceChains().output()]
+        derived_from = digest_of([code, receipt.declarations["derived"], chains])
+        partitions = {
+            one: Enriched(
+                digest_of([code, declared, receipt.inputs[one.name]]), enriched(one.name).file
+            )
+            for one in log_partitions()
+        }
+        loaded, rows = list[str](), 0
+        for some, stored in self._transactions(partitions, receipt):
+            names, rows = replace_partitions(
+                warehouse(),
+                some,
+                Derivation(_rules(), derived_from),
+                stored,
+                before_commit=lambda: self.check_inputs(receipt.inputs),
+                progress=self.progress,
+            )
+            loaded += names
+        return f"{rows:,} rows from {len(loaded):,} of {len(partitions):,} files"
+
+    def _transactions(
+        self, partitions: Mapping[Partition, Enriched], receipt: Receipt
+    ) -> Iterator[tuple[Mapping[Partition, Enriched], str]]:
+        """The partitions, and the receipt of the table, of each transaction.
+
+        All at once; but a column that was added to the live table is filled partition by partition:
+        the others are as they were loaded meanwhile, and the receipt is the one before.
+        """
+        receipts = warehouse().receipts()
+        stored = {
+            name: one.receipt for (table, name), one in receipts.items() if table == FACT_LOGS.name
+        }
+        before = Receipt.from_json(stored.get("", ""))
+        changed = before and [*differences(before.declarations, receipt.declarations)]
+        if added_columns(FACT_LOGS.name) and changed == [f"{FACT_LOGS.name} changed"]:
+            some = {
+                one: found._replace(digest=stored[one.name])
+                for one, found in partitions.items()
+                if one.name in stored
+            }
+            for one, found in partitions.items():
+                if stored.get(one.name) != found.digest:
+                    some[one] = found
+                    yield some, stored[""]
+        yield partitions, receipt.to_json()
+
+
+def _rules() -> Rules:
+    """How days and gaps are made."""
+    chosen = settings()
+    return Rules(chosen.report_timezone, chosen.max_gap, chosen.alarm_statuses)
