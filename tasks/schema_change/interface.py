@@ -18,11 +18,10 @@ from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.expressions import bound, table_of
 from tasks.schema_change.live import Copy, Key, LiveTable
 
-LOCK_S = 0.5
-"""How long to wait for a lock that others would have to wait behind."""
+LOCK_S, ALTER_S = 0.5, 3.0
+"""How long others may have to wait: behind a lock that is waited for, for ALTER TABLE."""
 
-_KILLED_S = 3.0
-"""How long a server may need to notice that a run was killed."""
+_KILLED_S = 3.0  # A server may need that to notice that a run was killed.
 
 NUMBER = "_change_no"
 """The column of the log that numbers its rows."""
@@ -106,16 +105,21 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def native_sql(self, change: AddColumn) -> list[str]:
-        """The statements of ALTER TABLE that wait for a lock no longer than `LOCK_S`."""
+        """ALTER TABLE, which waits for a lock no longer than `LOCK_S` and ends in `ALTER_S`."""
 
     def add_natively(self, change: AddColumn) -> None:
-        """Add the column by ALTER TABLE."""
+        """Add the column by ALTER TABLE; PipelineError if that takes longer than `ALTER_S`."""
         try:
             for statement in self.native_sql(change):
+                began = time.monotonic()
                 self.run(statement)
-        except sa.exc.DBAPIError:
+        except sa.exc.DBAPIError as error:
             with contextlib.suppress(sa.exc.DBAPIError):  # Where they are a transaction.
                 self.run("ROLLBACK")
+            is_over = time.monotonic() - began >= ALTER_S and self.kind_of(error) != LOST
+            if is_over and "ALTER TABLE" in statement:
+                what = f"ALTER TABLE was cut off after {ALTER_S:g} s: {change.table} is as before."
+                raise PipelineError(what, remedy="Plan the change again.") from error
             raise
 
     @abc.abstractmethod

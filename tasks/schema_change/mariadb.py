@@ -17,6 +17,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from tasks.schema_change import interface
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.expressions import bound, table_of
 from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Database
@@ -255,7 +256,8 @@ class Mariadb(Database):
     def native_sql(self, change: AddColumn) -> list[str]:
         """By the cheapest algorithm that MariaDB can use."""
         clause = change.clause(self.connection.dialect)
-        return [f"ALTER TABLE {self.quote(change.table)} WAIT 1 ADD COLUMN {clause}"]
+        alter = f"ALTER TABLE {self.quote(change.table)} WAIT 1 ADD COLUMN {clause}"
+        return [f"SET STATEMENT max_statement_time = {interface.ALTER_S} FOR {alter}"]
 
     # --- the switch --------------------------------------------------------------------------
 

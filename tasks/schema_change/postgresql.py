@@ -9,7 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from typing_extensions import override
 
-from tasks.schema_change import catalog
+from tasks.schema_change import catalog, interface
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.interface import CONFLICT, LOCK_S, LOCKED, LOST, NUMBER, Database
 from tasks.schema_change.live import Copy, LiveTable, describe
@@ -243,6 +243,7 @@ class Postgresql(Database):
         return [
             "BEGIN",
             *self._before_lock(table),
+            f"SET LOCAL statement_timeout = {int(interface.ALTER_S * 1000)}",
             f"ALTER TABLE {table} ADD COLUMN {clause}",
             "COMMIT",
         ]

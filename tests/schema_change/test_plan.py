@@ -292,6 +292,11 @@ def test_a_table_that_mariadb_would_rewrite_gets_another_way_if_that_takes_long(
         with pytest.raises(PipelineError, match="cannot be changed by the strategy native"):
             apply(live, change, NATIVE, tmp_path, free, print)
     said = write_plan(live, change, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.schema_change.interface.ALTER_S", 0.001)
+        with pytest.raises(PipelineError, match=r"cut off after 0\.001 s: t is as before"):
+            apply(live, change, NATIVE, tmp_path, free, print)
+    assert not live.describe("t").has("c")
     assert re.search(r"by the rate of a copy that takes 0\.\d\d s, less than 1 s", said)
     apply(live, change, "", tmp_path, free, print)
     assert live.fetch("SELECT count(*) FROM t WHERE c = 7") == [(200,)]
