@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -19,7 +17,6 @@ from tasks.schema_change.open import open_database
 from tasks.schema_change.runs import ENDED, State
 from tests.runs import soak
 from tests.schema_change.live import Live, in_child
-from tests.ui import wait_for
 
 FAMILY = (
     "create table p (id {int} primary key)",
@@ -210,30 +207,6 @@ def killed_in(live: Live, states: Sequence[State]) -> None:
         assert live.rows() == rows
         assert same(without_column(live.catalog()), before)
         live.run("alter table t drop column q", "delete from schema_change_run")
-
-
-def test_a_run_that_waits_applies_what_changes_until_another_one_switches(live: Live) -> None:
-    live.create(rows=60)
-    live.change().run()
-    live.close()
-
-    def wait() -> None:
-        with closing(open_database(live.url)) as database:
-            SchemaChange.stored(database, "t").follow()
-
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(wait)
-        live.run("update t set note = 'meanwhile' where a > 0")
-        other = live.change()
-        wait_for(lambda: (now := other.status()) and now.backlog == 0)
-        assert not waiting.done()
-        other.switch()
-        found = other.status()
-        live.close()
-        waiting.result(60)
-    assert live.run("select count(*) from t where q = 7 and note = 'meanwhile' and a > 0") != [(0,)]
-    assert found
-    assert found.run.state is State.SOAK
 
 
 @pytest.mark.soak

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import random
 import threading
@@ -16,12 +17,14 @@ from tasks.core.errors import PipelineError
 from tasks.schema_change.change import AddColumn, Names
 from tasks.schema_change.interface import NUMBER
 from tasks.schema_change.live import Copy
+from tasks.schema_change.machine import SchemaChange
 from tasks.schema_change.mariadb import Mariadb
 from tasks.schema_change.open import open_database
 from tasks.schema_change.postgresql import Postgresql
 from tasks.schema_change.runs import State
 from tasks.schema_change.sqlite import Sqlite
 from tests.schema_change.live import COLUMNS, Live, made_up
+from tests.ui import wait_for
 
 KINDS = {"sqlite": Sqlite, "postgresql": Postgresql, "mariadb": Mariadb}
 
@@ -215,6 +218,30 @@ def late_writer(live: Live, opened: Any) -> None:
         connection.exec_driver_sql("COMMIT")
     change.switch()
     assert live.run("select note from t where a = 2") == [("early",)]
+
+
+def test_a_run_that_waits_applies_what_changes_until_another_one_switches(live: Live) -> None:
+    live.create(rows=60)
+    live.change().run()
+    live.close()
+
+    def wait() -> None:
+        with contextlib.closing(open_database(live.url)) as database:
+            SchemaChange.stored(database, "t").follow()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait)
+        live.run("update t set note = 'meanwhile' where a > 0")
+        other = live.change()
+        wait_for(lambda: (now := other.status()) and now.backlog == 0)
+        assert not waiting.done()
+        other.switch()
+        found = other.status()
+        live.close()
+        waiting.result(60)
+    assert live.run("select count(*) from t where q = 7 and note = 'meanwhile' and a > 0") != [(0,)]
+    assert found
+    assert found.run.state is State.SOAK
 
 
 def test_writes_wait_while_the_tables_are_switched(live: Live) -> None:
