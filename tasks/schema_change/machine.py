@@ -99,7 +99,8 @@ class SchemaChange:
         copy = self._copy()
         while not stop():
             with contextlib.suppress(BusyError):
-                if self._stored() != run:
+                now = self._stored()
+                if now is None or now.state is not run.state:
                     return
                 self.worker.apply(copy, True)
             self.database.release(self.change.table)

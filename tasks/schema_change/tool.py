@@ -209,11 +209,9 @@ class Tool:
     def _follow(
         self, process: subprocess.Popen[str], live: LiveTable, until: Callable[[], object]
     ) -> None:
-        if process.stdin is None or process.stdout is None:
-            return
-        measured, answer = self.measured, process.stdin.fileno()
+        measured = self.measured
         began = time.monotonic()
-        for line in process.stdout:
+        for line in process.stdout or ():
             self._output.append(line.rstrip())
             match line.rstrip().removeprefix("HOOK "):
                 case "copying":
@@ -228,8 +226,10 @@ class Tool:
                     until()
                     self._phase("switching")
                     began = time.monotonic()
-                    with contextlib.suppress(BrokenPipeError):  # It was killed.
-                        os.write(answer, b"\n")  # Unbuffered: closing would fail as well.
+                    if process.stdin is not None:
+                        with contextlib.suppress(BrokenPipeError):  # It was killed.
+                            # Unbuffered: closing would fail as well.
+                            os.write(process.stdin.fileno(), b"\n")
                 case "switched":
                     measured.switch_s = measured.exchange_s = time.monotonic() - began
                     self._phase("tidying up")

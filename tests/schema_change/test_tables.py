@@ -220,20 +220,39 @@ def late_writer(live: Live, opened: Any) -> None:
     assert live.run("select note from t where a = 2") == [("early",)]
 
 
-def test_a_run_that_waits_applies_what_changes_until_another_one_switches(live: Live) -> None:
+def test_a_run_that_waits_applies_what_changes_until_another_one_switches(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
     live.create(rows=60)
     live.change().run()
     live.close()
+    began, over = threading.Event(), threading.Event()
+
+    def stop() -> bool:
+        began.set()
+        return over.is_set()
+
+    def fail(*_: object) -> None:
+        raise PipelineError("no lock")
 
     def wait() -> None:
         with contextlib.closing(open_database(live.url)) as database:
-            SchemaChange.stored(database, "t").follow()
+            SchemaChange.stored(database, "t").follow(stop)
 
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as stack:
+        stack.callback(over.set)
         waiting = pool.submit(wait)
-        live.run("update t set note = 'meanwhile' where a > 0")
+        assert began.wait(60)
         other = live.change()
+        with monkeypatch.context() as patched:
+            patched.setattr(other.database, "exchange", fail)
+            patched.setattr("socket.gethostname", lambda: "elsewhere")
+            with pytest.raises(PipelineError, match="no lock"):
+                other.switch()
+        other = live.change()
+        live.run("update t set note = 'meanwhile' where a > 0")
         wait_for(lambda: (now := other.status()) and now.backlog == 0)
+        time.sleep(0.3)
         assert not waiting.done()
         other.switch()
         found = other.status()

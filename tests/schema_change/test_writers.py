@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from tasks.schema_change.machine import SchemaChange
+from tasks.schema_change.rehearsal import PASSED
 from tasks.schema_change.runs import State
 from tests.schema_change.live import Live, writing
+from tests.schema_change.test_rehearsal import rehearsed
 
 
 def modes(live: Live) -> tuple[str, ...]:
@@ -73,3 +77,21 @@ def test_a_snapshot_from_before_the_switch_writes_nothing_silently(live: Live) -
     live.run("delete from t where b = 'late'")
     change.revert()
     assert live.run("select count(*) from t where b = 'late'") == [(0,)]
+
+
+def test_a_connection_that_is_closed_in_a_rehearsal_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = Live(f"sqlite:///{tmp_path / 'live.db'}")
+    live.run("pragma journal_mode = wal")
+    live.create(rows=50)
+
+    def follow(change: SchemaChange, _: object) -> None:
+        for _ in range(5):  # The last one of a process removes the log, if it knows no others.
+            change.database.close()
+            time.sleep(0.1)
+            change.database.count("t")
+
+    monkeypatch.setattr(SchemaChange, "follow", follow)
+    result = rehearsed(live)
+    assert result["verdict"] == PASSED, result["problems"]
