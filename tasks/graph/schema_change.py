@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pipeline")
 
+_STRATEGIES = ("native", "tool", "gh-ost", "shadow")
 _TYPES = [one.value for one in Type if one is not Type.SWITCH]
 
 
@@ -97,7 +98,7 @@ class SchemaChangeRehearsal(_ColumnTask):
     changes nothing in the live database. Fails if rows were lost or readers had errors.
     """
 
-    strategy = luigi.ChoiceParameter(choices=("native", "tool", "shadow"), description="How.")
+    strategy = luigi.ChoiceParameter(choices=_STRATEGIES, description="How.")
     rows = luigi.OptionalIntParameter(
         default=None, description="So many rows, the first by key, are copied; else all."
     )
@@ -135,7 +136,7 @@ class SchemaChangeApply(_ColumnTask):
     """
 
     strategy = luigi.ChoiceParameter(
-        choices=("", "native", "tool", "shadow"), default="", description="Else the plan's."
+        choices=("", *_STRATEGIES), default="", description="Else the plan's."
     )
     yes = luigi.BoolParameter(description="Do not ask for the table's name.")
     no_rehearsal = luigi.BoolParameter(description="Do not ask for a rehearsal.")

@@ -17,9 +17,8 @@ from tasks.schema_change import runs
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.machine import SchemaChange, add_natively
-from tasks.schema_change.plan import NATIVE, SHADOW, TOOL, plan_command, plan_path
+from tasks.schema_change.plan import NATIVE, SHADOW, TITLES, TOOLS, plan_command, plan_path
 from tasks.schema_change.runs import State
-from tasks.schema_change.tool import Tool
 
 _PASSED = "passed"
 
@@ -52,7 +51,7 @@ def apply(
     Args:
         live: That has the table.
         change: What was planned.
-        strategy: NATIVE, TOOL, SHADOW; "" for the one that the plan has chosen.
+        strategy: "" for the one that the plan has chosen.
         reports: Where plan and rehearsals are.
         permission: What is asked for.
         report: Is called with what happens.
@@ -74,7 +73,7 @@ def apply(
     if strategy == NATIVE:
         add_natively(live, change)
     else:
-        Tool(live, change, report).run()
+        TOOLS[strategy](live, change, report).run()
     return declare(change, reports)
 
 
@@ -98,7 +97,7 @@ def _checked(
     """The strategy, if the change is planned and rehearsed for the table as it is."""
     plan = _plan(change, reports)
     strategy = strategy or plan["chosen"]
-    if strategy not in (NATIVE, TOOL, SHADOW):
+    if strategy not in TITLES:
         raise PipelineError(f"The plan has no strategy for {change.table}.", remedy=plan["why"])
     run = runs.load(live.connection, change.table)
     if run is not None and run.state not in runs.ENDED:

@@ -10,20 +10,24 @@ from pathlib import Path
 from config.declarations import Type
 from tasks.core.errors import PipelineError
 from tasks.core.text import displayed_url
-from tasks.schema_change import tool
 from tasks.schema_change.change import AddColumn
+from tasks.schema_change.gh_ost import GhOst
 from tasks.schema_change.interface import Database
 from tasks.schema_change.live import LiveTable
+from tasks.schema_change.percona import PtOnlineSchemaChange
 from tasks.schema_change.preflight import CATALOG, REFUSED, Check, Native, check, try_natively
 from tasks.schema_change.recorded import Step, record
 from tasks.schema_change.scratch import scratch
+from tasks.schema_change.tool import Tool
 
-NATIVE, TOOL, SHADOW = "native", "tool", "shadow"
+NATIVE, TOOL, GH_OST, SHADOW = "native", "tool", "gh-ost", "shadow"
 TITLES = {
     NATIVE: "ALTER TABLE",
-    TOOL: "S1, an online schema change tool",
+    TOOL: "S1, pt-online-schema-change",
+    GH_OST: "S1, gh-ost",
     SHADOW: "S2, a shadow table",
 }
+TOOLS: dict[str, type[Tool]] = {TOOL: PtOnlineSchemaChange, GH_OST: GhOst}
 
 _SAMPLE_ROWS = 20_000
 
@@ -32,18 +36,28 @@ _BRIEF_S = 1.0
 
 ABILITIES = {
     NATIVE: {
+        "wait for the switch": "no",
         "stop": "between two attempts",
         "resume": "yes: run it again",
         "abort": "yes: nothing is changed before it commits",
         "revert": "ALTER TABLE ... DROP COLUMN: loses what was written to the new column, no row",
     },
     TOOL: {
+        "wait for the switch": "no",
         "stop": "yes",
-        "resume": "no: pt-online-schema-change 3.2.1 begins again",
+        "resume": "no: version 3.2.1 begins again",
         "abort": "yes: its triggers are removed first, then its table",
         "revert": "no: the old table lacks what was written since",
     },
+    GH_OST: {
+        "wait for the switch": "no",
+        "stop": "yes",
+        "resume": "no: it begins again",
+        "abort": "yes: its tables are removed; it has no triggers",
+        "revert": "no: the old table lacks what was written since",
+    },
     SHADOW: {
+        "wait for the switch": "yes: the shadow is kept in step",
         "stop": "yes, in each state, also by kill -9",
         "resume": "yes: at most one chunk is copied again",
         "abort": "yes, until the switch: the catalog is as before",
@@ -73,10 +87,10 @@ class Plan:
 
     Attributes:
         digest: Of the change; `fingerprint` is that of the table.
-        chosen: NATIVE, TOOL or SHADOW; "" if none can be used.
+        chosen: A strategy; "" if none can be used.
         courses: Of S2: "run", "abort", "switch", "revert", "sign-off" -> steps and their SQL.
         session: Settings of the connection that runs them.
-        commands: Of S1: what for -> a command for a shell.
+        commands: Of S1: strategy -> what for -> a command for a shell.
         copy_s: How long copying all rows takes, by the rate of a copy; None if none was made.
     """
 
@@ -95,7 +109,7 @@ class Plan:
     native_sql: list[str]
     courses: dict[str, list[Step]]
     session: list[str] = field(default_factory=list)
-    commands: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, dict[str, str]] = field(default_factory=dict)
     copy_s: float | None = None
 
 
@@ -158,10 +172,9 @@ def make_plan(live: Database, change: AddColumn) -> Plan:
                 copy_s = measured.copy_s * max(1, rows) / max(1, measured.copied_rows)
             except PipelineError as error:
                 not_shadow = [str(error)]
-    no_tool = tool.missing(live)
     obstacles = {
         NATIVE: [] if is_brief(native, copy_s) else [native.seen],
-        TOOL: [str(no_tool)] if no_tool else [],
+        **{name: tool.obstacles(live, table) for name, tool in TOOLS.items()},
         SHADOW: not_shadow,
     }
     chosen, why = choose(native, obstacles, copy_s)
@@ -205,8 +218,9 @@ def choose(
             f" {copy_s:.2f} s, less than {_BRIEF_S:g} s."
         )
     seen = f"ALTER TABLE would not do: {native.seen}"
-    if not obstacles[TOOL]:
-        return TOOL, f"{seen} The tool was made for this."
+    for name in TOOLS:
+        if not obstacles[name]:
+            return name, f"{seen} The tool was made for this."
     if not obstacles[SHADOW]:
         return SHADOW, f"{seen} A shadow table works on every server, and can be taken back."
     return "", f"{seen} Change it while nobody uses it; the obstacles are below."
@@ -223,14 +237,9 @@ def _session(live: Database) -> list[str]:
     return [f"SET {name} = '{value}'" for name, value in live.fetch(query) if name in ours]
 
 
-def _tool_commands(live: Database, table: LiveTable, change: AddColumn) -> dict[str, str]:
+def _tool_commands(
+    live: Database, table: LiveTable, change: AddColumn
+) -> dict[str, dict[str, str]]:
     if live.kind != "MariaDB":
         return {}
-    run = [one for one in tool.command(live, change, table) if not one.startswith("--plugin")]
-    place = run.index("--execute")
-    try_it = [*run[:place], "--dry-run", "--print", *run[place + 1 :]]
-    return {
-        "pt-online-schema-change, to try it": shlex.join(try_it),
-        "pt-online-schema-change": shlex.join(run),
-        "gh-ost": tool.gh_ost_command(live, change),
-    }
+    return {name: tool.commands(live, change, table) for name, tool in TOOLS.items()}

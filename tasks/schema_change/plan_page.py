@@ -9,10 +9,9 @@ import sqlalchemy as sa
 
 from tasks.core.files import write_json
 from tasks.reports.templates import render, render_markdown_page
-from tasks.schema_change import tool
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
-from tasks.schema_change.plan import SHADOW, TITLES, make_plan, plan_command, plan_path
+from tasks.schema_change.plan import SHADOW, TITLES, TOOLS, make_plan, plan_command, plan_path
 
 _HEADINGS = {
     "run": "Until the tables can be switched (`run`)",
@@ -42,7 +41,7 @@ def write_plan(live: Database, change: AddColumn, reports: Path) -> str:
             for key in sa.inspect(live.connection).get_foreign_keys(change.table)
         ],
         drop=f"ALTER TABLE {table} DROP COLUMN {column};",
-        gh_ost=tool.gh_ost_preflight(live, plan.table) if plan.commands else [],
+        preflight={name: TOOLS[name].checks(live, plan.table) for name in plan.commands},
     )
     markdown = plan_path(reports, change, ".md")
     markdown.parent.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,9 @@ from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.live import LiveTable
 from tasks.schema_change.machine import SchemaChange, add_natively
-from tasks.schema_change.plan import NATIVE, SHADOW, TOOL
+from tasks.schema_change.plan import NATIVE, SHADOW, TITLES, TOOLS
 from tasks.schema_change.runs import State
 from tasks.schema_change.scratch import scratch
-from tasks.schema_change.tool import Tool, missing
 from tasks.schema_change.worker import Measured
 from tasks.schema_change.workload import Compared, Operation, Rates, Workload
 
@@ -99,10 +98,11 @@ def rehearse(
     Raises:
         PipelineError: Nothing could be rehearsed.
     """
-    unfit = missing(live) if settings.strategy == TOOL else None
-    if unfit is not None:
-        raise unfit
-    table = live.describe(change.table)
+    table, tool = live.describe(change.table), TOOLS.get(settings.strategy)
+    obstacles = tool.obstacles(live, table) if tool else []
+    if obstacles:
+        what = f"{TITLES[settings.strategy]}, cannot change {change.table}:"
+        raise PipelineError(what, obstacles, "Use the strategy shadow.")
     began = datetime.now(UTC)
     with scratch(live, change.table, settings.rows) as database:
         measuring = _Rehearsal(database, change, settings, report)
@@ -149,9 +149,9 @@ class _Rehearsal:
         with Workload(self.database, before, self.settings.rates) as workload:
             self.begin(_BEFORE)
             time.sleep(self.settings.seconds)
-            carry_out = {NATIVE: self._native, TOOL: self._tool, SHADOW: self._shadow}
+            carry_out = {NATIVE: self._native, SHADOW: self._shadow}
             try:
-                carry_out[self.settings.strategy]()
+                carry_out.get(self.settings.strategy, self._tool)()
             except PipelineError as error:
                 self.problems.append(str(error))
             self.begin(_AFTER)
@@ -173,7 +173,7 @@ class _Rehearsal:
 
     def _tool(self) -> None:
         self.begin("preparing")
-        tool = Tool(self.database, self.change, self.begin)
+        tool = TOOLS[self.settings.strategy](self.database, self.change, self.begin)
         self.measured = tool.measured
         tool.run()
         tool.sign_off()

@@ -9,10 +9,9 @@ from typing import Any
 from tasks.core.files import read_json, write_json
 from tasks.reports import charts
 from tasks.reports.templates import render_page, render_section
-from tasks.schema_change import tool
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
-from tasks.schema_change.plan import TITLES, TOOL, plan_path
+from tasks.schema_change.plan import GH_OST, TITLES, TOOLS, plan_path
 from tasks.schema_change.rehearsal import Json
 
 _NONE = "-"
@@ -31,17 +30,19 @@ def write_rehearsal(result: Json, live: Database, reports: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(result, path)
     results = _results(reports, change, result)
-    is_mariadb = live.kind == "MariaDB"
+    is_shown = live.kind == "MariaDB" and GH_OST not in results
+    table = live.describe(change.table)
+    obstacles = {name: tool.obstacles(live, table) for name, tool in TOOLS.items()}
     content = render_section(
         "schema_change_rehearsal.html.j2",
         change=change,
         results=results,
         titles=TITLES,
         engine=result["engine"],
-        table=list(_compare(results, live)),
+        table=list(_compare(results, obstacles)),
         charts={name: phase_charts(one) for name, one in results.items()},
-        gh_ost=tool.gh_ost_command(live, change) if is_mariadb else "",
-        preflight=tool.gh_ost_preflight(live, live.describe(change.table)) if is_mariadb else [],
+        gh_ost=TOOLS[GH_OST].commands(live, change, table) if is_shown else {},
+        preflight=TOOLS[GH_OST].checks(live, table) if is_shown else [],
     )
     page = rehearsal_path(reports, change, ".html")
     title = f"Rehearsal: {change.column} in {change.table}"
@@ -63,17 +64,19 @@ def _results(reports: Path, change: AddColumn, last: Json) -> dict[str, Json]:
     return results
 
 
-def _compare(results: Mapping[str, Json], live: Database) -> Iterator[Sequence[str]]:
+def _compare(
+    results: Mapping[str, Json], obstacles: Mapping[str, Sequence[str]]
+) -> Iterator[Sequence[str]]:
     """Rows of the table: what, and its value for each strategy."""
     columns = [_column(one) for one in results.values()]
     yield ("", *TITLES.values())
-    missing = tool.missing(live)
     for name in columns[0]:
         values = dict(zip(results, (column[name] for column in columns), strict=True))
-        if missing is not None and name == "verdict":
-            values.setdefault(TOOL, f"not possible: {missing}")
         if name == "verdict":
-            values = {strategy: "not rehearsed" for strategy in TITLES} | values
+            not_run = {
+                one: f"not possible: {'; '.join(why)}" for one, why in obstacles.items() if why
+            }
+            values = dict.fromkeys(TITLES, "not rehearsed") | not_run | values
         yield (name, *(values.get(strategy, _NONE) for strategy in TITLES))
 
 

@@ -1,21 +1,19 @@
-"""Online schema change tools for the MySQL family: pt-online-schema-change, run; gh-ost, shown.
+"""A change by an online schema change tool of the MySQL family: what both tools share.
 
 The tool stops before it exchanges the tables: then the copy is compared with the table, both in
-one snapshot. Equal counts are not enough: version 3.2.1 does not copy a column whose comment
-contains "Generated" (PT-1914).
+one snapshot. Equal counts are not enough: pt-online-schema-change 3.2.1 does not copy a column
+whose comment contains "Generated" (PT-1914).
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
-import os
-import re
 import shlex
 import shutil
 import subprocess
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,120 +23,82 @@ from tasks.schema_change.interface import Database
 from tasks.schema_change.live import Copy, LiveTable
 from tasks.schema_change.worker import Pace, Worker
 
-PROGRAM, GH_OST = "pt-online-schema-change", "gh-ost"
 
-_HOOKS = """package pt_online_schema_change_plugin;
-use strict;
-sub new { my ($class, %args) = @_; return bless {%args}, $class; }
-sub after_create_triggers { print "HOOK copying\\n"; }
-sub before_swap_tables { print "HOOK verifying\\n"; <STDIN> or die "The copy is not used.\\n"; }
-sub after_swap_tables { print "HOOK switched\\n"; }
-1;
-"""
-_EVENT = re.compile(r"# (\w+) +(\d+)")
+class Tool(abc.ABC):
+    """A change by a program that cannot resume: it begins again after a kill.
 
-_TRIGGERS = """
-SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = database()
-AND event_object_table IN (:t, :old) AND trigger_name LIKE 'pt\\_osc\\_%'
-"""
-
-
-def missing(database: Database) -> PipelineError | None:
-    """Why no tool can change tables of a database; None if one can."""
-    if database.kind != "MariaDB":
-        return PipelineError(
-            f"{database.kind}: no online schema change tool exists for it.",
-            remedy="Use the strategy shadow.",
-        )
-    if shutil.which(PROGRAM) is None:
-        return PipelineError(
-            f"{PROGRAM} is not installed.",
-            remedy="On Debian: apt-get install percona-toolkit. Or use the strategy shadow.",
-        )
-    return None
-
-
-def command(database: Database, change: AddColumn, live: LiveTable) -> list[str]:
-    """The command of pt-online-schema-change; `client.cnf` has the server, user and password."""
-    has_triggers = ["--preserve-triggers"] if live.triggers else ["--no-drop-old-table"]
-    has_children = ["--alter-foreign-keys-method=rebuild_constraints"] if live.referred_by else []
-    return [
-        PROGRAM,
-        f"--alter=ADD COLUMN {change.clause(database.connection.dialect)}",
-        "--execute",
-        "--statistics",
-        "--no-version-check",
-        "--chunk-time=0.5",
-        "--max-load=Threads_running=25",
-        "--critical-load=Threads_running=50",
-        "--recursion-method=none",
-        "--set-vars=lock_wait_timeout=2,innodb_lock_wait_timeout=1",
-        "--tries=create_triggers:30:1,drop_triggers:30:1,swap_tables:30:1",
-        *has_triggers,
-        *has_children,
-        "--plugin=./hooks.pm",
-        f"F=client.cnf,D={database.url.database},t={change.table}",
-    ]
-
-
-def gh_ost_command(database: Database, change: AddColumn) -> str:
-    """The command of gh-ost, for a shell. It is not run: it needs a server's binary log."""
-    table = change.table
-    arguments = [
-        GH_OST,
-        f"--host={database.url.host}",
-        f"--port={database.url.port or 3306}",
-        "--conf=client.cnf",
-        f"--database={database.url.database}",
-        f"--table={table}",
-        f"--alter=ADD COLUMN {change.clause(database.connection.dialect)}",
-        *"--allow-on-master --assume-rbr --attempt-instant-ddl --chunk-size=1000".split(),
-        *"--nice-ratio=0.5 --max-load=Threads_running=25".split(),
-        *"--critical-load=Threads_running=100 --critical-load-interval-millis=2500".split(),
-        *"--max-lag-millis=1500 --cut-over-lock-timeout-seconds=3 --checkpoint".split(),
-        *"--panic-on-warnings --exact-rowcount --verbose".split(),
-        *(f"--{name}=/run/{table}.{name}" for name in ("panic-flag-file", "serve-socket-file")),
-        f"--postpone-cut-over-flag-file=/run/{table}.postpone",
-        "--execute",
-    ]
-    return shlex.join(arguments)
-
-
-def gh_ost_preflight(database: Database, live: LiveTable) -> list[tuple[str, str, bool]]:
-    """What gh-ost needs, what it is now, and whether that will do."""
-    query = "SELECT @@log_bin, @@binlog_format, @@binlog_row_image, version()"
-    log, form, image, version = map(str, database.fetch(query)[0])
-    keys = f"{len(live.references)} of it, {len(live.referred_by)} to it"
-    return [
-        (f"{GH_OST} is installed", shutil.which(GH_OST) or "no", bool(shutil.which(GH_OST))),
-        ("a build from its master branch: no release up to 1.1.10 serves", version, False),
-        ("a binary log", log, log == "1"),
-        ("by rows", form, form == "ROW"),
-        ("of full images", image, image == "FULL"),
-        ("no foreign keys", keys, not live.references and not live.referred_by),
-        ("no triggers", str(len(live.triggers)), not live.triggers),
-    ]
-
-
-class Tool:
-    """A change by pt-online-schema-change, which cannot resume: it begins again after a kill.
+    Hooks of the program print "HOOK copying", "HOOK verifying" and "HOOK switched"; after the
+    second it waits for `go`.
 
     Args:
         phase: Is called with the name of what begins.
+
+    Attributes:
+        trial: Options in place of `--execute` with which the program changes nothing.
+        new: Of the table, the name of its copy; `old` that of the table without the column.
     """
 
+    program = package = ""
+    trial: tuple[str, ...] = ()
+    new, old = "_{}_new", "_{}_old"
+    worker_type = Worker
+
     def __init__(self, database: Database, change: AddColumn, phase: Callable[[str], object]):
-        error = missing(database)
-        if error is not None:
-            raise error
         self.change = change
-        self.new, self.old = f"_{change.table}_new", f"_{change.table}_old"
+        self.new, self.old = self.new.format(change.table), self.old.format(change.table)
         self._phase = phase
         self._database = type(database)(database.url, database.schema)
-        self._database.logs_keys = False  # Its triggers write the rows.
-        self._worker = Worker(self._database, change.table, Pace())
+        self._database.logs_keys = False  # The tool has its own way to follow changes.
+        self._worker = self.worker_type(self._database, change.table, Pace())
         self.measured = self._worker.measured
         self._output: list[str] = []
+
+    # --- what each tool has its own way for --------------------------------------------------
+
+    @classmethod
+    def checks(cls, database: Database, live: LiveTable) -> list[tuple[str, str, bool]]:
+        """What it needs of a MariaDB server, what that is now, and whether it will do."""
+        found = shutil.which(cls.program)
+        return [(f"the program ({cls.package})", found or "not installed", found is not None)]
+
+    @classmethod
+    @abc.abstractmethod
+    def command(cls, database: Database, change: AddColumn, live: LiveTable) -> list[str]:
+        """Its command; `client.cnf` has the user and password."""
+
+    @abc.abstractmethod
+    def prepare(self, folder: Path) -> list[str]:
+        """Write its hooks into the folder that it works in; the options that name them."""
+
+    @abc.abstractmethod
+    def go(self, process: subprocess.Popen[str], folder: Path) -> None:
+        """Let it exchange the tables."""
+
+    @abc.abstractmethod
+    def clean(self) -> None:
+        """Remove what a killed one has left."""
+
+    def retries(self, output: str) -> dict[str, int]:
+        """What it did again, from what it printed."""
+        return {}
+
+    # --- the change --------------------------------------------------------------------------
+
+    @classmethod
+    def obstacles(cls, database: Database, live: LiveTable) -> list[str]:
+        """Why it cannot change the table; empty if it can."""
+        if database.kind != "MariaDB":
+            return [f"{database.kind}: no online schema change tool exists for it."]
+        checks = cls.checks(database, live)
+        return [f"It needs {what}; now: {now}." for what, now, is_met in checks if not is_met]
+
+    @classmethod
+    def commands(cls, database: Database, change: AddColumn, live: LiveTable) -> dict[str, str]:
+        """For a shell: what for -> command."""
+        run = cls.command(database, change, live)
+        place = run.index("--execute")
+        try_it = [*run[:place], *cls.trial, *run[place + 1 :]]
+        return {f"{cls.program}, to try it": shlex.join(try_it), cls.program: shlex.join(run)}
 
     def run(self, until: Callable[[], object] = lambda: None) -> None:
         """Copy the table, compare the copy, wait for `until`, and exchange the tables.
@@ -147,54 +107,63 @@ class Tool:
             PipelineError: The tool has failed, or the copy differs. The table is as before, unless
                 the error says otherwise.
         """
+        try:
+            live = self._prepared()
+            try:
+                with self._started(live) as (process, folder):
+                    self._follow(process, folder, live, until)
+            finally:
+                self.clean()
+        finally:
+            self._database.close()
+
+    def _prepared(self) -> LiveTable:
+        """The table, if the tool can begin."""
         live = self._database.describe(self.change.table)
         if live.has(self.change.column):
             what = f"{self.change.table} has a column {self.change.column} already."
             raise PipelineError(what)
         self._database.claim(self.change.table)
         self.clean()
-        try:
-            with self._started(live) as process:
-                self._follow(process, live, until)
-        finally:
-            self.clean()
-            self._database.close()
-
-    def clean(self) -> None:
-        """Remove what a killed tool has left: its triggers first, or each write would fail."""
-        database, table = self._database, self.change.table
-        for (name,) in database.fetch(_TRIGGERS, t=table, old=self.old):
-            self._again(f"DROP TRIGGER IF EXISTS {database.quote(name)}")
-        if database.exists(self.new):
-            ours = database.describe(table).stored
-            if not set(ours) <= set(database.describe(self.new).stored):
-                raise PipelineError(
-                    f"A table {self.new} exists, which is not a copy of {table}.",
-                    remedy="Rename it: the tool needs the name.",
-                )
-            self._again(f"DROP TABLE {database.quote(self.new)}")
+        if self._database.exists(self.old):
+            raise PipelineError(
+                f"A table {self.old} exists: {self.program} needs the name for the old table.",
+                remedy="Remove it if an earlier change has left it, else rename it.",
+            )
+        return live
 
     def sign_off(self) -> None:
         """Remove the old table."""
         self._again(f"DROP TABLE IF EXISTS {self._database.quote(self.old)}")
         self._database.close()
 
+    def _remove_copy(self) -> None:
+        database, table = self._database, self.change.table
+        if not database.exists(self.new):
+            return
+        if not database.column_names(table) <= database.column_names(self.new):
+            raise PipelineError(
+                f"A table {self.new} exists, which is not a copy of {table}.",
+                remedy=f"Rename it: {self.program} needs the name.",
+            )
+        self._again(f"DROP TABLE {database.quote(self.new)}")
+
     def _again(self, sql: str) -> None:
         self._worker.attempt(lambda: self._database.run(sql))
 
     @contextlib.contextmanager
-    def _started(self, live: LiveTable) -> Iterator[subprocess.Popen[str]]:
+    def _started(self, live: LiveTable) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         """The tool in a folder of its own, with the password in a file that others cannot read."""
         with tempfile.TemporaryDirectory() as name:
             folder, url = Path(name), self._database.url
-            (folder / "hooks.pm").write_text(_HOOKS)
             (folder / "client.cnf").touch(0o600)
             values = {"user": url.username, "password": url.password, "host": url.host}
             texts = {**values, "port": str(url.port or 3306)}
             lines = (f'{key} = "{_escaped(value)}"\n' for key, value in texts.items() if value)
             (folder / "client.cnf").write_text("[client]\n" + "".join(lines))
+            program, *options = self.command(self._database, self.change, live)
             with subprocess.Popen(  # noqa: S603
-                command(self._database, self.change, live),
+                [program, *self.prepare(folder), *options],
                 cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -202,12 +171,16 @@ class Tool:
                 text=True,
             ) as process:
                 try:
-                    yield process
+                    yield process, folder
                 finally:
                     process.kill()
 
     def _follow(
-        self, process: subprocess.Popen[str], live: LiveTable, until: Callable[[], object]
+        self,
+        process: subprocess.Popen[str],
+        folder: Path,
+        live: LiveTable,
+        until: Callable[[], object],
     ) -> None:
         measured = self.measured
         began = time.monotonic()
@@ -226,21 +199,14 @@ class Tool:
                     until()
                     self._phase("switching")
                     began = time.monotonic()
-                    if process.stdin is not None:
-                        with contextlib.suppress(BrokenPipeError):  # It was killed.
-                            # Unbuffered: closing would fail as well.
-                            os.write(process.stdin.fileno(), b"\n")
+                    self.go(process, folder)
                 case "switched":
                     measured.switch_s = measured.exchange_s = time.monotonic() - began
                     self._phase("tidying up")
         if process.wait() != 0:
-            what = f"{PROGRAM} has failed (exit status {process.returncode}):"
+            what = f"{self.program} has failed (exit status {process.returncode}):"
             raise PipelineError(what, [one for one in self._output if one][-12:])
-        events = Counter({name: int(n) for name, n in _EVENT.findall("\n".join(self._output))})
-        # Of the warning 1062 are rows that a trigger has copied before.
-        for name in ("INSERT", "mysql_warning_1062"):
-            del events[name]
-        measured.retries = dict(+events)
+        measured.retries = self.retries("\n".join(self._output))
 
 
 def _escaped(value: str) -> str:

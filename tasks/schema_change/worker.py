@@ -134,7 +134,7 @@ class Worker:
         while True:
             started = time.monotonic()
             self.drain(copy)
-            end, same = self.attempt(functools.partial(self._compared, copy, after))
+            end, same = self.attempt(functools.partial(self.compared, copy, after))
             if not same:
                 problems.append(f"rows behind {after or 'the beginning'} up to {end or 'the end'}")
             if end is None:
@@ -153,7 +153,8 @@ class Worker:
                 " tables.",
             )
 
-    def _compared(self, copy: Copy, after: Key | None) -> tuple[Key | None, bool]:
+    def compared(self, copy: Copy, after: Key | None) -> tuple[Key | None, bool]:
+        """The key of the last of the next rows, and whether these are the same in both tables."""
         database = self.database
         with database.transaction(*database.snapshot):
             end = database.chunk_end(copy, after, self.pace.rows)
