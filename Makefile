@@ -78,7 +78,7 @@ trials: bench-environment # single choices, measured
 	.venv-bench/bin/python -m tests.benchmarks.servers .bench/seed
 
 lock: # needs uv; resolves pyproject.toml again: one set of versions for running and for the checks
-	$(COMPILE) --extra build --extra dev $(DRIVERS) -o requirements-dev.lock
+	$(COMPILE) --extra build --extra dev $(DRIVERS) --extra spark -o requirements-dev.lock
 	$(COMPILE) --extra build -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) --extra build --extra explore -c requirements-dev.lock -o requirements-explore.lock
 	$(COMPILE) --extra build --extra dev $(DRIVERS) --extra bench -c requirements-dev.lock -o requirements-bench.lock

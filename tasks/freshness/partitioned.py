@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from config.sources import LOG_KINDS
 from tasks.core.partition import Partition
-from tasks.freshness.snapshot import THREADS, Snapshot, declared_digest
+from tasks.engines.choose import engine
+from tasks.freshness.snapshot import Snapshot, declared_digest
 from tasks.freshness.targets import Digested, FileTarget, replace_files, temporary_files
 from tasks.freshness.task import FreshTask
 from tasks.run.recording import state
@@ -126,7 +127,8 @@ class PartitionedTask(FreshTask):
 
     def _build_partitions(self, stale: Collection[Partition], snapshot: Snapshot) -> None:
         """Build in parallel. What is built stays if a later partition fails; none is begun then."""
-        threads = max(1, THREADS // max(1, len(stale)))
+        at_once = engine().at_once if stale else 1
+        threads = max(1, engine().threads // max(1, len(stale)))
 
         def build(partition: Partition) -> None:
             targets = self.partition_output(partition.name)
@@ -140,7 +142,7 @@ class PartitionedTask(FreshTask):
             state().keep_receipt(self.label, partition.name, built)
 
         try:
-            with ThreadPoolExecutor(THREADS) as pool:
+            with ThreadPoolExecutor(at_once) as pool:
                 list(pool.map(build, stale))
         finally:
             snapshot.keep()

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,10 @@ from typing import Any, TypeVar
 from config.declarations import Table
 from tasks.core.errors import PipelineError
 from tasks.core.files import is_racy, open_regular
+from tasks.engines.arrow import THREADS
 from tasks.state import FileDigest, Receipt, State, storable
 
 _Result = TypeVar("_Result")
-
-THREADS = min(4, os.cpu_count() or 1)
-"""How many threads one task uses."""
 
 
 class Snapshot:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from config.declarations import Table
 from config.sources import LOG_KINDS, LOOKUPS
 from config.warehouse import ENRICHED_LOGS, LOG_INSTANCE_CHAINS, source_columns
 from tasks.core.files import read_json, write_json
 from tasks.core.partition import Partition
+from tasks.engines.choose import engine
 from tasks.freshness.partitioned import PartitionedTask
+from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask
 from tasks.graph.files import (
@@ -25,6 +29,7 @@ from tasks.graph.files import (
     staging_file,
 )
 from tasks.graph.stage import CsvToParquet, staging
+from tasks.run.recording import state
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,6 +89,9 @@ class EnrichedLogs(PartitionedTask):
     phase = "enriching"
     priority = 15
 
+    _sharing = threading.Lock()
+    _shared: Mapping[str | None, Any] = MappingProxyType({})
+
     def page(self) -> str:
         """The lookups that found no row."""
         return "index.html#trust"
@@ -130,9 +138,24 @@ class EnrichedLogs(PartitionedTask):
         """Enrich one partition."""
         from tasks.enrichment.enrich import enrich_file
 
-        path, advance = staged(partition.name).file, self.progress.advance
-        unmatched = enrich_file(path, _read_chains(), partition, out["rows"], advance)
+        unmatched = engine().call(
+            enrich_file,
+            staged(partition.name).file,
+            self._shared_chains(),
+            partition,
+            out["rows"],
+            out=out,
+            advance=self.progress.advance,
+        )
         write_json(dataclasses.asdict(unmatched), out["unmatched"])
+
+    def _shared_chains(self) -> Any:
+        """The chains as they are now, read once for all partitions."""
+        digest = staged(LOG_INSTANCE_CHAINS.name).digest(Snapshot(state()))
+        with self._sharing:
+            if digest not in self._shared:
+                self._shared = {digest: engine().share(_read_chains())}
+            return self._shared[digest]
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Add up the lookups that found no row."""

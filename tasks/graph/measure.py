@@ -8,8 +8,9 @@ from pathlib import Path
 from config.declarations import Source
 from config.sources import LOG_KINDS, LOOKUPS, SOURCES
 from tasks.core.partition import Partition
+from tasks.engines.arrow import THREADS
+from tasks.engines.choose import engine
 from tasks.freshness.partitioned import PartitionedTask
-from tasks.freshness.snapshot import THREADS
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask
 from tasks.graph.files import (
@@ -56,7 +57,8 @@ class LogActivity(PartitionedTask):
         """Measure one partition."""
         from tasks.measures.activity import measure_activity
 
-        measure_activity(staged(partition.name).file, out, advance=self.progress.advance)
+        path = staged(partition.name).file
+        engine().call(measure_activity, path, dict(out), out=out, advance=self.progress.advance)
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Report how much was measured."""
@@ -99,12 +101,14 @@ class SourceProfiles(PartitionedTask):
         """Profile a file."""
         from tasks.measures.profile import profile_file
 
-        profile_file(
+        engine().call(
+            profile_file,
             staged(partition.name).file,
             SOURCES[partition.source].primary_key,
             out["profile"],
             _notation(partition.source),
-            self.progress.advance,
+            out=out,
+            advance=self.progress.advance,
         )
 
     def build(self, out: Mapping[str, Path]) -> None:

@@ -14,6 +14,7 @@ import luigi.interface
 from config.declarations import IGNORE
 from config.sources import SOURCES
 from tasks.core.partition import Partition
+from tasks.engines.choose import engine
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import Digested, FileTarget, file_target
@@ -110,12 +111,14 @@ class CsvToParquet(PartitionedTask):
         """Stage a file."""
         from tasks.staging.stage import Outputs, stage_file
 
-        audit = stage_file(
+        audit = engine().call(
+            stage_file,
             partition.path,
             source(self.table),
             Outputs(out["rows"], out["quarantine"], out.get("cells"), out.get("keys")),
             displayed=display_path(partition.path),
             threads=threads,
+            out=out,
             advance=self.progress.advance,
         )
         out["audit"].write_text(audit.to_json(), encoding="utf-8", newline="\n")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import luigi
 
 from tasks.core.errors import PipelineError
-from tasks.run.settings import max_state_wait, staging_dir
+from tasks.run.settings import max_state_wait, state_dir
 from tasks.run.terminal import terminal
 from tasks.state import BUILT, FAILED, RUNNING, UNCHANGED, UNSCHEDULED, State, TaskRun, current_run
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("pipeline")
 
 def state() -> State:
     """The state file of the staging folder."""
-    return State(staging_dir() / "state.db", max_state_wait())
+    return State(state_dir() / "state.db", max_state_wait())
 
 
 def record(task: str, status: str, started_at: str = "", seconds: float = 0, why: str = "") -> bool:

@@ -17,7 +17,7 @@ from configparser import Error as ConfigParserError
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from luigi.configuration import get_config
@@ -25,6 +25,8 @@ from luigi.configuration import get_config
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
 from tasks.core.waiting import OTHERS, STATE_FILE, Limit
+
+ARROW, SPARK = "arrow", "spark"
 
 DEFAULTS_SECTION = "source defaults"
 """Settings of all sources."""
@@ -56,10 +58,14 @@ def supply_defaults() -> None:
     forks = (method or multiprocessing.get_all_start_methods()[0]) == "fork"
     # A process that is not forked would import everything again.
     workers = min(2, os.cpu_count() or 1) if forks else 1
+    if _text("engine") == SPARK:
+        workers = 1  # One process is the driver of a cluster.
     for (section, option), value in {**_DEFAULTS, ("core", "workers"): str(workers)}.items():
         if not config.has_option(section, option):
             config.set(section, option, value.replace("%", "%%"))
 
+
+_Value = TypeVar("_Value")
 
 _LIMITED = ("quarantined", "unknown", "missing", "duplicated")
 
@@ -70,7 +76,8 @@ class Settings:
 
     Attributes:
         data_dir: Folder of the CSV files.
-        staging_dir: Folder of Parquet files, quarantine, audits and receipts.
+        staging_dir: Folder of Parquet files, quarantine and audits.
+        state_dir: Folder of receipts and locks, on a local disk; None: `staging_dir`.
         reports_dir: Folder of the reports.
         logs_dir: Folder of the log files.
         warehouse_url: SQLAlchemy URL of the warehouse.
@@ -91,6 +98,8 @@ class Settings:
             keys duplicated is OK, and above which it is failed.
         on_success: Command that is run when a run has succeeded; "" if none.
         on_failure: Command that is run when one has failed.
+        engine: Where the work on partitions is done: ARROW, on this machine, or SPARK.
+        spark_master: The cluster, as Spark has it, such as `spark://host:7077`.
         max_wait_s: Seconds to wait for other programs that use the warehouse, and for another run
             at the same task.
         max_state_wait_s: Seconds to wait for programs that lock the state file.
@@ -98,6 +107,7 @@ class Settings:
 
     data_dir: Path = Path("take_home_data")
     staging_dir: Path = Path("staging")
+    state_dir: Path | None = None
     reports_dir: Path = Path("reports")
     logs_dir: Path = Path("logs")
     warehouse_url: str = "sqlite:///data_warehouse.db"
@@ -117,6 +127,8 @@ class Settings:
     duplicated_limits: tuple[float, float] = (0.0, 0.001)
     on_success: str = ""
     on_failure: str = ""
+    engine: str = ARROW
+    spark_master: str = ""
     max_wait_s: float = OTHERS.seconds
     max_state_wait_s: float = STATE_FILE.seconds
 
@@ -146,6 +158,7 @@ def settings() -> Settings:
         "max_gap": _intervals,
         "all_points": partial(_choice, "all_points", {"true": True, "false": False}),
         **{f"{name}_limits": partial(_shares, f"{name}_limits") for name in _LIMITED},
+        "engine": partial(_choice, "engine", {ARROW: ARROW, SPARK: SPARK}),
         "max_wait_s": partial(_seconds, "max_wait_s"),
         "max_state_wait_s": partial(_seconds, "max_state_wait_s"),
     }
@@ -175,9 +188,14 @@ def staging_dir() -> Path:
     return _folder("staging_dir", Settings.staging_dir)
 
 
+def state_dir() -> Path:
+    """The folder of the state file, also if the other settings cannot be used."""
+    return _folder("state_dir", staging_dir())
+
+
 def lock_dir() -> Path:
     """Folder of the lock files of tasks."""
-    return staging_dir() / ".locks"
+    return state_dir() / ".locks"
 
 
 def command_after(end: str) -> str:
@@ -285,7 +303,7 @@ def _intervals(text: str) -> float:
     )
 
 
-def _choice(name: str, choices: Mapping[str, bool | None], text: str) -> bool | None:
+def _choice(name: str, choices: Mapping[str, _Value], text: str) -> _Value:
     if text.lower() not in choices:
         raise PipelineError(
             f"luigi.cfg: section [pipeline]: {name} = {text} cannot be used.",

@@ -35,7 +35,7 @@ class LaggingWorker(Worker):
     def compared(self, copy: Copy, after: Key | None) -> tuple[Key | None, bool]:
         """As of each worker, but for a moment's delay."""
         end, same = super().compared(copy, after)
-        return end, same or self._catches_up(copy, after, end, self.pace.rows)
+        return end, same or self._catches_up(copy, after, end, self.pace.compared)
 
     def _catches_up(self, copy: Copy, after: Key | None, end: Key | None, rows: int) -> bool:
         """Whether all rows become the same; each few by themselves, as others change meanwhile."""

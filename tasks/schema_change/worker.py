@@ -21,6 +21,9 @@ _Result = TypeVar("_Result")
 
 _SMALLEST_CHUNK = 1_000
 _LARGEST_CHUNK = 50_000
+_SMALLEST_COMPARED = 10_000
+"""Reading keeps nobody waiting: smaller ones would take the longer, the busier the server is."""
+
 _FEW = 50
 """Captured keys that a switch may leave for the time behind its locks."""
 
@@ -39,6 +42,11 @@ class Pace:
     seconds: float = 0.2
     rest: float = 0.5
     attempts: int = 60
+
+    @property
+    def compared(self) -> int:
+        """Rows of a chunk that is compared."""
+        return max(self.rows, _SMALLEST_COMPARED) if self.seconds else self.rows
 
     def after(self, elapsed: float) -> None:
         """Adapt to what a chunk took, and rest."""
@@ -157,5 +165,5 @@ class Worker:
         """The key of the last of the next rows, and whether these are the same in both tables."""
         database = self.database
         with database.transaction(*database.snapshot):
-            end = database.chunk_end(copy, after, self.pace.rows)
+            end = database.chunk_end(copy, after, self.pace.compared)
             return end, database.same_rows(copy, after, end)

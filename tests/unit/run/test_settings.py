@@ -68,11 +68,12 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
         (
             "[pipeline]\ndata_dri = x",
             "[pipeline] has lines that mean nothing:\n  data_dri = x\nKnown there: data_dir, "
-            "staging_dir, reports_dir, logs_dir, warehouse_url, warehouse_schema, "
+            "staging_dir, state_dir, reports_dir, logs_dir, warehouse_url, warehouse_schema, "
             "source_timezone, max_rejected, "
             "reports_url, csv_bom, dim_point_columns, all_points, report_timezone, max_gap, "
             "alarm_statuses, quarantined_limits, unknown_limits, missing_limits, "
-            "duplicated_limits, on_success, on_failure, max_wait_s, max_state_wait_s.",
+            "duplicated_limits, on_success, on_failure, engine, spark_master, max_wait_s, "
+            "max_state_wait_s.",
         ),
         (
             "[POINT]\npointid = x",

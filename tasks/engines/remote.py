@@ -1,0 +1,148 @@
+"""What runs in a Python process of an executor: a function of this package, called once.
+
+Imports nothing of the package but errors before the working folder is that of the driver.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks.core.errors import PipelineError
+
+
+class Call(NamedTuple):
+    """A call, as it travels to an executor.
+
+    Attributes:
+        folder: The driver's working folder, which executors share.
+        versions: Of Python and of the libraries that write files.
+        pickled: Function, arguments, named arguments.
+        outputs: The files that it writes.
+    """
+
+    folder: str
+    versions: dict[str, str]
+    pickled: bytes
+    outputs: tuple[str, ...]
+
+
+class Shared(NamedTuple):
+    """In place of an argument that many calls have: the number of a broadcast variable."""
+
+    number: int
+
+
+class Answer(NamedTuple):
+    """What became of it.
+
+    Attributes:
+        result: What the function has returned, unless there is an error.
+        advanced: The amounts and rows that it has reported.
+    """
+
+    result: Any
+    error: BaseException | None
+    advanced: tuple[int, int]
+
+
+def versions() -> dict[str, str]:
+    """What has to be the same, so that the same rows give the same bytes."""
+    import pyarrow
+
+    return {"Python": ".".join(platform.python_version_tuple()[:2]), "pyarrow": pyarrow.__version__}
+
+
+def answer(call: Call, attempt: int, shared: Mapping[int, Any]) -> Answer:
+    """Call the function; an error is an answer too, so that Spark does not try again.
+
+    Each attempt writes files of its own, which get their names at the end: an executor that was
+    given up may still be writing.
+
+    Args:
+        call: What to call.
+        attempt: No other attempt at it has the number.
+        shared: Number -> value of each `Shared` argument.
+    """
+    advanced = [0, 0]
+
+    def advance(amount: int, rows: int) -> None:
+        advanced[0] += amount
+        advanced[1] += rows
+
+    names = {Path(name): Path(f"{name}.{attempt}") for name in call.outputs}
+    try:
+        _enter(call)
+        function, arguments, named = pickle.loads(call.pickled)  # noqa: S301
+        arguments, named = (_replaced(one, names, shared) for one in (arguments, named))
+        result = function(*arguments, **named, advance=advance)
+        for name, written in names.items():
+            if written.exists():
+                written.replace(name)
+    except Exception as error:
+        return Answer(None, _portable(error), (0, 0))
+    finally:
+        for written in names.values():
+            written.unlink(missing_ok=True)
+    return Answer(result, None, (advanced[0], advanced[1]))
+
+
+def _enter(call: Call) -> None:
+    """Make this process one that can do the work.
+
+    Raises:
+        PipelineError: It has other libraries, or cannot see the folder.
+    """
+    here = platform.node()
+    try:
+        found = versions()
+    except ImportError as error:
+        raise PipelineError(
+            f"The executor on {here} cannot import pyarrow: {error}.",
+            remedy=f"Install pyarrow {call.versions['pyarrow']} in the Python of the executors.",
+        ) from error
+    other = [
+        f"{name} {found[name]}, the driver {v}"
+        for name, v in call.versions.items()
+        if found[name] != v
+    ]
+    if other:
+        raise PipelineError(
+            f"The executor on {here} has other versions than the driver:",
+            other,
+            "Use the same on both: spark.pyspark.python or spark.archives in [spark] of luigi.cfg.",
+        )
+    try:
+        os.chdir(call.folder)
+    except OSError as error:
+        raise PipelineError(
+            f"The executor on {here} does not see the folder {call.folder}: {error}.",
+            remedy="Run the pipeline in a folder of a file system that all executors share.",
+        ) from error
+
+
+def _replaced(value: Any, names: Mapping[Path, Path], shared: Mapping[int, Any]) -> Any:
+    """An argument with the files of this attempt, and with shared values."""
+    if isinstance(value, Shared):
+        return shared[value.number]
+    if isinstance(value, Path):
+        return names.get(value, value)
+    if isinstance(value, Mapping):
+        return {name: _replaced(one, names, shared) for name, one in value.items()}
+    if isinstance(value, tuple):
+        made = [_replaced(one, names, shared) for one in value]
+        return type(value)(*made) if hasattr(value, "_fields") else tuple(made)
+    return value
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that can travel, with its traceback if it is not one that a person can fix."""
+    if isinstance(error, PipelineError | OSError):
+        return error
+    where = f"On the executor on {platform.node()}:\n"
+    return RuntimeError(where + "".join(traceback.format_exception(error)))

@@ -1,0 +1,222 @@
+"""A Spark cluster: each call is a job with one task, which writes to the shared file system.
+
+So a partition is stored with its receipt as soon as it is built, and Spark tries again where an
+executor is lost. Nothing but what a function returns comes back to the driver.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tasks.core.errors import PipelineError
+from tasks.core.progress import Advance
+from tasks.engines import remote
+
+_Result = TypeVar("_Result")
+
+_JAVA = 17
+_LINES = 8
+_ROOT = Path(__file__).parents[2]
+_SETTINGS = {
+    "spark.app.name": "controller logs",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.session.timeZone": "UTC",
+}
+_LOG4J = """
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+appender.file.type = File
+appender.file.name = file
+appender.file.fileName = {log}
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss,SSS}} %p %c{{1}}: %m%n%ex
+"""
+
+logger = logging.getLogger("pipeline")
+
+
+class Spark:
+    """The engine on a cluster; its session begins with the first call.
+
+    Args:
+        master: As Spark has it, such as `spark://host:7077`.
+        options: Further settings of Spark.
+        log: The file of Spark's own log.
+
+    Attributes:
+        at_once: How many calls are made at the same time.
+        threads: How many threads each of them has; a task has one core.
+    """
+
+    threads = 1
+
+    def __init__(self, master: str, options: Mapping[str, str], log: Path):
+        self._master, self._options, self._log = master, options, log
+        self._lock = threading.Lock()
+        self._started: Any = None
+        self._unusable: PipelineError | None = None
+        self._broadcast: dict[int, Any] = {}
+
+    @property
+    def at_once(self) -> int:
+        """Twice the cores of the cluster, so that none waits for the driver."""
+        return max(2, 2 * int(self._context().defaultParallelism))
+
+    def call(
+        self,
+        function: Callable[..., _Result],
+        *arguments: Any,
+        out: Mapping[str, Path],
+        advance: Advance,
+        **named: Any,
+    ) -> _Result:
+        """What a function returns; see `Arrow.call`.
+
+        Raises:
+            PipelineError: The function has raised it, or the cluster cannot do the work.
+        """
+        context = self._context()
+        pickled = pickle.dumps((function, arguments, named))
+        call = pickle.dumps(
+            remote.Call(str(Path.cwd()), remote.versions(), pickled, tuple(map(str, out.values())))
+        )
+        used = [one.number for one in arguments if isinstance(one, remote.Shared)]
+        broadcast = {number: self._broadcast[number] for number in used}
+
+        def run(_: int) -> remote.Answer:
+            # Pickled by value: nothing of the package is imported before its path is absolute.
+            sys.path[:] = map(os.path.abspath, sys.path)
+            from pyspark import TaskContext
+
+            from tasks.engines.remote import answer
+
+            task = TaskContext.get()
+            shared = {number: one.value for number, one in broadcast.items()}
+            return answer(pickle.loads(call), task.taskAttemptId() if task else 0, shared)  # noqa: S301
+
+        from py4j.protocol import Py4JError
+
+        try:
+            (found,) = context.parallelize([0], 1).map(run).collect()
+        except Py4JError as error:
+            raise self._failure(error) from error
+        if found.error is not None:
+            raise found.error
+        advance(*found.advanced)
+        return found.result
+
+    def share(self, value: Any) -> remote.Shared:
+        """A broadcast variable: each executor gets it once."""
+        shared = self._context().broadcast(value)
+        with self._lock:
+            number = len(self._broadcast)
+            self._broadcast[number] = shared
+        return remote.Shared(number)
+
+    # --- the session -------------------------------------------------------------------------
+
+    def _context(self) -> Any:
+        with self._lock:
+            if self._unusable is not None:
+                raise self._unusable
+            if self._started is None:
+                try:
+                    with warnings.catch_warnings(action="ignore"):  # It has some about pandas 3.
+                        self._started = self._start()
+                except PipelineError as error:  # To try again takes seconds, for each task.
+                    self._unusable = error
+                    raise
+        return self._started
+
+    def _start(self) -> Any:
+        try:
+            from pyspark import SparkConf, SparkContext
+            from pyspark.errors import PySparkException
+            from pyspark.java_gateway import launch_gateway
+        except ImportError as error:
+            raise PipelineError(
+                f"engine = spark needs pyspark: {error}.",
+                remedy="Install it: pip install '.[spark]'",
+            ) from error
+        _check_java()
+        from py4j.protocol import Py4JError
+
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="controller-logs-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        log4j = folder / "log4j2.properties"
+        log4j.write_text(_LOG4J.format(log=self._log.absolute()), encoding="utf-8")
+        options = {**_SETTINGS, **self._options}
+        # Else "python3"; the setting is read by spark-submit alone.
+        given = os.environ.get("PYSPARK_PYTHON", sys.executable)
+        os.environ["PYSPARK_PYTHON"] = options.get("spark.pyspark.python", given)
+        java = options.get("spark.driver.extraJavaOptions", "")
+        options["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={log4j} {java}"
+        conf = SparkConf(loadDefaults=False).setMaster(self._master).setAll(list(options.items()))
+        # Its handler of SIGINT is for interactive use.
+        interrupted = signal.getsignal(signal.SIGINT)
+        try:
+            with self._log.open("ab") as output:
+                gateway = launch_gateway(conf, {"stdout": output, "stderr": output})
+            context = SparkContext(conf=conf, gateway=gateway)
+            context.addPyFile(str(_package(folder)))
+        except (PySparkException, Py4JError, OSError) as error:
+            raise self._failure(error) from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, interrupted)
+        atexit.register(context.stop)
+        logger.info("Spark runs the work on partitions: %s, %s", self._master, context.uiWebUrl)
+        return context
+
+    def _failure(self, error: Exception) -> PipelineError:
+        """What Spark says, without the frames of Java and Python."""
+        said = [line for line in str(error).splitlines() if line.strip()]
+        causes = [line for line in said if not line.lstrip().startswith(("at ", "..."))]
+        return PipelineError(
+            f"Spark ({self._master}) cannot do the work:",
+            [cause.strip()[:300] for cause in causes[:_LINES]],
+            f"Its log is {self._log}.",
+        )
+
+
+def _check_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    said = ""
+    if java is not None and Path(java).exists():
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)  # noqa: S603
+        said = done.stderr.splitlines()[0] if done.stderr else ""
+    found = re.search(r'version "(\d+)', said)
+    if found is None or int(found[1]) < _JAVA:
+        raise PipelineError(
+            f"engine = spark needs Java {_JAVA} or later; found: {said or 'none'}.",
+            remedy=f"On Debian: apt-get install openjdk-{_JAVA}-jre-headless. Or set JAVA_HOME.",
+        )
+
+
+def _package(folder: Path) -> Path:
+    """This package for the executors, without the task graph: they need no Luigi."""
+    path = folder / "controller_logs.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("config", "tasks"):
+            for file in sorted((_ROOT / name).rglob("*.py")):
+                inside = file.relative_to(_ROOT).as_posix()
+                text = "" if inside == "tasks/__init__.py" else file.read_text(encoding="utf-8")
+                archive.writestr(inside, text)
+    return path
