@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import hashlib
 import io
 import itertools
 import json
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from tasks.core.progress import Advance, no_progress
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -54,6 +57,15 @@ def open_regular(path: str | Path, flags: int) -> int:
         os.close(handle)
         raise
     return handle
+
+
+SHA256 = "sha256"
+
+
+def sha256(path: Path, advance: Advance = no_progress) -> str:
+    """The digest of a file's content."""
+    with open(path, "rb", opener=open_regular) as stream:  # noqa: PTH123  # Path's has no opener.
+        return hashlib.file_digest(stream, SHA256).hexdigest()
 
 
 def temporary_path(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +21,11 @@ class Arrow:
     Attributes:
         at_once: How many partitions are built at the same time.
         threads: How many threads there are for all of them.
+        page: The address where the work can be followed; None if there is none.
     """
 
     at_once = threads = THREADS
+    page: str | None = None
 
     def call(
         self,
@@ -43,6 +45,10 @@ class Arrow:
             named: Further arguments.
         """
         return function(*arguments, advance=advance, **named)
+
+    def digests_of(self, files: Iterable[Path]) -> dict[Path, str]:
+        """The digests of files that `call` has had written, as far as they are known."""
+        return {}
 
     def share(self, value: Any) -> Any:
         """A value that many calls have as an argument."""

@@ -1,6 +1,6 @@
 """What runs in a Python process of an executor: a function of this package, called once.
 
-Imports nothing of the package but errors before the working folder is that of the driver.
+Imports nothing of the package but `tasks.core` before the working folder is that of the driver.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.core.errors import PipelineError
+from tasks.core.files import sha256
 
 
 class Call(NamedTuple):
@@ -44,11 +45,13 @@ class Answer(NamedTuple):
     Attributes:
         result: What the function has returned, unless there is an error.
         advanced: The amounts and rows that it has reported.
+        digests: SHA-256 of each file that it has written.
     """
 
     result: Any
     error: BaseException | None
     advanced: tuple[int, int]
+    digests: dict[Path, str]
 
 
 def versions() -> dict[str, str]:
@@ -81,15 +84,15 @@ def answer(call: Call, attempt: int, shared: Mapping[int, Any]) -> Answer:
         function, arguments, named = pickle.loads(call.pickled)  # noqa: S301
         arguments, named = (_replaced(one, names, shared) for one in (arguments, named))
         result = function(*arguments, **named, advance=advance)
-        for name, written in names.items():
-            if written.exists():
-                written.replace(name)
+        digests = {name: sha256(file) for name, file in names.items() if file.exists()}
+        for name in digests:
+            names[name].replace(name)
     except Exception as error:
-        return Answer(None, _portable(error), (0, 0))
+        return Answer(None, _portable(error), (0, 0), {})
     finally:
         for written in names.values():
             written.unlink(missing_ok=True)
-    return Answer(result, None, (advanced[0], advanced[1]))
+    return Answer(result, None, (advanced[0], advanced[1]), digests)
 
 
 def _enter(call: Call) -> None:

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,7 +60,7 @@ class Spark:
 
     Attributes:
         at_once: How many calls are made at the same time.
-        threads: How many threads each of them has; a task has one core.
+        threads: How many threads all of them have here; a task has one core.
     """
 
     threads = 1
@@ -71,11 +71,17 @@ class Spark:
         self._started: Any = None
         self._unusable: PipelineError | None = None
         self._broadcast: dict[int, Any] = {}
+        self._digests: dict[Path, str] = {}
 
     @property
     def at_once(self) -> int:
         """Twice the cores of the cluster, so that none waits for the driver."""
         return max(2, 2 * int(self._context().defaultParallelism))
+
+    @property
+    def page(self) -> str | None:
+        """The address of Spark's pages on this session."""
+        return self._context().uiWebUrl
 
     def call(
         self,
@@ -118,7 +124,12 @@ class Spark:
         if found.error is not None:
             raise found.error
         advance(*found.advanced)
+        self._digests.update(found.digests)
         return found.result
+
+    def digests_of(self, files: Iterable[Path]) -> dict[Path, str]:
+        """The digests of files that `call` has had written, each once."""
+        return {path: self._digests.pop(path) for path in files if path in self._digests}
 
     def share(self, value: Any) -> remote.Shared:
         """A broadcast variable: each executor gets it once."""

@@ -128,6 +128,8 @@ class PartitionedTask(FreshTask):
     def _build_partitions(self, stale: Collection[Partition], snapshot: Snapshot) -> None:
         """Build in parallel. What is built stays if a later partition fails; none is begun then."""
         at_once = engine().at_once if stale else 1
+        if stale and engine().page and self.set_tracking_url is not None:
+            self.set_tracking_url(engine().page)
         threads = max(1, engine().threads // max(1, len(stale)))
 
         def build(partition: Partition) -> None:
@@ -137,7 +139,8 @@ class PartitionedTask(FreshTask):
                 self.build_partition(partition, temporary, threads)
                 now = snapshot.later()
                 self.check_unchanged(before.inputs, self._before(partition, now).inputs)
-                outputs = replace_files(temporary, targets, now)
+                written = engine().digests_of(temporary.values())
+                outputs = replace_files(temporary, targets, now, written)
             built = dataclasses.replace(before, outputs=outputs)
             state().keep_receipt(self.label, partition.name, built)
 

@@ -15,9 +15,14 @@ from typing import Any, TypeVar
 
 from config.declarations import Table
 from tasks.core.errors import PipelineError
-from tasks.core.files import is_racy, open_regular
-from tasks.engines.arrow import THREADS
+from tasks.core.files import SHA256, is_racy, sha256
+from tasks.core.progress import no_progress
+from tasks.engines.arrow import Arrow
+from tasks.engines.choose import Engine, engine
 from tasks.state import FileDigest, Receipt, State, storable
+
+_LARGE = 1 << 30
+"""Bytes; for less, no session of a cluster is begun."""
 
 _Result = TypeVar("_Result")
 
@@ -59,7 +64,7 @@ class Snapshot:
 
     def digest(self, path: Path) -> str | None:
         """SHA-256 of a file's content; None if there is no such file, or if it cannot be read."""
-        return self.from_content(path, _SHA256, _sha256)
+        return self.from_content(path, SHA256, sha256)
 
     def from_content(
         self, path: Path, what: str, compute: Callable[[Path], str | None]
@@ -104,16 +109,22 @@ class Snapshot:
         return None
 
     def prepare(self, paths: Iterable[Path]) -> None:
-        """Hash in parallel the files that have to be hashed."""
-        unknown = []
+        """Hash in parallel the files that have to be hashed; if they are large, by the engine."""
+        unknown: dict[Path, int] = {}
         for path in paths:
             with contextlib.suppress(OSError):  # It is reported where the file is read.
-                if self._recall((storable(path), _SHA256), _stat(path)) is None:
-                    unknown.append(path)
+                stat = _stat(path)
+                if self._recall((storable(path), SHA256), stat) is None:
+                    unknown[path] = stat[0]
+        by: Engine = engine() if sum(unknown.values()) >= _LARGE else Arrow()
+
+        def compute(path: Path) -> str:
+            return by.call(sha256, path, out={}, advance=no_progress)
+
         if unknown:
             # A process that is ending starts no threads; each file is then hashed where it is read.
-            with contextlib.suppress(RuntimeError), ThreadPoolExecutor(THREADS) as pool:
-                list(pool.map(self.digest, unknown))
+            with contextlib.suppress(RuntimeError), ThreadPoolExecutor(by.at_once) as pool:
+                list(pool.map(lambda path: self.from_content(path, SHA256, compute), unknown))
 
     def keep(self) -> None:
         """Store the digests that were computed, for other processes and later runs."""
@@ -125,14 +136,6 @@ class Snapshot:
 def _stat(path: Path) -> tuple[int, int, int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino & (1 << 63) - 1
-
-
-_SHA256 = "sha256"
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb", opener=open_regular) as stream:  # noqa: PTH123  # Path's has no opener.
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest_of(content: object) -> str:

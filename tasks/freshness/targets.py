@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import luigi
 
 from tasks.core.errors import PipelineError
-from tasks.core.files import RACY_NS, temporary_path
+from tasks.core.files import RACY_NS, SHA256, temporary_path
 from tasks.freshness.snapshot import Snapshot
 
 
@@ -76,15 +77,27 @@ def temporary_files(label: str, targets: Mapping[str, FileTarget]) -> Iterator[d
 
 
 def replace_files(
-    temporary: Mapping[str, Path], targets: Mapping[str, FileTarget], snapshot: Snapshot
+    temporary: Mapping[str, Path],
+    targets: Mapping[str, FileTarget],
+    snapshot: Snapshot,
+    digests: Mapping[Path, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Move files that were built to their targets; the digest of each."""
+    """Move files that were built to their targets; the digest of each.
+
+    Args:
+        temporary: Name -> file.
+        targets: Name -> where it belongs.
+        snapshot: Computes the digests.
+        digests: Those that are known already, of the temporary files.
+    """
     outputs = {}
     for name, path in temporary.items():
         target = targets[name]
         if path.exists():
             backdate_mtime(path)
             path.replace(target.file)
+            if path in digests:
+                snapshot.record(target.file, SHA256, digests[path])
         elif target.optional:
             target.file.unlink(missing_ok=True)
         digest = target.digest(snapshot)

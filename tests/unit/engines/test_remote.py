@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def full(advance: Advance) -> None:
 
 def test_a_file_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
     found = call(written, Path("a.tmp"), remote.Shared(2), out=("a.tmp",))
-    assert found == remote.Answer("a.tmp.7", None, (4, 3))
+    digest = hashlib.sha256(b"shared").hexdigest()
+    assert found == remote.Answer("a.tmp.7", None, (4, 3), {Path("a.tmp"): digest})
     assert [path.name for path in tmp_path.iterdir()] == ["a.tmp"]
     assert Path("a.tmp").read_text() == "shared"
 
