@@ -7,6 +7,7 @@ executor is lost. Nothing but what a function returns comes back to the driver.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import pickle
@@ -30,7 +31,8 @@ from tasks.engines import remote
 _Result = TypeVar("_Result")
 
 _JAVA = 17
-_LINES = 8
+_LINES, _LONGEST, _TAIL = 4, 300, 4_000
+_CAUSE = re.compile(r"(?:Exception|Error): (?!.*(?:Exception|Error): )(.+)")
 _ROOT = Path(__file__).parents[2]
 _SETTINGS = {
     "spark.app.name": "controller logs",
@@ -76,12 +78,12 @@ class Spark:
     @property
     def at_once(self) -> int:
         """Twice the cores of the cluster, so that none waits for the driver."""
-        return max(2, 2 * int(self._context().defaultParallelism))
+        return max(2, 2 * int(self._ask(lambda context: context.defaultParallelism)))
 
     @property
     def page(self) -> str | None:
         """The address of Spark's pages on this session."""
-        return self._context().uiWebUrl
+        return self._ask(lambda context: context.uiWebUrl)
 
     def call(
         self,
@@ -96,7 +98,6 @@ class Spark:
         Raises:
             PipelineError: The function has raised it, or the cluster cannot do the work.
         """
-        context = self._context()
         pickled = pickle.dumps((function, arguments, named))
         call = pickle.dumps(
             remote.Call(str(Path.cwd()), remote.versions(), pickled, tuple(map(str, out.values())))
@@ -115,12 +116,7 @@ class Spark:
             shared = {number: one.value for number, one in broadcast.items()}
             return answer(pickle.loads(call), task.taskAttemptId() if task else 0, shared)  # noqa: S301
 
-        from py4j.protocol import Py4JError
-
-        try:
-            (found,) = context.parallelize([0], 1).map(run).collect()
-        except Py4JError as error:
-            raise self._failure(error) from error
+        (found,) = self._ask(lambda context: context.parallelize([0], 1).map(run).collect())
         if found.error is not None:
             raise found.error
         advance(*found.advanced)
@@ -133,13 +129,24 @@ class Spark:
 
     def share(self, value: Any) -> remote.Shared:
         """A broadcast variable: each executor gets it once."""
-        shared = self._context().broadcast(value)
+        shared = self._ask(lambda context: context.broadcast(value))
         with self._lock:
             number = len(self._broadcast)
             self._broadcast[number] = shared
         return remote.Shared(number)
 
     # --- the session -------------------------------------------------------------------------
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        """Something of the session; PipelineError if the cluster has ended it."""
+        context = self._context()
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkException
+
+        try:
+            return question(context)
+        except (Py4JError, PySparkException) as error:
+            raise self._failure(error) from error
 
     def _context(self) -> Any:
         with self._lock:
@@ -197,11 +204,16 @@ class Spark:
 
     def _failure(self, error: Exception) -> PipelineError:
         """What Spark says, without the frames of Java and Python."""
-        said = [line for line in str(error).splitlines() if line.strip()]
-        causes = [line for line in said if not line.lstrip().startswith(("at ", "..."))]
+        said = str(error)
+        if "JAVA_GATEWAY_EXITED" in said:
+            with contextlib.suppress(OSError):  # Spark has ended before it could answer.
+                said = self._log.read_text(encoding="utf-8", errors="replace")[-_TAIL:] or said
+        if "stopped SparkContext" in said:
+            said = "The cluster does not answer, or has ended the session."
+        causes = dict.fromkeys(cause.strip()[-_LONGEST:] for cause in _CAUSE.findall(said))
         return PipelineError(
             f"Spark ({self._master}) cannot do the work:",
-            [cause.strip()[:300] for cause in causes[:_LINES]],
+            [one for one in causes if "Traceback" not in one][-_LINES:] or said.splitlines()[:1],
             f"Its log is {self._log}.",
         )
 

@@ -120,3 +120,34 @@ def test_what_is_missing_is_named(project: Project, env: dict[str, str], message
         assert "pip install '.[spark]'" in done.err
     if "Java" in message:
         assert "apt-get install openjdk-17-jre-headless" in done.err
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "An error occurred while calling o1.x.\n: org.apache.spark.SparkException: Job aborted:"
+            " Lost task 0.0 (executor 1): java.io.IOException: Cannot run program: error=2\n"
+            "\tat java.base/java.lang.Thread.run(Thread.java:840)\n",
+            "  Cannot run program: error=2",
+        ),
+        (
+            ": org.apache.spark.api.python.PythonException: [PYTHON_EXCEPTION] From the worker:"
+            " Traceback (most recent call last):\n  File x, line 1\n"
+            "pyspark.errors.PySparkRuntimeError: [PYTHON_VERSION_MISMATCH] 3.12 than 3.11\n",
+            "  [PYTHON_VERSION_MISMATCH] 3.12 than 3.11",
+        ),
+        (
+            "IllegalStateException: Cannot call methods on a stopped SparkContext.\n",
+            "  The cluster does not answer, or has ended the session.",
+        ),
+        ("[JAVA_GATEWAY_EXITED] Java gateway process exited.", "  Master must start with spark"),
+    ],
+)
+def test_what_spark_says_is_shown_without_frames(said: str, shown: str) -> None:
+    log = Path("spark.log")
+    log.write_text("x\nException in thread main SparkException: Master must start with spark\n")
+    error = spark.Spark("spark://host:7077", {}, log)._failure(RuntimeError(said))
+    assert str(error) == (
+        f"Spark (spark://host:7077) cannot do the work:\n{shown}\nIts log is spark.log."
+    )

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from tasks.freshness import snapshot
 from tasks.freshness.snapshot import Snapshot
 from tasks.state import State
 
@@ -102,3 +103,17 @@ def test_a_name_that_is_not_utf_8_is_no_obstacle(state: State, tmp_path: Path) -
     digest = snapshot.digest(path)
     snapshot.keep()
     assert digest == Snapshot(state).digest(path) == hashlib.sha256(b"one").hexdigest()
+
+
+def test_large_files_are_hashed_by_the_engine(
+    state: State, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock(at_once=2)
+    asked.call.return_value = "of a cluster"
+    monkeypatch.setattr(snapshot, "engine", lambda: asked)
+    Snapshot(state).prepare([path])
+    assert not asked.call.called
+    monkeypatch.setattr(snapshot, "_LARGE", 3)
+    found = Snapshot(state)
+    found.prepare([path])
+    assert found.digest(path) == "of a cluster"
