@@ -345,7 +345,6 @@ class MariaDB(Server):
             "server-id=1",
             "log-bin=binlog",
             "binlog-format=ROW",
-            "performance-schema=ON",
             *(durable if self.durable else fast),
         ]
         flags = [f"--{setting}" for setting in settings]

@@ -31,6 +31,7 @@ from tasks.engines import remote
 _Result = TypeVar("_Result")
 
 _JAVA = 17
+_AT_ONCE = 64
 _LINES, _LONGEST, _TAIL = 4, 300, 4_000
 _CAUSE = re.compile(r"(?:Exception|Error): (?!.*(?:Exception|Error): )(.+)")
 _ROOT = Path(__file__).parents[2]
@@ -77,8 +78,11 @@ class Spark:
 
     @property
     def at_once(self) -> int:
-        """Twice the cores of the cluster, so that none waits for the driver."""
-        return max(2, 2 * int(self._ask(lambda context: context.defaultParallelism)))
+        """Twice the cores of the cluster, so that none waits for the driver.
+
+        At first executors are missing in that number; those that come later shall find work.
+        """
+        return max(_AT_ONCE, 2 * int(self._ask(lambda context: context.defaultParallelism)))
 
     @property
     def page(self) -> str | None:

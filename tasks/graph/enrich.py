@@ -16,7 +16,6 @@ from tasks.core.files import read_json, write_json
 from tasks.core.partition import Partition
 from tasks.engines.choose import engine
 from tasks.freshness.partitioned import PartitionedTask
-from tasks.freshness.snapshot import Snapshot
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask
 from tasks.graph.files import (
@@ -29,7 +28,6 @@ from tasks.graph.files import (
     staging_file,
 )
 from tasks.graph.stage import CsvToParquet, staging
-from tasks.run.recording import state
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,7 +88,7 @@ class EnrichedLogs(PartitionedTask):
     priority = 15
 
     _sharing = threading.Lock()
-    _shared: Mapping[str | None, Any] = MappingProxyType({})
+    _shared: Mapping[tuple[int, ...], Any] = MappingProxyType({})
 
     def page(self) -> str:
         """The lookups that found no row."""
@@ -151,11 +149,12 @@ class EnrichedLogs(PartitionedTask):
 
     def _shared_chains(self) -> Any:
         """The chains as they are now, read once for all partitions."""
-        digest = staged(LOG_INSTANCE_CHAINS.name).digest(Snapshot(state()))
+        found = staged(LOG_INSTANCE_CHAINS.name).file.stat()
+        version = found.st_ino, found.st_mtime_ns, found.st_ctime_ns
         with self._sharing:
-            if digest not in self._shared:
-                self._shared = {digest: engine().share(_read_chains())}
-            return self._shared[digest]
+            if version not in self._shared:
+                self._shared = {version: engine().share(_read_chains())}
+            return self._shared[version]
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Add up the lookups that found no row."""

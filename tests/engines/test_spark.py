@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, make_project, unwrapped
+from tests.conftest import ROOT, Project, make_project, unwrapped
 from tests.runs import add_partition
-from tests.servers import HOST
+from tests.servers import HOST, free_port
 from tests.spark_cluster import SparkCluster, configuration, missing
 
 FILES = 8
@@ -165,3 +167,24 @@ def test_an_error_of_an_executor_is_one_of_the_pipeline(
     assert "LOG_RCD_F/3.csv" in unwrapped(done.err)
     assert "Traceback" not in done.err
     assert tasks_by_executor(tmp_path).total() > 0
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("cluster")
+def test_the_example_of_the_documentation(project: Project) -> None:
+    text = (ROOT / "docs" / "spark.md").read_text(encoding="utf-8")
+    (example,) = [one for one in re.findall(r"```\n(.*?)```", text, re.S) if "$SPARK" in one]
+    process = subprocess.Popen(
+        ["bash", "-ec", example.replace("7077", str(free_port()))],
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert process.wait(200) == 0
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # The master and the workers.
+    assert "Spark runs the work on partitions: spark://" in project.log_file.read_text()
+    assert project.query("SELECT count(*) FROM fact_logs") == [(13,)]

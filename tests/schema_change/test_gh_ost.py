@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ from tasks.schema_change.plan import GH_OST, TOOL, TOOLS
 from tasks.schema_change.rehearsal import PASSED
 from tasks.schema_change.worker import Pace
 from tests.conftest import Project, unwrapped
+from tests.databases import started
 from tests.schema_change.live import Live
-from tests.servers import children
+from tests.servers import MariaDB, Server, children
 
 CHANGE = AddColumn("t", "q", Type.INTEGER, 7)
 ARGUMENTS = (
@@ -29,6 +31,21 @@ ARGUMENTS = (
     *("--strategy", GH_OST),
 )
 REHEARSAL = ("SchemaChangeRehearsal", *ARGUMENTS, "--seconds", "0.5", "--writes-per-s", "100")
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[Server]:
+    """gh-ost needs performance_schema, which costs the other tests time."""
+    with started(MariaDB, ("--performance-schema=ON",)) as server:
+        yield server
+
+
+@pytest.fixture
+def observed(_server: Server) -> Iterator[str]:
+    with _server.create_database() as url:
+        yield url
+
+
 needs_gh_ost = pytest.mark.skipif(
     shutil.which(GhOst.program) is None, reason="gh-ost is not installed: no package has it"
 )
@@ -83,11 +100,11 @@ def test_a_copy_that_lags_behind_is_waited_for(mariadb: str, is_fixed: bool) -> 
 
 
 @needs_gh_ost
-def test_a_rehearsal_and_the_change(mariadb: str, project: Project) -> None:
-    live = Live(mariadb)
+def test_a_rehearsal_and_the_change(observed: str, project: Project) -> None:
+    live = Live(observed)
     live.create(rows=2_500)
     rows, before = live.rows(), live.catalog()
-    env = {"PIPELINE_WAREHOUSE_URL": mariadb}
+    env = {"PIPELINE_WAREHOUSE_URL": observed}
     project.passes("SchemaChangePlan", *ARGUMENTS[:-2], env=env)
     done = project.passes(*REHEARSAL, env=env)
     assert "rows lost, resurrected, stale" in done.log
@@ -107,9 +124,9 @@ def test_a_rehearsal_and_the_change(mariadb: str, project: Project) -> None:
 
 
 @needs_gh_ost
-def test_one_corrupted_value_is_noticed(mariadb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_corrupted_value_is_noticed(observed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LaggingWorker, "lag_s", 1)
-    live = Live(mariadb)
+    live = Live(observed)
     live.create(rows=500)
     before = live.catalog()
 
@@ -117,7 +134,7 @@ def test_one_corrupted_value_is_noticed(mariadb: str, monkeypatch: pytest.Monkey
         if phase == "verifying":
             live.run("update _t_gho set x = 0.25 order by a, b limit 1")
 
-    database = open_database(mariadb)
+    database = open_database(observed)
     with pytest.raises(PipelineError, match="The copy of t differs from the table"):
         GhOst(database, CHANGE, corrupt).run()
     database.close()
@@ -125,11 +142,11 @@ def test_one_corrupted_value_is_noticed(mariadb: str, monkeypatch: pytest.Monkey
 
 
 @needs_gh_ost
-def test_what_a_killed_one_left_is_removed(mariadb: str) -> None:
-    live = Live(mariadb)
+def test_what_a_killed_one_left_is_removed(observed: str) -> None:
+    live = Live(observed)
     live.create(rows=500)
     before, rows = live.catalog(), live.rows()
-    database = open_database(mariadb)
+    database = open_database(observed)
 
     class Left(GhOst):
         def clean(self) -> None:

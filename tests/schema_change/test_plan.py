@@ -20,6 +20,8 @@ from tasks.schema_change.interface import Database
 from tasks.schema_change.machine import SchemaChange
 from tasks.schema_change.open import open_database
 from tasks.schema_change.plan import (
+    ABILITIES,
+    GH_OST,
     NATIVE,
     SHADOW,
     TOOL,
@@ -253,10 +255,16 @@ def test_a_change_that_is_refused_has_the_reason(live: Database) -> None:
 
 @pytest.mark.parametrize(
     ("in_the_way", "chosen"),
-    [((), NATIVE), ((NATIVE,), TOOL), ((NATIVE, TOOL), SHADOW), ((NATIVE, TOOL, SHADOW), "")],
+    [
+        ((), NATIVE),
+        ((NATIVE,), TOOL),
+        ((NATIVE, TOOL), GH_OST),
+        ((NATIVE, TOOL, GH_OST), SHADOW),
+        ((NATIVE, TOOL, GH_OST, SHADOW), ""),
+    ],
 )
 def test_the_decision_table(in_the_way: tuple[str, ...], chosen: str) -> None:
-    obstacles = {name: ["no"] if name in in_the_way else [] for name in (NATIVE, TOOL, SHADOW)}
+    obstacles = {name: ["no"] if name in in_the_way else [] for name in ABILITIES}
     assert choose(Native(COPIES, "seen"), obstacles, 0.5)[0] == chosen
 
 
