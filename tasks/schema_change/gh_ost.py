@@ -44,10 +44,13 @@ class LaggingWorker(Worker):
             with database.transaction(*database.snapshot):
                 if database.same_rows(copy, after, end):
                     return True
-                half = database.chunk_end(copy, after, rows // 2) if rows > _FEW_ROWS else None
+                half = None
+                while half is None and rows > _FEW_ROWS:
+                    rows //= 2  # The last chunk has fewer.
+                    half = database.chunk_end(copy, after, rows)
             if half is not None:
-                first = self._catches_up(copy, after, half, rows // 2)
-                return first and self._catches_up(copy, half, end, rows // 2)
+                first = self._catches_up(copy, after, half, rows)
+                return first and self._catches_up(copy, half, end, rows)
             if time.monotonic() > until:
                 self.lag_s = 0  # The copy is of no use: the others need not be waited for.
                 return False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,32 +72,57 @@ def test_without_it_the_reports_have_its_command_and_what_is_missing(
     assert "strategy shadow" in failed
 
 
-@pytest.mark.parametrize("is_fixed", [True, False])
-def test_a_copy_that_lags_behind_is_waited_for(mariadb: str, is_fixed: bool) -> None:
+class Replica(threading.Thread):
+    """Changes rows of `t` without a pause, and each a moment later in `t_copy`, until `stop`."""
+
+    def __init__(self, live: Live):
+        super().__init__()
+        self.live, self.keys = live, live.run("select a, b from t order by a, b")
+        self.ends = threading.Event()
+
+    def run(self) -> None:
+        late: list[str] = []
+        with self.live.engine.connect() as connection:
+            for number in itertools.count():
+                if not self.ends.is_set():
+                    a, b = self.keys[number * 7 % len(self.keys)]
+                    set_x = f"set x = {number} where a = {a} and b = '{b}'"
+                    connection.exec_driver_sql(f"update t {set_x}")
+                    late.append(f"update t_copy {set_x}")
+                elif not late:
+                    return
+                if len(late) > 10 or self.ends.is_set():
+                    connection.exec_driver_sql(late.pop(0))
+                time.sleep(0.002)
+
+    def stop(self) -> None:
+        self.ends.set()
+        self.join()
+
+
+@pytest.mark.parametrize("pace", [Pace(rows=300, seconds=0, rest=0), Pace()])
+def test_a_copy_that_lags_behind_is_waited_for(
+    mariadb: str, pace: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LaggingWorker, "lag_s", 5)
     live = Live(mariadb)
     live.create(rows=500)
     live.run("create table t_copy as select * from t", "alter table t_copy add primary key (a, b)")
-    keys = live.run("select a, b from t order by a, b limit 200, 100")
-    one = f"a = {keys[50][0]} and b = '{keys[50][1]}'"
-    live.run(
-        f"update t set x = 0.25 where {one}",
-        f"delete from t where a = {keys[0][0]} and b = '{keys[0][1]}'",
-    )
     database = open_database(mariadb)
     database.logs_keys = False
-    worker = LaggingWorker(database, "t", Pace(rows=300, seconds=0, rest=0))
-    worker.lag_s = 30 if is_fixed else 0.2
     copy = Copy.of(database.describe("t"), "t", "t_copy", "")
-    if is_fixed:
-        late = [f"update t_copy set x = 0.25 where {one}"]
-        late += [f"delete from t_copy where a = {keys[0][0]} and b = '{keys[0][1]}'"]
-        applied = threading.Timer(0.5, live.run, late)
-        applied.start()
-        worker.verify(copy)
-        applied.join()
-    else:
-        with pytest.raises(PipelineError, match="The copy of t differs from the table"):
-            worker.verify(copy)
+    replica = Replica(live)
+    replica.start()
+    time.sleep(0.2)  # From now on ten changes are missing at any time.
+    try:
+        LaggingWorker(database, "t", pace).verify(copy)
+    finally:
+        replica.stop()
+
+    monkeypatch.setattr(LaggingWorker, "lag_s", 0.2)
+    live.run("update t_copy set note = 'wrong' order by a, b limit 1")
+    with pytest.raises(PipelineError, match="The copy of t differs from the table"):
+        LaggingWorker(database, "t", pace).verify(copy)
     database.close()
 
 
