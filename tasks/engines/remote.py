@@ -78,7 +78,9 @@ def answer(call: Call, attempt: int, shared: Mapping[int, Any]) -> Answer:
         advanced[0] += amount
         advanced[1] += rows
 
-    names = {Path(name): Path(f"{name}.{attempt}") for name in call.outputs}
+    # The end of a run removes what is called so and was left by an executor that was killed.
+    outputs = map(Path, call.outputs)
+    names = {path: path.with_name(f".attempt{attempt}{path.name}") for path in outputs}
     try:
         _enter(call)
         function, arguments, named = pickle.loads(call.pickled)  # noqa: S301

@@ -21,9 +21,9 @@ from tests.runs import add_partition
 from tests.servers import HOST, free_port
 from tests.spark_cluster import SparkCluster, configuration, missing
 
-FILES = 8
+FILES = 4
 RECORDS = 500
-MANY = 40_000
+MANY = 80_000
 """Records of a file, so that some of them are not built yet when something is killed."""
 
 
@@ -117,9 +117,9 @@ def test_a_cluster_builds_what_one_machine_builds(
     assert done.status == 0, done.log
     assert project.outputs() == reference.outputs()
     tasks = tasks_by_executor(tmp_path)
-    # Five sources and ten files of log records are staged, and profiled; the latter are enriched
+    # Five sources and six files of log records are staged, and profiled; the latter are enriched
     # and measured.
-    assert tasks.total() == 15 + 15 + 10 + 10
+    assert tasks.total() == 11 + 11 + 6 + 6
     assert len(tasks) == 2
     # The digests of executors are those of the files; the other engine has nothing to do.
     assert project.tasks("verify", "--deep").status == 0

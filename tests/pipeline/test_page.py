@@ -244,6 +244,7 @@ def test_profiles_are_those_of_the_file_and_of_the_database(ran: Project) -> Non
     assert (float(described["p50"]), float(described["mean"])) == (median, column["mean"])
 
 
+@pytest.mark.soak
 def test_at_the_samples_size_a_page_is_small_and_quickly_made(tmp_path: Path) -> None:
     project = make_project(tmp_path / "sample", data=None)
     # As many units, log instances and types as in real files; fewer log records.
