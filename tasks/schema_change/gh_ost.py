@@ -11,7 +11,7 @@ from pathlib import Path
 from tasks.schema_change.change import AddColumn
 from tasks.schema_change.interface import Database
 from tasks.schema_change.live import Copy, Key, LiveTable
-from tasks.schema_change.tool import Tool
+from tasks.schema_change.tool import RUN, Tool
 from tasks.schema_change.worker import Worker
 
 _POSTPONE = "gh-ost.postpone"
@@ -110,7 +110,7 @@ class GhOst(Tool):
     def commands(cls, database: Database, change: AddColumn, live: LiveTable) -> dict[str, str]:
         """As of each tool; it is removing the file that lets it exchange the tables."""
         found = super().commands(database, change, live)
-        return found | {cls.program: f"touch {_POSTPONE} && {found[cls.program]}"}
+        return found | {RUN: f"touch {_POSTPONE} && {found[RUN]}"}
 
     def prepare(self, folder: Path) -> list[str]:
         """Programs that print, and the file that it waits for."""

@@ -23,6 +23,9 @@ from tasks.schema_change.interface import Database
 from tasks.schema_change.live import Copy, LiveTable
 from tasks.schema_change.worker import Pace, Worker
 
+TRY, RUN = "To try it", "To make the change"
+"""What commands are for."""
+
 
 class Tool(abc.ABC):
     """A change by a program that cannot resume: it begins again after a kill.
@@ -98,7 +101,7 @@ class Tool(abc.ABC):
         run = cls.command(database, change, live)
         place = run.index("--execute")
         try_it = [*run[:place], *cls.trial, *run[place + 1 :]]
-        return {f"{cls.program}, to try it": shlex.join(try_it), cls.program: shlex.join(run)}
+        return {TRY: shlex.join(try_it), RUN: shlex.join(run)}
 
     def run(self, until: Callable[[], object] = lambda: None) -> None:
         """Copy the table, compare the copy, wait for `until`, and exchange the tables.

@@ -101,8 +101,9 @@ def test_a_stall_is_measured_from_when_a_write_was_due(live: Live) -> None:
         c.exec_driver_sql("UNLOCK TABLES" if live.kind == "mariadb" else "ROLLBACK")
         time.sleep(0.3)
     database.close()
-    latencies = [one.done - one.due for one in workload.done.writes]
-    assert not [one for one in workload.done.writes if one.code]
+    writes = workload.done.writes
+    latencies = [one.done - one.due for one in writes if not one.code]
+    assert len(latencies) >= len(writes) - 2  # A deadlock ends one of a server's transactions.
     assert max(latencies) > 0.9
     assert sum(latency > 0.4 for latency in latencies) > 30  # Those behind it, too.
 
