@@ -38,7 +38,6 @@ _ROOT = Path(__file__).parents[2]
 _SETTINGS = {
     "spark.app.name": "controller logs",
     "spark.ui.showConsoleProgress": "false",
-    "spark.sql.session.timeZone": "UTC",
 }
 _LOG4J = """
 rootLogger.level = warn

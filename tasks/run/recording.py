@@ -19,7 +19,7 @@ logger = logging.getLogger("pipeline")
 
 
 def state() -> State:
-    """The state file of the staging folder."""
+    """The state file of all runs in this folder."""
     return State(state_dir() / "state.db", max_state_wait())
 
 

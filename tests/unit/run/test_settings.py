@@ -10,7 +10,8 @@ from luigi.configuration import get_config
 
 from config.sources import SOURCES
 from tasks.core.config_text import config_line
-from tasks.run.settings import settings
+from tasks.run.recording import state
+from tasks.run.settings import lock_dir, settings, state_dir
 from tasks.run.source_settings import OPTIONS, source
 from tests.conftest import Project, read_settings_again
 from tests.staged import refusal
@@ -248,3 +249,13 @@ def test_another_configuration_file_can_be_given(project: Project) -> None:
     project.passes("AllReports", env={"LUIGI_CONFIG_PATH": "other.cfg"})
     assert (project.folder / "other_reports" / "summary_by_unit_id.csv").exists()
     assert not project.reports.exists()
+
+
+def test_receipts_and_locks_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_STAGING_DIR", "shared")
+    assert (state_dir(), lock_dir()) == (Path("shared"), Path("shared/.locks"))
+    monkeypatch.setenv("PIPELINE_STATE_DIR", "local")
+    read_settings_again()
+    assert (state_dir(), lock_dir()) == (Path("local"), Path("local/.locks"))
+    assert state().path == Path("local/state.db")
+    assert settings().staging_dir == Path("shared")
