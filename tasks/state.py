@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from filelock import FileLock
+
 from tasks.core.errors import PipelineError, advice
 from tasks.core.files import create_database, obstacle
 from tasks.core.waiting import STATE_FILE, Limit, wait_for
@@ -71,6 +73,9 @@ _KEPT_TASK_RUNS = 10_000
 
 _UNUSABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
 """No database, a damaged one, one with other tables."""
+
+_REMOVED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+"""Another process has removed an unusable file that was open; or what the names say."""
 
 logger = logging.getLogger("pipeline")
 
@@ -272,10 +277,9 @@ class State:
             try:
                 return self._connected(work, wait_s)
             except sqlite3.DatabaseError as error:
-                if _code(error) not in _UNUSABLE:
+                if _code(error) not in _UNUSABLE | _REMOVED:
                     raise
-                self._remove(str(error))
-                return self._connected(work, wait_s)
+                return self._begun_again(work, wait_s)
 
         obstacle = f"another program has locked {self.path}"
         try:
@@ -283,19 +287,34 @@ class State:
         except (sqlite3.Error, OSError) as error:
             raise self._explained(error) from error
 
+    def _begun_again(self, work: Callable[[sqlite3.Connection], _Result], wait_s: float) -> _Result:
+        """Do something with a new file, unless another process has made the new one meanwhile."""
+        locks = self.path.with_name(".locks")
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{self.path.name}.lock"):
+            try:
+                return self._connected(work, wait_s)
+            except sqlite3.DatabaseError as error:
+                if _code(error) not in _UNUSABLE:
+                    raise
+                self._remove(str(error))
+            return self._connected(work, wait_s)
+
     def _connected(self, work: Callable[[sqlite3.Connection], _Result], wait_s: float) -> _Result:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         create_database(self.path)
         with closing(sqlite3.connect(self.path, timeout=wait_s)) as connection, connection:
             # Whole after a crash of the program; after one of the machine it need not be.
             connection.execute("PRAGMA synchronous = OFF")
-            ((version,),) = connection.execute("PRAGMA user_version")
+            # In one statement: between two, another process may have created the tables.
+            ((version, tables),) = connection.execute(
+                "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
+            )
             if version != FORMAT:
-                self._create(connection, version)
+                self._create(connection, version, tables)
             return work(connection)
 
-    def _create(self, connection: sqlite3.Connection, version: int) -> None:
-        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+    def _create(self, connection: sqlite3.Connection, version: int, tables: int) -> None:
         if tables:
             error = sqlite3.DatabaseError(f"its format is {version}, not {FORMAT}")
             error.sqlite_errorcode = sqlite3.SQLITE_NOTADB

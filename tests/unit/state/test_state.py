@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -128,6 +129,25 @@ def test_several_processes_share_a_file(state: State) -> None:
         list(pool.map(record_many, [state.path] * 4, runs))
     assert [len(state.task_runs(run)) for run in runs] == [50] * 4
     assert [len(state.receipts(run)) for run in runs] == [50] * 4
+
+
+def record_in_each(files: list[Path], run: str, begin_at: float) -> None:
+    for number, path in enumerate(files):
+        while time.time() < begin_at + number * 0.01:
+            pass
+        State(path).record(TaskRun(run, "task", BUILT))
+
+
+@pytest.mark.parametrize("content", [b"", b"no database"])
+def test_several_processes_begin_a_file_at_once(tmp_path: Path, content: bytes) -> None:
+    files = [tmp_path / f"{number}.db" for number in range(100)]
+    for path in files:
+        path.write_bytes(content)
+    runs = ["one", "two", "three", "four"]
+    with ProcessPoolExecutor(4) as pool:
+        list(pool.map(record_in_each, [files] * 4, runs, [time.time() + 0.5] * 4))
+    for path in files:
+        assert [len(State(path).task_runs(run)) for run in runs] == [1] * 4
 
 
 def test_a_folder_in_its_place_is_reported(state: State) -> None:
