@@ -152,6 +152,7 @@ def test_links_open_the_reports(ran: Project, page: Page) -> None:
         assert {name: task["tracking_url"] for name, task in again.items()} == links
 
 
+@pytest.mark.soak
 def test_a_failure_is_shown_with_its_remedy_and_can_be_enabled_again(
     ran: Project, page: Page
 ) -> None:

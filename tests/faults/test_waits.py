@@ -140,6 +140,7 @@ def test_a_task_that_waits_for_the_state_file_says_so(edited: Project) -> None:
     assert (3, "Suction", 0) in types(edited)
 
 
+@pytest.mark.soak
 def test_reading_waits_too(edited: Project) -> None:
     err = edited.folder.parent / "err"
     with err.open("wb") as stream, in_use(edited.database, *LOCKS):

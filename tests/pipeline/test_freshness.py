@@ -106,7 +106,7 @@ def test_one_changed_row_runs_its_branch_only_and_equals_a_run_from_nothing(ran:
         soak("POINT.csv", "1005,999", "1005,105", "POINT"),
         soak("LOG_INSTANCE.csv", "8,8888", "8,1000", "LOG_INSTANCE"),
         soak("LOG_RCD_B.csv", "2,3,2024-06-01 00:01:00,off,OK\n", "", "LOG_RCD_B"),
-        ("LOG_RCD_F.csv", "1e2", "1e3", "LOG_RCD_F"),
+        soak("LOG_RCD_F.csv", "1e2", "1e3", "LOG_RCD_F"),
     ],
 )
 def test_a_change_in_any_source_equals_a_run_from_nothing(

@@ -110,7 +110,8 @@ def test_what_a_task_writes_itself_is_above_the_bars(project: Project) -> None:
     assert "my own line" in seen.lines
 
 
-@pytest.mark.parametrize("workers", [soak("1"), "2"])
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_interruption_leaves_the_terminal_as_it_was(project: Project, workers: str) -> None:
     command = [*slowly(project, "time.sleep(600)"), "--workers", workers]
     seen = on_terminal(project, command, interrupt_at="staging, 4 rows")

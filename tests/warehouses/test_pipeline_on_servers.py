@@ -19,7 +19,7 @@ from tasks.warehouse.server import ServerWarehouse
 from tests.conftest import Project, make_project
 from tests.hostile import SETTINGS_OF_BROKEN_ROWS, add_broken_rows, make_hostile
 from tests.once import made_once
-from tests.runs import add_partition
+from tests.runs import add_partition, soak
 from tests.servers import Server
 from tests.warehouses.stars import NOON, change, dump, fact, load_dimensions, load_facts, rows_of
 
@@ -53,6 +53,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("url", ["postgresql", soak("mariadb")], indirect=True)
 def test_reports_and_digests_are_those_of_sqlite(dirty: Project, url: str, tmp_path: Path) -> None:
     project = Project(Path(shutil.copytree(dirty.folder, tmp_path / "project")))
     for path in project.reports.glob("*.csv"):

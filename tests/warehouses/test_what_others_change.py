@@ -11,6 +11,7 @@ from config.bookkeeping import LOAD_RECEIPT
 from config.warehouse import DIM_UNIT, FACT_LOGS, TABLES
 from tasks.core.errors import PipelineError
 from tasks.warehouse.open import open_warehouse
+from tests.runs import soak
 from tests.staged import refusal
 from tests.warehouses.stars import (
     BINARY,
@@ -65,6 +66,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgresql", soak("mariadb")], indirect=True)
 def test_what_others_change_is_noticed_and_loaded_again(url: str) -> None:
     load_dimensions(url)
     load_facts(url, receipt="0", others={BINARY: "x"})
