@@ -298,8 +298,14 @@ class FreshTask(luigi.Task):
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def _announce(_task: FreshTask, dependency: luigi.Task) -> None:
     # With parallel scheduling `complete()` runs in another process, which has no snapshot to share.
-    if isinstance(dependency, FreshTask) and not luigi.interface.core().parallel_scheduling:
+    if isinstance(dependency, FreshTask) and not core().parallel_scheduling:
         _scheduling.announce(dependency.label)
+
+
+@functools.cache
+def core() -> luigi.Config:
+    """Luigi's options of this process; each is looked up in the configuration when one is made."""
+    return luigi.interface.core()
 
 
 class WrapperTask(FreshTask):

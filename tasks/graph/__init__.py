@@ -21,6 +21,9 @@ SchemaChangeReport CheckWarehouse                                         schema
 ReportPage         each report                                            index.html, run.json
 AllReports         ReportPage                                             (everything)
 
+With `facts = lake`, LoadFactLogs requires LakeDays, which requires LakeFacts, which requires
+EnrichedLogs.
+
 SampleData generates source files; SchemaChangePlan, SchemaChangeRehearsal and SchemaChangeApply add
 a column to a live table. No other task requires them.
 
@@ -32,6 +35,7 @@ from tasks.graph import events  # noqa: F401  # Registers the handlers.
 from tasks.graph.check import CheckWarehouse
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.facts import LoadFactLogs
+from tasks.graph.lake import LakeDays, LakeFacts
 from tasks.graph.load import LoadDimension
 from tasks.graph.measure import LogActivity, SourceProfiles, SourceRelations
 from tasks.graph.report import (
@@ -57,6 +61,8 @@ __all__ = [
     "CsvToParquet",
     "DataQualityReport",
     "EnrichedLogs",
+    "LakeDays",
+    "LakeFacts",
     "LoadDimension",
     "LoadFactLogs",
     "LogActivity",

@@ -21,11 +21,12 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task import flatten
 from luigi.task_status import DISABLED, DONE, FAILED
 
-from tasks import enrichment, measures, reports, staging, warehouse
+from tasks import enrichment, lake, measures, reports, staging, warehouse
 from tasks.core.errors import PipelineError
 from tasks.core.memory import configure_arrow
 from tasks.freshness.snapshot import Snapshot
-from tasks.freshness.task import FreshTask, walk
+from tasks.freshness.task import FreshTask, core, walk
+from tasks.graph.lake import facts_are_in_lake
 from tasks.run.recording import state
 from tasks.run.settings import settings
 
@@ -38,7 +39,7 @@ LIBRARIES = ("markdown_it", "numpy.ma", "pandas", "pyarrow.dataset", "pyarrow.pa
 @FreshTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)
 def load_libraries(task: FreshTask, dependency: FreshTask) -> None:
     """Import the libraries once, before Luigi forks a process for each task."""
-    if luigi.interface.core().workers > 1:
+    if core().workers > 1:
         _load_packages()
 
 
@@ -52,7 +53,8 @@ def _load_packages() -> None:
     try:
         # The drivers of other databases than the warehouse's need not be installed.
         database = importlib.import_module(type(load.warehouse()).__module__.rpartition(".")[0])
-        for package in (staging, enrichment, measures, warehouse, database, reports):
+        stages = (staging, enrichment, measures, warehouse, database, reports)
+        for package in (*stages, lake) if facts_are_in_lake() else stages:
             for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
                 importlib.import_module(module.name)
         for library in LIBRARIES:
@@ -106,10 +108,10 @@ def complete_scheduler_pages(task: FreshTask, dependency: FreshTask | None = Non
 
 def scheduler_url() -> str | None:
     """The address of this run's central scheduler; None if it uses none."""
-    core = luigi.interface.core()
-    if core.local_scheduler:
+    chosen = core()
+    if chosen.local_scheduler:
         return None
-    return str(core.scheduler_url or f"http://{core.scheduler_host}:{core.scheduler_port}/")
+    return str(chosen.scheduler_url or f"http://{chosen.scheduler_host}:{chosen.scheduler_port}/")
 
 
 def page_of(url: str, **place: str) -> str:

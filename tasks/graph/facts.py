@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from config.added import added_columns
-from config.aggregates import AGGREGATES, Rules
+from config.aggregates import AGGREGATES
 from config.views import VIEWS
 from config.warehouse import DIMENSIONS, FACT_LOGS
 from tasks.core.partition import Partition
@@ -15,6 +15,14 @@ from tasks.freshness.targets import Digested
 from tasks.freshness.task import FreshTask
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.files import enriched, log_partitions
+from tasks.graph.lake import (
+    LakeDays,
+    derived_from_lake,
+    facts_are_in_lake,
+    lake_reads,
+    rules,
+    stored_partitions,
+)
 from tasks.graph.load import LoadDimension, LoadTask, warehouse
 from tasks.run.settings import settings
 from tasks.state import Receipt
@@ -33,18 +41,22 @@ class LoadFactLogs(LoadTask):
 
     def requires(self) -> list[FreshTask]:
         """The enriched records, and all dimensions, whose members the facts refer to."""
-        return [EnrichedLogs(), *(LoadDimension(table=name) for name in DIMENSIONS)]
+        facts = LakeDays() if facts_are_in_lake() else EnrichedLogs()
+        return [facts, *(LoadDimension(table=name) for name in DIMENSIONS)]
 
     def declarations(self) -> Mapping[str, object]:
         """What is derived from the facts, too."""
-        return {
+        declared = {
             **super().declarations(),
             "views": list(VIEWS.values()),
-            "derived": [[*AGGREGATES.values()], _rules()],
+            "derived": [[*AGGREGATES.values()], rules()],
         }
+        return {**declared, "lake": settings().lake_url} if facts_are_in_lake() else declared
 
     def reads(self) -> Mapping[str, Digested]:
-        """The enriched records, file by file, and the intervals of log instances."""
+        """The enriched records, file by file, and the intervals of log instances; or the lake."""
+        if facts_are_in_lake():
+            return lake_reads()
         records = {partition.name: enriched(partition.name) for partition in log_partitions()}
         return {**records, **LogInstanceChains().output()}
 
@@ -56,6 +68,8 @@ class LoadFactLogs(LoadTask):
         code, declared = receipt.code, receipt.declarations[self.table_name]
         chains = [receipt.inputs[name] for name in LogInstanceChains().output()]
         derived_from = digest_of([code, receipt.declarations["derived"], chains])
+        if facts_are_in_lake():
+            return self._load_from_lake(receipt, derived_from)
         partitions = {
             one: Enriched(
                 digest_of([code, declared, receipt.inputs[one.name]]), enriched(one.name).file
@@ -67,13 +81,32 @@ class LoadFactLogs(LoadTask):
             names, rows = replace_partitions(
                 warehouse(),
                 some,
-                Derivation(_rules(), derived_from),
+                Derivation(rules(), derived_from),
                 stored,
                 before_commit=lambda: self.check_inputs(receipt.inputs),
                 progress=self.progress,
             )
             loaded += names
         return f"{rows:,} rows from {len(loaded):,} of {len(partitions):,} files"
+
+    def _load_from_lake(self, receipt: Receipt, derived_from: str) -> str:
+        """Load what is derived from the facts in the lake."""
+        from tasks.warehouse.lake import replace_derived
+
+        lake = receipt.declarations["lake"]
+        digests = {
+            one.name: digest_of([receipt.code, lake, receipt.inputs[one.name]])
+            for one in log_partitions()
+        }
+        facts = replace_derived(
+            warehouse(),
+            stored_partitions(digests),
+            derived_from_lake(derived_from),
+            receipt.to_json(),
+            before_commit=lambda: self.check_inputs(receipt.inputs),
+            progress=self.progress,
+        )
+        return f"days and gaps of {facts:,} facts in the lake"
 
     def _transactions(
         self, partitions: Mapping[Partition, Enriched], receipt: Receipt
@@ -100,9 +133,3 @@ class LoadFactLogs(LoadTask):
                     some[one] = found
                     yield some, stored[""]
         yield partitions, receipt.to_json()
-
-
-def _rules() -> Rules:
-    """How days and gaps are made."""
-    chosen = settings()
-    return Rules(chosen.report_timezone, chosen.max_gap, chosen.alarm_statuses)

@@ -123,6 +123,79 @@ def measure_days(
     return _merged(days, states), pd.concat([_gap_rows(), *gaps], ignore_index=True)
 
 
+_KEYS = ["point_log_inst_id", "day"]
+_ENDS = ["first_us", "last_us", "end_value", "end_is_digital"]
+"""Of the first and last record of a day."""
+
+
+def measure_day(
+    records: pa.Table, rules: Rules, intervals: Intervals
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The days and the gaps of all records of one day, for `join_days`.
+
+    Args:
+        records: As RECORDS, at least one.
+        rules: How they are made.
+        intervals: Of the log instances.
+
+    Returns:
+        Rows as of `measure_days`, but that nothing is known after a log instance's last record;
+        seconds are in microseconds, and there are the columns of _ENDS.
+    """
+    calendar = Calendar(rules.timezone)
+    block = _block(records, calendar)
+    steps = _steps(block, None)
+    longest = intervals.longest_us(block.keys, rules.max_gap)
+    first = _first_of_groups(block.keys, block.days)
+    last = np.append(first[1:], len(block.keys)) - 1
+    days = _days(block, rules).assign(
+        first_us=block.us[first],
+        last_us=block.us[last],
+        end_value=block.values[last],
+        end_is_digital=block.digital[last],
+    )
+    states = _states(block, steps, calendar, longest)
+    return days.merge(states, "left", _KEYS), _gaps(block, steps, intervals, rules.max_gap)
+
+
+def join_days(
+    parts: Iterable[tuple[pd.DataFrame, pd.DataFrame]], rules: Rules, intervals: Intervals
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `measure_days` returns for the records of all days; memory grows with the days.
+
+    Args:
+        parts: What `measure_day` returned for each day.
+        rules: As there.
+        intervals: As there.
+    """
+    found = list(parts)
+    if not found:
+        return _merged([], []), _gap_rows()
+    days = pd.concat([day for day, _ in found]).sort_values(_KEYS, ignore_index=True)
+    keys, last = days["point_log_inst_id"].to_numpy(), days["last_us"].to_numpy()
+    ends = _Block(
+        keys,
+        last,
+        days["day"].to_numpy(),
+        days["end_value"].to_numpy(),
+        days["end_is_digital"].to_numpy(),
+        [],
+        np.empty(0, np.int64),
+    )
+    is_followed = (keys[1:] == keys[:-1]) & (keys[1:] != UNKNOWN)
+    following = np.where(is_followed, days["first_us"].to_numpy()[1:] - last[:-1], -1)
+    steps = np.append(following, -1)
+    states = ["seconds_on", "seconds_known"]
+    known = days[[*_KEYS, *states]].dropna()
+    longest = intervals.longest_us(keys, rules.max_gap)
+    between = _states(ends, steps, Calendar(rules.timezone), longest)
+    gaps = [*(gap for _, gap in found), _gaps(ends, steps, intervals, rules.max_gap)]
+    return (
+        _merged([days.drop(columns=[*states, *_ENDS])], [known, between]),
+        pd.concat(gaps).sort_values(["point_log_inst_id", "began_at"], ignore_index=True),
+    )
+
+
 @dataclass(frozen=True)
 class _Block:
     """Records: all of each of their days.
@@ -262,7 +335,7 @@ def _states(block: _Block, steps: Whole, calendar: Calendar, longest: Whole) -> 
             "seconds_known": lasting,
         }
     )
-    return states.groupby(["point_log_inst_id", "day"], as_index=False).sum()
+    return states.groupby(_KEYS, as_index=False).sum()
 
 
 def _gaps(block: _Block, steps: Whole, intervals: Intervals, max_gap: float) -> pd.DataFrame:
@@ -284,11 +357,10 @@ def _gap_rows(*columns: npt.NDArray[Any]) -> pd.DataFrame:
 
 def _merged(days: list[pd.DataFrame], states: list[pd.DataFrame]) -> pd.DataFrame:
     """Rows of `fact_log_days`: those with records, and those with a state that began before."""
-    keys = ["point_log_inst_id", "day"]
     if not days:
         return pd.DataFrame()
-    known = pd.concat(states).groupby(keys, as_index=False).sum()
-    merged = pd.concat(days).merge(known, how="outer", on=keys, sort=True, validate="1:1")
+    known = pd.concat(states).groupby(_KEYS, as_index=False).sum()
+    merged = pd.concat(days).merge(known, how="outer", on=_KEYS, sort=True, validate="1:1")
     for name in ("seconds_on", "seconds_known"):
         merged[name] /= _SECOND_US
     counts = ["record_count", "value_count", "alarm_count"]

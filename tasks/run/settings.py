@@ -27,6 +27,7 @@ from tasks.core.errors import PipelineError
 from tasks.core.waiting import OTHERS, STATE_FILE, Limit
 
 ARROW, SPARK = "arrow", "spark"
+WAREHOUSE, LAKE = "warehouse", "lake"
 
 DEFAULTS_SECTION = "source defaults"
 """Settings of all sources."""
@@ -100,6 +101,9 @@ class Settings:
         on_failure: Command that is run when one has failed.
         engine: Where the work on partitions is done: ARROW, on this machine, or SPARK.
         spark_master: The cluster, as Spark has it, such as `spark://host:7077`.
+        facts: Where the facts are: WAREHOUSE, or LAKE.
+        lake_url: Path or URL of the lake, as `tasks/lake/store.py` takes it.
+        lake_grace_s: Seconds for which files of the lake stay after they have been replaced.
         max_wait_s: Seconds to wait for other programs that use the warehouse, and for another run
             at the same task.
         max_state_wait_s: Seconds to wait for programs that lock the state file.
@@ -129,6 +133,9 @@ class Settings:
     on_failure: str = ""
     engine: str = ARROW
     spark_master: str = ""
+    facts: str = WAREHOUSE
+    lake_url: str = "lake"
+    lake_grace_s: float = 86_400
     max_wait_s: float = OTHERS.seconds
     max_state_wait_s: float = STATE_FILE.seconds
 
@@ -159,6 +166,8 @@ def settings() -> Settings:
         "all_points": partial(_choice, "all_points", {"true": True, "false": False}),
         **{f"{name}_limits": partial(_shares, f"{name}_limits") for name in _LIMITED},
         "engine": partial(_choice, "engine", {ARROW: ARROW, SPARK: SPARK}),
+        "facts": partial(_choice, "facts", {WAREHOUSE: WAREHOUSE, LAKE: LAKE}),
+        "lake_grace_s": partial(_seconds, "lake_grace_s"),
         "max_wait_s": partial(_seconds, "max_wait_s"),
         "max_state_wait_s": partial(_seconds, "max_state_wait_s"),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -111,13 +111,28 @@ def derive(
     intervals = Intervals(found[:, 0], found[:, 1])
     ranges = None if everything else _ranges(db, by.rules, intervals)
     records = _all_records(db) if everything else _records_of_ranges()
-    digests = Counter({} if everything else _remove_ranges(db))
+    left = {} if everything else _remove_ranges(db)
+    progress.begin("summing up by day")
+    days, gaps = measure_days(_read(db, records, progress), by.rules, intervals)
+    return append_derived(db, (_within(ranges, days), _within(ranges, gaps)), left, by.digest)
+
+
+def append_derived(
+    db: Transaction, rows: tuple[pd.DataFrame, pd.DataFrame], left: Mapping[str, int], receipt: str
+) -> list[LoadReceipt]:
+    """Add the rows that `measure_days` returns to the derived tables; the receipts of these.
+
+    Args:
+        db: The load.
+        rows: Days and gaps.
+        left: Table -> the digest of the rows that are in it already.
+        receipt: What they were made from.
+    """
     names = ", ".join(f"'{name}'" for name in AGGREGATES)
     db.run(f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name IN ({names})")
-    progress.begin("summing up by day")
-    rows = measure_days(_read(db, records, progress), by.rules, intervals)
+    digests = Counter(left)
     return [
-        _append(db, table, _as_declared(table, _within(ranges, found)), digests, by.digest)
+        _append(db, table, _as_declared(table, found), digests, receipt)
         for table, found in zip(AGGREGATES.values(), rows, strict=True)
     ]
 

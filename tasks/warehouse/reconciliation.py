@@ -40,9 +40,16 @@ class Count(NamedTuple):
 
 
 def count_partition(
-    partition: Partition, staged: Path, enriched: Path, warehouse: Warehouse
+    partition: Partition, staged: Path, enriched: Path, warehouse: Warehouse, counted: bool = False
 ) -> dict[str, Any]:
     """Count the log records of one partition where they are staged, enriched and loaded.
+
+    Args:
+        partition: The partition.
+        staged: Its staged rows.
+        enriched: Its enriched log records.
+        warehouse: The warehouse.
+        counted: Whether the facts are elsewhere, and the warehouse has their counts alone.
 
     Returns:
         kind; staged: rows; timed: enriched records with a time; loaded: facts of that kind whose
@@ -50,7 +57,8 @@ def count_partition(
     """
     with warehouse.connect() as connection:
         of_partition = {"partition": partition.id, "kind": partition.kind}
-        rows = connection.execute(sa.text(_loaded_by_unit(warehouse.no_time)), of_partition).all()
+        sql = _COUNTED_BY_UNIT if counted else _loaded_by_unit(warehouse.no_time)
+        rows = connection.execute(sa.text(sql), of_partition).all()
     found = {int(unit): int(count) for unit, count in rows}
     expected: Counter[int] = Counter()
     timed = 0
@@ -66,6 +74,14 @@ def count_partition(
         "loaded": sum(found.values()),
         "units": [(unit, expected[unit], found.get(unit, 0)) for unit in {*expected, *found}],
     }
+
+
+_COUNTED_BY_UNIT = (
+    "SELECT chain.unit_id, sum(own.record_count)"
+    f" FROM {LOG_INSTANCE_ACTIVITY.name} AS own JOIN {DIM_LOG_INSTANCE.name} AS chain"
+    " ON chain.point_log_inst_id = own.point_log_inst_id"
+    " WHERE own.partition_id = :partition AND own.log_kind = :kind GROUP BY chain.unit_id"
+)
 
 
 def _loaded_by_unit(no_time: str) -> str:

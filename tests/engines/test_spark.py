@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Project, make_project, unwrapped
+from tests.lake.test_lake import lake_files
 from tests.runs import add_partition
 from tests.servers import HOST, free_port
 from tests.spark_cluster import SparkCluster, configuration, missing
@@ -48,7 +49,7 @@ def run_here(folder: Path, count: int) -> Project:
     project = make_project(folder / "project")
     for number in range(FILES):
         add_partition(project, f"{number}.csv", records(number, count))
-    project.passes("AllReports")
+    project.passes("AllReports", env=IN_LAKE)
     return project
 
 
@@ -81,11 +82,13 @@ def on_cluster(folder: Path, reference: Project) -> Project:
     return project
 
 
+IN_LAKE = {"PIPELINE_FACTS": "lake"}
 COMMAND = ("luigi", "--module", "tasks", "AllReports", "--local-scheduler")
 
 
 def environment(cluster: SparkCluster) -> dict[str, str]:
     return {
+        **IN_LAKE,
         "PIPELINE_ENGINE": "spark",
         "PIPELINE_SPARK_MASTER": cluster.url,
         "SPARK_LOCAL_IP": HOST,
@@ -117,13 +120,16 @@ def test_a_cluster_builds_what_one_machine_builds(
     assert done.status == 0, done.log
     assert project.outputs() == reference.outputs()
     tasks = tasks_by_executor(tmp_path)
-    # Five sources and six files of log records are staged, and profiled; the latter are enriched
-    # and measured.
-    assert tasks.total() == 11 + 11 + 6 + 6
+    # Five sources and six files of log records are staged, and profiled; the latter are enriched,
+    # measured and split by day; each day is summed up.
+    days = len(list((project.staging / "lake" / "days").rglob("*.parquet")))
+    assert days > 4
+    assert tasks.total() == 11 + 11 + 6 + 6 + 6 + days
     assert len(tasks) == 2
     # The digests of executors are those of the files; the other engine has nothing to do.
-    assert project.tasks("verify", "--deep").status == 0
-    assert "Everything is up to date" in project.passes("AllReports").log
+    assert project.tasks("verify", "--deep", env=IN_LAKE).status == 0
+    assert "Everything is up to date" in project.passes("AllReports", env=IN_LAKE).log
+    assert lake_files(project) == lake_files(reference)
 
 
 @pytest.mark.soak
@@ -153,7 +159,8 @@ def test_what_is_killed_is_done_again(cluster: SparkCluster, tmp_path: Path) -> 
     add_partition(project, "3.csv", records(3, MANY, seed=1))
     done = project.run(*COMMAND, env=env)
     assert done.status == 0, done.log
-    assert tasks_by_executor(tmp_path).total() == 4  # Staged, enriched, measured, profiled.
+    # Staged, enriched, measured, profiled, split by day; and the days.
+    assert tasks_by_executor(tmp_path).total() == 5 + 27
 
 
 @pytest.mark.soak

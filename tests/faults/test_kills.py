@@ -192,7 +192,7 @@ class Step(NamedTuple):
 
 RENAME, RECEIPT = "pathlib:Path.replace", "tasks.state:State.keep_receipt"
 ROWS, COMMIT = (
-    "tasks.warehouse.load:_write_receipts",
+    "tasks.warehouse.load:write_receipts",
     "tasks.warehouse.sqlite.transaction:SqliteTransaction.commit",
 )
 STEPS = {

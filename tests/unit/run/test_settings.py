@@ -73,7 +73,8 @@ def test_a_source_takes_what_its_section_says(config: None) -> None:
             "source_timezone, max_rejected, "
             "reports_url, csv_bom, dim_point_columns, all_points, report_timezone, max_gap, "
             "alarm_statuses, quarantined_limits, unknown_limits, missing_limits, "
-            "duplicated_limits, on_success, on_failure, engine, spark_master, max_wait_s, "
+            "duplicated_limits, on_success, on_failure, engine, spark_master, facts, lake_url, "
+            "lake_grace_s, max_wait_s, "
             "max_state_wait_s.",
         ),
         (

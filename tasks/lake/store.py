@@ -1,0 +1,185 @@
+"""Where the lake is, and its manifest, which alone says which files are part of it.
+
+Object stores cannot rename. A file has a name of its own, made from its content; what a new
+manifest lists replaces all that the one before listed, at once.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+from pyarrow import fs
+
+from config.warehouse import FACT_LOGS
+from tasks.core.errors import PipelineError
+
+MANIFEST = "manifest.json"
+NO_DAY = "none"
+"""The day of facts that have no time."""
+
+_FORMAT = 1
+_RENAMED = "local", "hdfs"
+"""File systems where a reader may see a file that is being written; it is renamed at the end."""
+
+
+class LakeFile(NamedTuple):
+    """A Parquet file of facts.
+
+    Attributes:
+        path: Below the lake.
+        day: In the time zone of the reports, such as 2024-06-01; or NO_DAY.
+        partition: The partition of log records that the facts are of.
+        rows: How many.
+        size: Bytes.
+        sha256: Of the content.
+    """
+
+    path: str
+    day: str
+    partition: str
+    rows: int
+    size: int
+    sha256: str
+
+
+class Lake:
+    """A folder, or a prefix of an object store.
+
+    Args:
+        url: A path, or a URL that pyarrow knows: file, s3, gs, hdfs, abfs.
+
+    Raises:
+        PipelineError: The URL cannot be used.
+    """
+
+    def __init__(self, url: str):
+        self._url = url
+        with self._explained():
+            if "://" in url:
+                self._files, self._root = fs.FileSystem.from_uri(_known_to_arrow(url))
+            else:
+                self._files, self._root = fs.LocalFileSystem(), str(Path(url).absolute())
+
+    def put(self, path: str, content: pa.Buffer | bytes) -> None:
+        """Store a file whole, in place of one of its name."""
+        place = self._place(path)
+        renamed = self._files.type_name in _RENAMED
+        written = f"{posixpath.dirname(place)}/.{posixpath.basename(place)}" if renamed else place
+        with self._explained():
+            if renamed:
+                self._files.create_dir(posixpath.dirname(place))
+            with self._files.open_output_stream(written) as stream:
+                stream.write(content)
+            if renamed:
+                self._files.move(written, place)
+
+    def open(self, path: str) -> pa.NativeFile:
+        """A file, for reading."""
+        with self._explained():
+            return self._files.open_input_file(self._place(path))
+
+    def missing(self, files: Iterable[LakeFile]) -> list[LakeFile]:
+        """Of these files, those that do not exist, or have another size."""
+        found = {info.path: info.size for info in self._all()}
+        return [one for one in files if found.get(self._place(one.path)) != one.size]
+
+    def manifest(self) -> str | None:
+        """The text of the manifest; None if there is none."""
+        place = self._place(MANIFEST)
+        with self._explained():
+            if self._files.get_file_info(place).type != fs.FileType.File:
+                return None
+            with self._files.open_input_stream(place) as stream:
+                return str(stream.read().decode())
+
+    def publish(self, files: Sequence[LakeFile], grace_s: float, now: datetime) -> str:
+        """Store a manifest that lists these files; its text.
+
+        Files of earlier manifests are removed when a reader of those has had time enough; so is
+        what a killed run has left.
+
+        Args:
+            files: All files of the lake.
+            grace_s: How many seconds a file stays after the first manifest without it.
+            now: The present.
+        """
+        paths = {one.path for one in files}
+        replaced = {path: since for path, since in self._replaced(now).items() if path not in paths}
+        before = now - timedelta(seconds=grace_s)
+        kept = {path: at for path, at in replaced.items() if datetime.fromisoformat(at) > before}
+        text = _manifest(files, kept)
+        self.put(MANIFEST, text.encode())
+        listed = {self._place(path) for path in (*paths, *kept, MANIFEST)}
+        for info in self._all():
+            name = info.path.removeprefix(self._place(""))
+            if info.path not in listed and (name in replaced or _stored(info) < before):
+                with self._explained():
+                    self._files.delete_file(info.path)
+        return text
+
+    def _replaced(self, now: datetime) -> dict[str, str]:
+        """Path -> since when it is not listed, of files that were; those that are listed: now."""
+        try:
+            content = json.loads(self.manifest() or "")
+            listed = {str(one["path"]): now.isoformat() for one in content["files"]}
+            return {**content["replaced"], **listed}
+        except (ValueError, LookupError, TypeError):  # None, or somebody damaged it.
+            return {}
+
+    def _all(self) -> list[fs.FileInfo]:
+        chosen = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+        with self._explained():
+            found = self._files.get_file_info(chosen)
+        return [info for info in found if info.type == fs.FileType.File]
+
+    def _place(self, path: str) -> str:
+        return f"{self._root.rstrip('/')}/{path}"
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise PipelineError(
+                f"The lake {shown(self._url)} cannot be used: {error}",
+                remedy="Set lake_url in luigi.cfg to a folder, or to a URL such as "
+                "s3://bucket/prefix, and check the credentials and whether the bucket exists.",
+            ) from error
+
+
+def read_manifest(text: str) -> list[LakeFile]:
+    """The files that a manifest lists, by day and partition."""
+    return [LakeFile(**one) for one in json.loads(text)["files"]]
+
+
+def _manifest(files: Sequence[LakeFile], replaced: Mapping[str, str]) -> str:
+    content = {
+        "format": _FORMAT,
+        "table": FACT_LOGS.name,
+        "rows": sum(one.rows for one in files),
+        "files": [one._asdict() for one in sorted(files, key=lambda one: (one.day, one.path))],
+        "replaced": replaced,
+    }
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _stored(info: fs.FileInfo) -> datetime:
+    return info.mtime or datetime.now(UTC)
+
+
+def _known_to_arrow(url: str) -> str:
+    """The URL as pyarrow has it: Hadoop's name of S3 is s3a."""
+    return "s3://" + url.removeprefix("s3a://") if url.startswith("s3a://") else url
+
+
+def shown(url: str) -> str:
+    """A URL without the user and password in it."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else url
