@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,6 +27,9 @@ NO_DAY = "none"
 """The day of facts that have no time."""
 
 _FORMAT = 1
+_OWN = re.compile(rf"{FACT_LOGS.name}/day=[^/]+/([^/]+-[0-9a-f]{{16}}\.parquet|\.[0-9a-f]{{32}})")
+"""The names of files that are removed: nobody else's are called so."""
+
 _RENAMED = "local", "hdfs"
 """File systems where a reader may see a file that is being written; it is renamed at the end."""
 
@@ -71,7 +76,8 @@ class Lake:
         """Store a file whole, in place of one of its name."""
         place = self._place(path)
         renamed = self._files.type_name in _RENAMED
-        written = f"{posixpath.dirname(place)}/.{posixpath.basename(place)}" if renamed else place
+        # Of each attempt its own name: one that was given up may still be writing.
+        written = f"{posixpath.dirname(place)}/.{uuid.uuid4().hex}" if renamed else place
         with self._explained():
             if renamed:
                 self._files.create_dir(posixpath.dirname(place))
@@ -119,7 +125,8 @@ class Lake:
         listed = {self._place(path) for path in (*paths, *kept, MANIFEST)}
         for info in self._all():
             name = info.path.removeprefix(self._place(""))
-            if info.path not in listed and (name in replaced or _stored(info) < before):
+            is_old = name in replaced or _stored(info) < before
+            if is_old and _OWN.fullmatch(name) and info.path not in listed:
                 with self._explained():
                     self._files.delete_file(info.path)
         return text
@@ -134,7 +141,8 @@ class Lake:
             return {}
 
     def _all(self) -> list[fs.FileInfo]:
-        chosen = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+        place = self._place(FACT_LOGS.name)
+        chosen = fs.FileSelector(place, recursive=True, allow_not_found=True)
         with self._explained():
             found = self._files.get_file_info(chosen)
         return [info for info in found if info.type == fs.FileType.File]
@@ -147,8 +155,9 @@ class Lake:
         try:
             yield
         except (OSError, ValueError, pa.ArrowException) as error:
+            why = str(error).replace(_known_to_arrow(self._url), shown(self._url))
             raise PipelineError(
-                f"The lake {shown(self._url)} cannot be used: {error}",
+                f"The lake {shown(self._url)} cannot be used: {why}",
                 remedy="Set lake_url in luigi.cfg to a folder, or to a URL such as "
                 "s3://bucket/prefix, and check the credentials and whether the bucket exists.",
             ) from error

@@ -1,6 +1,7 @@
-"""One machine and a Spark cluster on it: `python -m tests.benchmarks.spark [SCALE [FILES]]`.
+"""One machine and a Spark cluster on it: `python -m tests.benchmarks.spark [SCALE [FILES [FACTS]]]`.
 
-The log records of the sample, so many times, in so many files; the same processors for both. Shows
+The log records of the sample, so many times, in so many files; the same processors for both; facts
+in the warehouse, or in the lake. Shows
 the seconds of the tasks whose work the cluster does, of all others, and of the whole run; then
 those of a run after one file has changed. Both end with the same outputs, or this fails.
 """
@@ -22,7 +23,7 @@ from tests.servers import HOST
 from tests.spark_cluster import SparkCluster, configuration
 
 COMMAND = ("luigi", "--module", "tasks", "AllReports", "--local-scheduler")
-DISTRIBUTED = ("CsvToParquet", "EnrichedLogs", "LogActivity", "SourceProfiles")
+DISTRIBUTED = ("CsvToParquet", "EnrichedLogs", "LogActivity", "SourceProfiles", "Lake")
 
 
 def split(project: Project, files: int) -> None:
@@ -57,26 +58,31 @@ def run(project: Project, env: dict[str, str]) -> tuple[float, float]:
 
 def main(arguments: Sequence[str]) -> None:
     """Measure."""
-    scale, files = (arguments[0] if arguments else "1"), int([*arguments, "1", "20"][1])
+    scale, files, facts = (*arguments, *("1", "20", "warehouse")[len(arguments) :])
     with tempfile.TemporaryDirectory() as name:
         here = make_project(Path(name, "here"), data=None)
         here.passes("SampleData", "--scale", scale)
-        split(here, files)
+        split(here, int(files))
         there = make_project(Path(name, "there"), data=None)
         shutil.copytree(here.data, there.data, dirs_exist_ok=True)
         with SparkCluster() as cluster:
             with (there.folder / "luigi.cfg").open("a") as file:
                 file.write(configuration())
+            alone = {"PIPELINE_FACTS": facts}
             env = {
+                **alone,
                 "PIPELINE_ENGINE": "spark",
                 "PIPELINE_SPARK_MASTER": cluster.url,
                 "SPARK_LOCAL_IP": HOST,
             }
             # One process, as with Spark: tasks after each other, each with two threads.
             for what in ("from nothing", "one file changed"):
-                for engine, project, more in (("arrow", here, {}), ("spark", there, env)):
+                for engine, project, more in (("arrow", here, alone), ("spark", there, env)):
                     seconds, distributed = run(project, more)
-                    print(f"{scale} x, {files} files, {what}, {engine}: {seconds:.1f} s", end="")
+                    print(
+                        f"{scale} x, {files} files, facts in the {facts}, {what}, {engine}: {seconds:.1f} s",
+                        end="",
+                    )
                     print(f", tasks with distributed work {distributed:.1f} s", flush=True)
                 for project in (here, there) if what == "from nothing" else ():
                     path = min((project.data / "LOG_RCD_F").iterdir())

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,23 +19,12 @@ from tests.conftest import ROOT, Project, make_project, unwrapped
 from tests.lake.test_lake import lake_files
 from tests.runs import add_partition
 from tests.servers import HOST, free_port
-from tests.spark_cluster import SparkCluster, configuration, missing
+from tests.spark_cluster import SparkCluster, configuration
 
 FILES = 4
 RECORDS = 500
 MANY = 80_000
 """Records of a file, so that some of them are not built yet when something is killed."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[SparkCluster]:
-    reason = missing()
-    if reason:
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with SparkCluster() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
