@@ -1,7 +1,7 @@
-"""One machine and a Spark cluster on it: `python -m tests.benchmarks.spark [SCALE [FILES [FACTS]]]`.
+"""One machine and a Spark cluster on it: `python -m tests.benchmarks.spark`.
 
-The log records of the sample, so many times, in so many files; the same processors for both; facts
-in the warehouse, or in the lake. Shows
+Arguments: how many times the log records of the sample (1), in how many files (20), where the facts
+are (warehouse, or lake). Both have the same processors. Shows
 the seconds of the tasks whose work the cluster does, of all others, and of the whole run; then
 those of a run after one file has changed. Both end with the same outputs, or this fails.
 """
@@ -79,10 +79,8 @@ def main(arguments: Sequence[str]) -> None:
             for what in ("from nothing", "one file changed"):
                 for engine, project, more in (("arrow", here, alone), ("spark", there, env)):
                     seconds, distributed = run(project, more)
-                    print(
-                        f"{scale} x, {files} files, facts in the {facts}, {what}, {engine}: {seconds:.1f} s",
-                        end="",
-                    )
+                    print(f"{scale} x, {files} files, facts in the {facts}", end="")
+                    print(f", {what}, {engine}: {seconds:.1f} s", end="")
                     print(f", tasks with distributed work {distributed:.1f} s", flush=True)
                 for project in (here, there) if what == "from nothing" else ():
                     path = min((project.data / "LOG_RCD_F").iterdir())
