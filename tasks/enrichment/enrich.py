@@ -5,8 +5,10 @@ The log records pass by in batches and take their keys from the resolved lookup 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from config.declarations import Type
 from config.warehouse import ENRICHED_LOGS, NO_INSTANT, PARTITION_ROWS
 from tasks.core.arrow import BATCH_ROWS, PARQUET, open_parquet
 from tasks.core.partition import Partition
-from tasks.core.progress import Advance
+from tasks.core.progress import Advance, no_progress
 from tasks.enrichment.lookup import Unmatched, look_up, take
 from tasks.enrichment.star import arrow_schema
 
@@ -92,6 +94,31 @@ def enrich_file(
             row += len(records)
             advance(len(records), len(records))
     return unmatched
+
+
+class EnrichedCounts(NamedTuple):
+    """Enriched records, counted.
+
+    Attributes:
+        timed: Those with a time.
+        units: unit_id -> records.
+    """
+
+    timed: int
+    units: dict[int, int]
+
+
+def count_enriched(enriched: Path, advance: Advance = no_progress) -> EnrichedCounts:
+    """Count the records in a file of enriched log records."""
+    units: Counter[int] = Counter()
+    timed = 0
+    with open_parquet(enriched) as file:
+        for batch in file.iter_batches(columns=["unit_id", "recorded_at"]):
+            timed += len(batch) - batch["recorded_at"].null_count
+            found, counts = pc.value_counts(batch["unit_id"]).flatten()
+            units.update(dict(zip(found.to_pylist(), counts.to_pylist(), strict=True)))
+            advance(len(batch), len(batch))
+    return EnrichedCounts(timed, dict(units))
 
 
 _WRITTEN: Mapping[str, object] = {

@@ -10,6 +10,7 @@ from config.sources import SOURCES
 from config.warehouse import FACT_LOGS, TABLES
 from tasks.core.files import read_json, write_json
 from tasks.core.partition import Partition
+from tasks.engines.choose import engine
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.graph.facts import LoadFactLogs
@@ -72,12 +73,14 @@ class CheckWarehouse(PartitionedTask):
 
     def build_partition(self, partition: Partition, out: Mapping[str, Path], threads: int) -> None:
         """Count the records of a partition."""
+        from tasks.enrichment.enrich import count_enriched
         from tasks.warehouse.reconciliation import count_partition
 
-        paths = staged(partition.name).file, enriched(partition.name).file
-        counts = count_partition(partition, *paths, warehouse(), counted=facts_are_in_lake())
+        file = enriched(partition.name).file
+        found = engine().call(count_enriched, file, out={}, advance=self.progress.advance)
+        rows = staged_rows(partition.name)
+        counts = count_partition(partition, rows, found, warehouse(), facts_are_in_lake())
         write_json(counts, out["counts"])
-        self.progress.advance(counts["staged"], counts["staged"])
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Compare, and fail on any difference."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +17,11 @@ from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, POINT, SOURCES
 from config.warehouse import DIM_LOG_INSTANCE, DIM_POINT, DIMENSIONS, FACT_LOGS
-from tasks.core.arrow import open_parquet, read_parquet
+from tasks.core.arrow import read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.files import write_csv
 from tasks.core.partition import Partition
+from tasks.enrichment.enrich import EnrichedCounts
 from tasks.staging.audit import read_audit
 from tasks.warehouse.interface import Warehouse
 from tasks.warehouse.tables import metadata
@@ -40,13 +40,13 @@ class Count(NamedTuple):
 
 
 def count_partition(
-    partition: Partition, staged: Path, enriched: Path, warehouse: Warehouse, counted: bool = False
+    partition: Partition, staged: int, enriched: EnrichedCounts, warehouse: Warehouse, counted: bool
 ) -> dict[str, Any]:
     """Count the log records of one partition where they are staged, enriched and loaded.
 
     Args:
         partition: The partition.
-        staged: Its staged rows.
+        staged: How many rows of it are staged.
         enriched: Its enriched log records.
         warehouse: The warehouse.
         counted: Whether the facts are elsewhere, and the warehouse has their counts alone.
@@ -60,19 +60,15 @@ def count_partition(
         sql = _COUNTED_BY_UNIT if counted else _loaded_by_unit(warehouse.no_time)
         rows = connection.execute(sa.text(sql), of_partition).all()
     found = {int(unit): int(count) for unit, count in rows}
-    expected: Counter[int] = Counter()
-    timed = 0
-    with open_parquet(enriched) as file:
-        for batch in file.iter_batches(columns=["unit_id", "recorded_at"]):
-            timed += len(batch) - batch["recorded_at"].null_count
-            units, counts = pc.value_counts(batch["unit_id"]).flatten()
-            expected.update(dict(zip(units.to_pylist(), counts.to_pylist(), strict=True)))
+    expected = enriched.units
     return {
         "kind": partition.kind,
-        "staged": pq.read_metadata(staged).num_rows,
-        "timed": timed,
+        "staged": staged,
+        "timed": enriched.timed,
         "loaded": sum(found.values()),
-        "units": [(unit, expected[unit], found.get(unit, 0)) for unit in {*expected, *found}],
+        "units": [
+            (unit, expected.get(unit, 0), found.get(unit, 0)) for unit in {*expected, *found}
+        ],
     }
 
 

@@ -109,10 +109,10 @@ def test_a_cluster_builds_what_one_machine_builds(
     assert project.outputs() == reference.outputs()
     tasks = tasks_by_executor(tmp_path)
     # Five sources and six files of log records are staged, and profiled; the latter are enriched,
-    # measured and split by day; each day is summed up.
+    # measured, split by day and counted; each day is summed up.
     days = len(list((project.staging / "lake" / "days").rglob("*.parquet")))
     assert days > 4
-    assert tasks.total() == 11 + 11 + 6 + 6 + 6 + days
+    assert tasks.total() == 11 + 11 + 4 * 6 + days
     assert len(tasks) == 2
     # The digests of executors are those of the files; the other engine has nothing to do.
     assert project.tasks("verify", "--deep", env=IN_LAKE).status == 0
@@ -147,8 +147,8 @@ def test_what_is_killed_is_done_again(cluster: SparkCluster, tmp_path: Path) -> 
     add_partition(project, "3.csv", records(3, MANY, seed=1))
     done = project.run(*COMMAND, env=env)
     assert done.status == 0, done.log
-    # Staged, enriched, measured, profiled, split by day; and the days.
-    assert tasks_by_executor(tmp_path).total() == 5 + 27
+    # Staged, enriched, measured, profiled, split by day, counted; and the days.
+    assert tasks_by_executor(tmp_path).total() == 6 + 27
 
 
 @pytest.mark.soak
