@@ -15,7 +15,7 @@ from tasks.core.files import read_json
 from tasks.core.partition import Partition
 from tasks.engines.choose import engine
 from tasks.freshness.partitioned import PartitionedTask
-from tasks.freshness.snapshot import Snapshot
+from tasks.freshness.snapshot import Snapshot, digest_of
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask
 from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
@@ -85,15 +85,15 @@ class LakeFacts(PartitionedTask):
         return super().own_reason(snapshot) or self._why_changed(snapshot)
 
     def _why_changed(self, snapshot: Snapshot) -> str | None:
-        from tasks.lake.store import Lake, shown
+        from tasks.lake.store import Lake, without_password
 
         url = settings().lake_url
-        manifest = _manifest().file.read_text(encoding="utf-8")
+        place = without_password(url)
         found = snapshot.memoize(("manifest", url), lambda: Lake(url).manifest())
-        if found != manifest:
-            return f"the manifest of {shown(url)} {'is missing' if found is None else 'was edited'}"
+        if found != _manifest().file.read_text(encoding="utf-8"):
+            return f"the manifest of {place} {'is missing' if found is None else 'was edited'}"
         missing = self._missing(snapshot)
-        return f"{missing[0].path} is missing in {shown(url)}, or was edited" if missing else None
+        return f"{missing[0].path} is missing in {place}, or was edited" if missing else None
 
     def _missing(self, snapshot: Snapshot) -> list[LakeFile]:
         """The files that the manifest lists and the lake has not."""
@@ -171,8 +171,8 @@ class _Content(NamedTuple):
     files: Sequence[LakeFile]
 
     def digest(self, snapshot: Snapshot) -> str | None:
-        """Those of all files."""
-        return " ".join(sorted(one.sha256 for one in self.files))
+        """That of all their digests."""
+        return digest_of(sorted(one.sha256 for one in self.files))
 
 
 class LakeDays(PartitionedTask):

@@ -155,9 +155,9 @@ class Lake:
         try:
             yield
         except (OSError, ValueError, pa.ArrowException) as error:
-            why = str(error).replace(_known_to_arrow(self._url), shown(self._url))
+            why = str(error).replace(_known_to_arrow(self._url), without_password(self._url))
             raise PipelineError(
-                f"The lake {shown(self._url)} cannot be used: {why}",
+                f"The lake {without_password(self._url)} cannot be used: {why}",
                 remedy="Set lake_url in luigi.cfg to a folder, or to a URL such as "
                 "s3://bucket/prefix, and check the credentials and whether the bucket exists.",
             ) from error
@@ -188,7 +188,7 @@ def _known_to_arrow(url: str) -> str:
     return "s3://" + url.removeprefix("s3a://") if url.startswith("s3a://") else url
 
 
-def shown(url: str) -> str:
+def without_password(url: str) -> str:
     """A URL without the user and password in it."""
     scheme, mark, rest = url.partition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else url

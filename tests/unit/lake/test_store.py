@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import PipelineError
-from tasks.lake.store import Lake, LakeFile, read_manifest, shown
+from tasks.lake.store import Lake, LakeFile, read_manifest, without_password
 
 NOW = datetime.now(UTC)
 DAY_S = 86_400
@@ -86,5 +86,8 @@ def test_an_unknown_url_is_reported_without_its_password() -> None:
     with pytest.raises(PipelineError, match="The lake s4://host/x cannot be used") as error:
         Lake("s4://user:secret@host/x")
     assert "secret" not in str(error.value)
-    assert shown("s3://u:p@b/x?endpoint_override=http://h") == "s3://b/x?endpoint_override=http://h"
-    assert shown("folder/with@sign") == "folder/with@sign"
+    assert (
+        without_password("s3://u:p@b/x?endpoint_override=http://h")
+        == "s3://b/x?endpoint_override=http://h"
+    )
+    assert without_password("folder/with@sign") == "folder/with@sign"
