@@ -269,10 +269,13 @@ def _task_summaries(page: ReportPage) -> list[TaskSummary]:
 def _main_output(task: FreshTask) -> str:
     """The first output of a task, or the folder of its first outputs."""
     if isinstance(task, PartitionedTask):
-        first, *others = task.partitions()
-        file = next(iter(task.partition_output(first.name).values())).file
-        files = f" ({len(others) + 1:,} files)" if others else ""
-        return f"{(file.parent if others else file).as_posix()}{files}"
+        partitions = task.partitions()
+        if not partitions:
+            return ""
+        file = next(iter(task.partition_output(partitions[0].name).values())).file
+        several = len(partitions) > 1
+        files = f" ({len(partitions):,} files)" if several else ""
+        return f"{(file.parent if several else file).as_posix()}{files}"
     for target in task.output().values():
         return target.file.as_posix() if isinstance(target, FileTarget) else str(target)
     return ""

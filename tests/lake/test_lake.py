@@ -76,6 +76,22 @@ def test_what_is_derived_is_the_same(tmp_path: Path, zone: str) -> None:
     assert {(row[0], *row[7:]) for row in found} == {(row[0], *row[7:]) for row in texts}
 
 
+def test_without_records_and_without_times(tmp_path: Path) -> None:
+    header = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
+    project = make_project(tmp_path / "project")
+    for source in ("LOG_RCD_B", "LOG_RCD_F"):
+        (project.data / f"{source}.csv").write_text(header)
+    project.passes("AllReports", env=IN_LAKE)
+    assert facts(project) == set()
+    add_partition(project, "some name=1%.csv", header + "1,1,,3,OK\n2,1,,4,OK\n")
+    project.passes("AllReports", env=IN_LAKE)
+    assert [row[6:8] for row in sorted(facts(project))] == [(None, 3.0), (None, 4.0)]
+    assert project.query("SELECT count(*) FROM fact_log_days") == [(0,)]
+    (project.data / "LOG_RCD_F" / "some name=1%.csv").unlink()
+    project.passes("AllReports", env=IN_LAKE)
+    assert facts(project) == set()
+
+
 def lake_files(project: Project) -> dict[str, bytes]:
     """Path -> content of all files that the manifest lists."""
     lake = project.folder / "lake"

@@ -18,6 +18,7 @@ from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.server import ServerWarehouse
 from tests.conftest import Project, make_project
 from tests.hostile import SETTINGS_OF_BROKEN_ROWS, add_broken_rows, make_hostile
+from tests.lake.test_lake import IN_LAKE, several_files
 from tests.once import made_once
 from tests.runs import add_partition, soak
 from tests.servers import Server
@@ -77,6 +78,21 @@ def test_reports_and_digests_are_those_of_sqlite(dirty: Project, url: str, tmp_p
     assert project.tasks("verify", env=env).status == 1
     password = str(sa.make_url(url).password)
     assert not any(password.encode() in path.read_bytes() for path in files(project.folder))
+
+
+@pytest.mark.soak
+def test_with_facts_in_the_lake_reports_are_those_of_sqlite(url: str, tmp_path: Path) -> None:
+    project = several_files(tmp_path)
+    project.passes("AllReports", env=IN_LAKE)
+    names = [path.name for path in project.reports.glob("*.csv") if path.name != "history.csv"]
+    expected = {name: (project.reports / name).read_bytes() for name in names}
+    env = {**IN_LAKE, "PIPELINE_WAREHOUSE_URL": url}
+    assert "LoadFactLogs" in project.passes("AllReports", env=env).built
+    assert {name: (project.reports / name).read_bytes() for name in names} == expected
+    digests = "SELECT table_name, partition_name, rows_digest FROM load_receipt ORDER BY 1, 2"
+    assert rows_of(url, digests) == project.query(digests)
+    assert "Everything is up to date" in project.passes("AllReports", env=env).log
+    assert project.tasks("verify", env=env).status == 0
 
 
 def test_nothing_that_a_failing_run_writes_is_secret(ran: Project, url: str) -> None:
