@@ -84,6 +84,6 @@ lock: # needs uv; resolves pyproject.toml again: one set of versions for running
 	$(COMPILE) --extra build --extra dev $(DRIVERS) --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean: # what the pipeline and the checks made; the CSV files and the environment stay
-	rm -rf reports logs data_warehouse.db data_warehouse.db-wal data_warehouse.db-shm
+	rm -rf reports logs lake data_warehouse.db data_warehouse.db-wal data_warehouse.db-shm
 	find staging -mindepth 1 ! -name .gitkeep -delete
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
