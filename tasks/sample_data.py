@@ -44,6 +44,9 @@ HEADERS: Mapping[str, str] = {
     "LOG_RCD_F": "log_rcd_id,point_log_inst_id,log_time,log_value,status",
 }
 
+_AT_ONCE = 1_000_000
+"""Rows that are written together."""
+
 _START = np.datetime64("2024-06-01T00:00:00", "s")
 _DAY_SECONDS = 86_400
 _EQUIPMENT = (
@@ -109,13 +112,17 @@ class _Sample:
         self.random = np.random.default_rng([self.seed, list(ROWS).index(name)])
         rows = row_count(name, self.scale)
         columns = getattr(self, f"_{name.lower()}")(rows)
-        lines: list[str] = pc.binary_join_element_wise(*columns, ",").to_pylist()
-        if name in ("APP_INSTANCE", "POINT", "LOG_RCD_B", "LOG_RCD_F"):
-            self._spoil(name, lines, columns)
+        is_spoiled = name in ("APP_INSTANCE", "POINT", "LOG_RCD_B", "LOG_RCD_F")
+        spoiled = self._spoiled(name, columns) if is_spoiled else {}
         target = self.data_dir / f"{name}.csv"
         temporary = temporary_path(target)
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(f"{line}\n" for line in [HEADERS[name], *lines])
+            stream.write(f"{HEADERS[name]}\n")
+            for first in range(0, rows, _AT_ONCE):  # An array of text ends at 2 GiB.
+                some = [column.slice(first, _AT_ONCE) for column in columns]
+                lines = pc.binary_join_element_wise(*some, ",").to_pylist()
+                for row, line in enumerate(lines, first):
+                    stream.write(f"{spoiled.get(row, line)}\n")
         if target.exists():
             temporary.unlink()
             raise FileExistsError(f"{target} appeared meanwhile; it was left as it is")
@@ -128,9 +135,11 @@ class _Sample:
             self.keys[name, column] = _read_keys(source_path(name, self.data_dir), name, column)
         return self.keys[name, column]
 
-    def _spoil(self, name: str, lines: list[str], columns: Sequence[pa.Array]) -> None:
-        """Replace a few rows, one in 20,000, by ones that cannot be read."""
-        bad = self.random.choice(len(lines), size=len(lines) // 20_000, replace=False)
+    def _spoiled(self, name: str, columns: Sequence[pa.Array]) -> dict[int, str]:
+        """Row -> what is written in its place: one row in 20,000, which cannot be read."""
+        lines: dict[int, str] = {}
+        rows = len(columns[0])
+        bad = self.random.choice(rows, size=rows // 20_000, replace=False)
         for turn, row in enumerate(bad.tolist()):
             fields = [column[row].as_py() for column in columns]
             match turn % 3:
@@ -143,6 +152,7 @@ class _Sample:
                 case 2 if row:
                     fields[0] = columns[0][row - 1].as_py()
             lines[row] = ",".join(fields)
+        return lines
 
     # --- the sources
 

@@ -61,6 +61,9 @@ def main(arguments: Sequence[str]) -> None:
     scale, files, facts = (*arguments, *("1", "20", "warehouse")[len(arguments) :])
     with tempfile.TemporaryDirectory() as name:
         here = make_project(Path(name, "here"), data=None)
+        here.passes("SampleData")
+        for log_records in here.data.glob("LOG_RCD_*.csv"):
+            log_records.unlink()
         here.passes("SampleData", "--scale", scale)
         split(here, int(files))
         there = make_project(Path(name, "there"), data=None)
