@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from config.aggregates import Rules
 from config.warehouse import FACT_LOGS, LOG_INSTANCE_CHAINS
+from tasks.core.errors import PipelineError
 from tasks.core.files import read_json
 from tasks.core.partition import Partition
 from tasks.engines.choose import engine
@@ -22,6 +23,7 @@ from tasks.graph.enrich import EnrichedLogs, LogInstanceChains
 from tasks.graph.files import enriched, log_partitions, staged, staged_rows, staging_file
 from tasks.run.recording import state
 from tasks.run.settings import LAKE, settings
+from tasks.state import Receipt
 
 if TYPE_CHECKING:
     from tasks.lake.store import LakeFile
@@ -122,6 +124,11 @@ class LakeFacts(PartitionedTask):
             advance=self.progress.advance,
         )
 
+    def publish(self, targets: Mapping[str, FileTarget], receipt: Receipt) -> dict[str, str]:
+        """Build the manifest, from these inputs alone."""
+        self._taken = receipt.inputs
+        return super().publish(targets, receipt)
+
     def build(self, out: Mapping[str, Path]) -> None:
         """Publish the manifest: from now on readers see the new files, and no others."""
         from tasks.lake.store import Lake, LakeFile
@@ -132,6 +139,13 @@ class LakeFacts(PartitionedTask):
             for listed in read_json(self.partition_output(one.name)["files"].file)["files"]
         ]
         lake = Lake(settings().lake_url)
+        if missing := lake.missing(files):
+            state().forget(self.label, {one.partition for one in missing})
+            raise PipelineError(
+                f"{self.label}: {missing[0].path} was removed meanwhile.",
+                remedy="Run again: it is made again.",
+            )
+        self.check_inputs(self._taken)
         text = lake.publish(files, settings().lake_grace_s, datetime.now(UTC))
         out["manifest"].write_text(text, encoding="utf-8")
         rows = sum(one.rows for one in files)
@@ -171,8 +185,8 @@ class _Content(NamedTuple):
     files: Sequence[LakeFile]
 
     def digest(self, snapshot: Snapshot) -> str | None:
-        """That of all their digests."""
-        return digest_of(sorted(one.sha256 for one in self.files))
+        """That of all their digests; None if there is none."""
+        return digest_of(sorted(one.sha256 for one in self.files)) if self.files else None
 
 
 class LakeDays(PartitionedTask):
@@ -198,8 +212,8 @@ class LakeDays(PartitionedTask):
 
     def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
         """The day's facts, and the intervals."""
-        files = _files_by_day()[_day(partition)]
-        return {partition.name: _Content(files), "chains": staged(LOG_INSTANCE_CHAINS.name)}
+        files = _Content(_files_of(partition))
+        return {partition.name: files, "chains": staged(LOG_INSTANCE_CHAINS.name)}
 
     def declarations(self) -> Mapping[str, object]:
         """How days and gaps are made."""
@@ -207,7 +221,7 @@ class LakeDays(PartitionedTask):
 
     def partition_size(self, partition: Partition) -> int:
         """Facts."""
-        return sum(one.rows for one in _files_by_day()[_day(partition)])
+        return sum(one.rows for one in _files_of(partition))
 
     def partition_output(self, name: str) -> dict[str, FileTarget]:
         """Tables, as `measure_lake_day` writes them."""
@@ -217,10 +231,12 @@ class LakeDays(PartitionedTask):
         """Measure a day."""
         from tasks.lake.days import measure_lake_day
 
+        files = tuple(_files_of(partition))
+        self.check_unchanged({partition.name: "found"}, {partition.name: "found"} if files else {})
         engine().call(
             measure_lake_day,
             settings().lake_url,
-            tuple(_files_by_day()[_day(partition)]),
+            files,
             staged(LOG_INSTANCE_CHAINS.name).file,
             rules(),
             dict(out),
@@ -233,8 +249,9 @@ class LakeDays(PartitionedTask):
         self.progress.result = f"{self.progress.rows:,} facts summed up"
 
 
-def _day(partition: Partition) -> str:
-    return partition.name.removeprefix(f"{_DAYS}/")
+def _files_of(partition: Partition) -> Sequence[LakeFile]:
+    """The files of a day; none if another run has published a manifest without it."""
+    return _files_by_day().get(partition.name.removeprefix(f"{_DAYS}/"), ())
 
 
 def lake_reads() -> Mapping[str, Digested]:

@@ -40,10 +40,10 @@ def measure_lake_day(
         advance: Called with the facts that were read.
     """
     lake = Lake(lake_url)
-    tables = []
-    for one in files:
-        with lake.open(one.path) as stream:
-            tables.append(pq.read_table(stream, columns=_READ, use_threads=False))
+    tables = [
+        pq.read_table(pa.BufferReader(lake.read(one)), columns=_READ, use_threads=False)
+        for one in files
+    ]
     facts = pa.concat_tables(tables).sort_by(_ORDER).combine_chunks()
     records = {
         "point_log_inst_id": facts["point_log_inst_id"],

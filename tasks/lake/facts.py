@@ -27,6 +27,10 @@ from tasks.warehouse.log_instance_activity import counted
 from tasks.warehouse.steps import collecting_keys
 
 _DAY = "day"
+_OPEN_FILES = 128
+"""Of 1,024 that a process may have open by default, for each of four partitions at once."""
+_LONGEST_NAME = 150
+"""Letters of a file's name that come from the partition; the digest makes it unique."""
 _ORDER = [(name, "ascending") for name in FACT_LOGS.key_columns]
 
 
@@ -64,10 +68,13 @@ def split_by_day(
             table = pq.read_table(path, partitioning=None).sort_by(_ORDER)
             stored.append(_store(lake, table, path.name.removeprefix(f"{_DAY}="), partition.name))
             advance(len(table), len(table))
+    counts = pa.Table.from_batches(activity, arrow_schema(LOG_INSTANCE_ACTIVITY))
+    expected, found = pc.sum(counts["record_count"]).as_py() or 0, sum(one.rows for one in stored)
+    if found != expected:
+        raise RuntimeError(f"{partition.name}: {found:,} of {expected:,} facts are in the lake")
     keys = {column: sorted(found) for column, found in referenced.items()}
     write_json({"files": [one._asdict() for one in stored], "keys": keys}, out["files"])
-    schema = arrow_schema(LOG_INSTANCE_ACTIVITY)
-    pq.write_table(pa.Table.from_batches(activity, schema), out["activity"], **PARQUET)
+    pq.write_table(counts, out["activity"], **PARQUET)
 
 
 def _write_days(rows: Iterator[pa.RecordBatch], calendar: Calendar, folder: str) -> None:
@@ -81,6 +88,7 @@ def _write_days(rows: Iterator[pa.RecordBatch], calendar: Calendar, folder: str)
         partitioning=ds.partitioning(pa.schema([(_DAY, pa.string())]), flavor="hive"),
         use_threads=False,
         max_partitions=1 << 20,
+        max_open_files=_OPEN_FILES,
     )
 
 
@@ -97,7 +105,7 @@ def _store(lake: Lake, facts_of_day: pa.Table, day: str, partition: str) -> Lake
     pq.write_table(facts_of_day, into, **PARQUET)
     content = into.getvalue()
     digest = hashlib.sha256(content).hexdigest()
-    name = quote(partition.replace("/", "-"), safe="", errors="surrogateescape")
+    name = quote(partition.replace("/", "-"), safe="", errors="surrogateescape")[:_LONGEST_NAME]
     path = f"{FACT_LOGS.name}/{_DAY}={day}/{name}-{digest[:16]}.parquet"
     lake.put(path, content)
     return LakeFile(path, day, partition, len(facts_of_day), content.size, digest)

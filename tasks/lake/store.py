@@ -6,6 +6,7 @@ manifest lists replaces all that the one before listed, at once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 import re
@@ -20,14 +21,14 @@ import pyarrow as pa
 from pyarrow import fs
 
 from config.warehouse import FACT_LOGS
-from tasks.core.errors import PipelineError
+from tasks.core.errors import PipelineError, advice
 
 MANIFEST = "manifest.json"
 NO_DAY = "none"
 """The day of facts that have no time."""
 
 _FORMAT = 1
-_OWN = re.compile(rf"{FACT_LOGS.name}/day=[^/]+/([^/]+-[0-9a-f]{{16}}\.parquet|\.[0-9a-f]{{32}})")
+_OWN = re.compile(rf"{FACT_LOGS.name}/(day=[^/]+/[^/]+-[0-9a-f]{{16}}\.parquet|\.[0-9a-f]{{32}})")
 """The names of files that are removed: nobody else's are called so."""
 
 _RENAMED = "local", "hdfs"
@@ -77,19 +78,29 @@ class Lake:
         place = self._place(path)
         renamed = self._files.type_name in _RENAMED
         # Of each attempt its own name: one that was given up may still be writing.
-        written = f"{posixpath.dirname(place)}/.{uuid.uuid4().hex}" if renamed else place
+        written = self._place(f"{FACT_LOGS.name}/.{uuid.uuid4().hex}") if renamed else place
         with self._explained():
-            if renamed:
-                self._files.create_dir(posixpath.dirname(place))
+            for file in (place, written) if renamed else ():
+                self._files.create_dir(posixpath.dirname(file))
             with self._files.open_output_stream(written) as stream:
                 stream.write(content)
             if renamed:
                 self._files.move(written, place)
 
-    def open(self, path: str) -> pa.NativeFile:
-        """A file, for reading."""
-        with self._explained():
-            return self._files.open_input_file(self._place(path))
+    def read(self, file: LakeFile) -> pa.Buffer:
+        """The content of a file.
+
+        Raises:
+            PipelineError: It is not the one that was stored.
+        """
+        with self._explained(), self._files.open_input_file(self._place(file.path)) as stream:
+            content = stream.read_buffer()
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise PipelineError(
+                f"{file.path} in {without_password(self._url)} is not as it was stored.",
+                remedy="Store it again: python -m tasks forget LakeFacts, then run.",
+            )
+        return content
 
     def missing(self, files: Iterable[LakeFile]) -> list[LakeFile]:
         """Of these files, those that do not exist, or have another size."""
@@ -103,7 +114,7 @@ class Lake:
             if self._files.get_file_info(place).type != fs.FileType.File:
                 return None
             with self._files.open_input_stream(place) as stream:
-                return str(stream.read().decode())
+                return str(stream.read().decode(errors="replace"))
 
     def publish(self, files: Sequence[LakeFile], grace_s: float, now: datetime) -> str:
         """Store a manifest that lists these files; its text.
@@ -117,9 +128,9 @@ class Lake:
             now: The present.
         """
         paths = {one.path for one in files}
-        replaced = {path: since for path, since in self._replaced(now).items() if path not in paths}
         before = now - timedelta(seconds=grace_s)
-        kept = {path: at for path, at in replaced.items() if datetime.fromisoformat(at) > before}
+        replaced = {path: since for path, since in self._replaced(now).items() if path not in paths}
+        kept = {path: since.isoformat() for path, since in replaced.items() if since > before}
         text = _manifest(files, kept)
         self.put(MANIFEST, text.encode())
         listed = {self._place(path) for path in (*paths, *kept, MANIFEST)}
@@ -131,14 +142,20 @@ class Lake:
                     self._files.delete_file(info.path)
         return text
 
-    def _replaced(self, now: datetime) -> dict[str, str]:
+    def _replaced(self, now: datetime) -> dict[str, datetime]:
         """Path -> since when it is not listed, of files that were; those that are listed: now."""
+        text = self.manifest()
         try:
-            content = json.loads(self.manifest() or "")
-            listed = {str(one["path"]): now.isoformat() for one in content["files"]}
-            return {**content["replaced"], **listed}
-        except (ValueError, LookupError, TypeError):  # None, or somebody damaged it.
-            return {}
+            content = json.loads(text or "")
+            since = {
+                path: datetime.fromisoformat(at).astimezone(UTC)
+                for path, at in content["replaced"].items()
+            }
+            return since | {str(one["path"]): now for one in content["files"]}
+        except (ValueError, LookupError, TypeError, AttributeError):
+            # There is none, or somebody damaged it: any file may have been listed.
+            names = (info.path.removeprefix(self._place("")) for info in self._all())
+            return {} if text is None else dict.fromkeys(names, now)
 
     def _all(self) -> list[fs.FileInfo]:
         place = self._place(FACT_LOGS.name)
@@ -156,9 +173,11 @@ class Lake:
             yield
         except (OSError, ValueError, pa.ArrowException) as error:
             why = str(error).replace(_known_to_arrow(self._url), without_password(self._url))
+            known = advice(error) if isinstance(error, OSError) and error.errno else ""
             raise PipelineError(
                 f"The lake {without_password(self._url)} cannot be used: {why}",
-                remedy="Set lake_url in luigi.cfg to a folder, or to a URL such as "
+                remedy=known
+                or "Set lake_url in luigi.cfg to a folder, or to a URL such as "
                 "s3://bucket/prefix, and check the credentials and whether the bucket exists.",
             ) from error
 

@@ -93,8 +93,12 @@ def replace_derived(
         for table in (FACT_LOGS, *AGGREGATES.values()):
             create_if_missing(db, table)
             empty(db, table)
+        # A partition that stays as it is need not be checked again.
+        of_facts = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{FACT_LOGS.name}'"
+        rows = db.query(f"SELECT partition_name, receipt, rows_digest, load_id {of_facts}")
+        before = {(name, receipt, digest): load for name, receipt, digest, load in rows}
         db.run(f"DELETE FROM {LOG_INSTANCE_ACTIVITY.name}")
-        db.run(f"DELETE FROM {LOAD_RECEIPT.name} WHERE table_name = '{FACT_LOGS.name}'")
+        db.run(f"DELETE {of_facts}")
         progress.begin("loading", len(partitions))
         for partition in sorted(partitions, key=lambda one: one.id):
             stored, listed = partitions[partition], read_json(partitions[partition].files)
@@ -104,7 +108,9 @@ def replace_derived(
             activity += digested(counts, digests, partition.name)
             count = sum(file["rows"] for file in listed["files"])
             digest = digests[partition.name]
-            receipts.append(receipt_of(FACT_LOGS, stored.digest, count, digest, partition))
+            loaded = receipt_of(FACT_LOGS, stored.digest, count, digest, partition)
+            found = (loaded.partition_name, loaded.receipt, loaded.rows_digest)
+            receipts.append(loaded._replace(load_id=before.get(found, loaded.load_id)))
             progress.advance(1, count)
         if activity:
             keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]

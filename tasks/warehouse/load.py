@@ -144,6 +144,7 @@ def replace_partitions(
         else:
             remember_changes(db, others)
         derived = derive(db, derivation, derive_all, progress)
+        remove_unreferenced(db)
         create_views(db, derivation.rules.alarms)
         before_commit()
         total = sum(kept.values()) + sum(one.row_count for one in loaded)
@@ -236,7 +237,6 @@ def _load_facts(
         keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
         counts = pa.Table.from_batches(activity).sort_by(keys)
         db.append(_ACTIVITY, counts.to_batches(), no_progress)
-    remove_unreferenced(db)
     progress.begin("checking")
     check_references(db, FACT_LOGS, referenced)
     return [

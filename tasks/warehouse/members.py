@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from config.aggregates import AGGREGATES
 from config.declarations import Table
 from config.warehouse import DIMENSIONS, TABLES
 
@@ -15,7 +16,7 @@ def _children(db: Transaction, parent: str) -> list[tuple[str, str]]:
     """Tables that exist, and their columns that refer to a table."""
     return [
         (child.name, column)
-        for child in TABLES.values()
+        for child in (TABLES | AGGREGATES).values()
         for column, (name, _) in child.references.items()
         if name == parent and column in db.columns(child.name)
     ]

@@ -139,15 +139,19 @@ def check_references(db: Transaction, table: Table, referenced: Mapping[str, set
 
     Looks up the distinct keys, not every row.
     """
-    if any(
-        db.any_missing(*table.references[column], sorted(keys))
+    missing = [
+        table.references[column][0]
         for column, keys in referenced.items()
-    ):
+        if db.any_missing(*table.references[column], sorted(keys))
+    ]
+    if missing:
         violations = Counter(db.violations(table.name))
+        # Facts in the lake are not counted here.
+        counted = [f"{rows:,} refer to {parent}" for parent, rows in sorted(violations.items())]
         raise PipelineError(
-            f"{table.name}: {violations.total():,} rows refer to rows that do not exist; "
+            f"{table.name}: {violations.total() or 'some':,} rows refer to rows that do not exist; "
             "the previous rows are unchanged.",
-            [f"{rows:,} refer to {parent}" for parent, rows in sorted(violations.items())],
+            counted or [f"some refer to {parent}" for parent in missing],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pytest
 from config.aggregates import AGGREGATES
 from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.warehouse import DIMENSIONS, FACT_LOGS
-from tests.conftest import Project, make_project
+from tests.conftest import ALL_REPORTS, Project, make_project
 from tests.runs import add_partition, soak
 
 IN_LAKE = {"PIPELINE_FACTS": "lake"}
@@ -92,6 +93,42 @@ def test_without_records_and_without_times(tmp_path: Path) -> None:
     assert facts(project) == set()
 
 
+@pytest.mark.soak
+def test_a_file_of_many_days_needs_few_open_files(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    header = "log_rcd_id,point_log_inst_id,log_time,log_value,status\n"
+    times = (datetime(2010, 1, 1) + timedelta(days=number) for number in range(1_100))
+    rows = (f"{number},1,{time},20.5,OK\n" for number, time in enumerate(times))
+    add_partition(project, "all.csv", header + "".join(rows))
+    command = ["bash", "-c", f"ulimit -n 1024; exec {' '.join(ALL_REPORTS)}"]
+    assert project.run(*command, env=IN_LAKE).status == 0
+    days = "SELECT count(DISTINCT day) FROM fact_log_days WHERE day < '2020'"
+    assert project.query(days) == [(1_100,)]
+
+
+def test_a_member_that_vanishes_goes_with_what_refers_to_it(tmp_path: Path) -> None:
+    lose_a_log_instance(several_files(tmp_path), {})
+
+
+def lose_a_log_instance(project: Project, more: dict[str, str]) -> None:
+    """Run, remove a log instance that has records, and run again."""
+    env = {**IN_LAKE, **more}
+    project.passes("AllReports", env=env)
+    path = project.data / "LOG_INSTANCE.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("1,")))
+    assert len(path.read_text()) < len("".join(lines))
+    project.passes("AllReports", env=env)
+    assert "Everything is up to date" in project.passes("AllReports", env=env).log
+    if not more:
+        keys = project.query("SELECT point_log_inst_id FROM dim_log_instance")
+        assert (1,) not in keys
+        assert project.query("PRAGMA foreign_key_check") == []
+        assert project.query("SELECT count(*) FROM v_point_day") == project.query(
+            "SELECT count(*) FROM fact_log_days"
+        )
+
+
 def lake_files(project: Project) -> dict[str, bytes]:
     """Path -> content of all files that the manifest lists."""
     lake = project.folder / "lake"
@@ -106,6 +143,7 @@ def test_only_days_that_changed_are_built_and_replaced_files_stay_for_a_time(
     project.passes("AllReports", env=IN_LAKE)
     before = lake_files(project)
     measured = {path: path.stat().st_ino for path in project.staging.glob("lake/days/days/*")}
+    counts = {path: path.stat().st_ino for path in project.staging.glob("audit/facts/*/*.json")}
     move_records(project, "2024-03-30 ", "2024-03-31 ")
 
     project.passes("AllReports", env=IN_LAKE)
@@ -115,6 +153,8 @@ def test_only_days_that_changed_are_built_and_replaced_files_stay_for_a_time(
     again = {path: path.stat().st_ino for path in project.staging.glob("lake/days/days/*")}
     built = {path.stem for path in again if again[path] != measured[path]}
     assert built == {"2024-03-30", "2024-03-31"}
+    counted = [path for path in counts if counts[path] != path.stat().st_ino]
+    assert [path.name for path in counted] == ["1.json"]
     # Readers of the manifest before still find what it lists.
     for path in before:
         assert (project.folder / "lake" / path).read_bytes() == before[path]

@@ -18,7 +18,7 @@ from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.server import ServerWarehouse
 from tests.conftest import Project, make_project
 from tests.hostile import SETTINGS_OF_BROKEN_ROWS, add_broken_rows, make_hostile
-from tests.lake.test_lake import IN_LAKE, several_files
+from tests.lake.test_lake import IN_LAKE, lose_a_log_instance, several_files
 from tests.once import made_once
 from tests.runs import add_partition, soak
 from tests.servers import Server
@@ -93,6 +93,7 @@ def test_with_facts_in_the_lake_reports_are_those_of_sqlite(url: str, tmp_path: 
     assert rows_of(url, digests) == project.query(digests)
     assert "Everything is up to date" in project.passes("AllReports", env=env).log
     assert project.tasks("verify", env=env).status == 0
+    lose_a_log_instance(project, {"PIPELINE_WAREHOUSE_URL": url})
 
 
 def test_nothing_that_a_failing_run_writes_is_secret(ran: Project, url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,8 @@ DAY_S = 86_400
 
 def file(name: str, content: bytes = b"rows") -> LakeFile:
     path = f"fact_logs/day=2024-06-01/{name}.parquet"
-    return LakeFile(path, "2024-06-01", "LOG_RCD_F", 4, len(content), "")
+    digest = hashlib.sha256(content).hexdigest()
+    return LakeFile(path, "2024-06-01", "LOG_RCD_F", 4, len(content), digest)
 
 
 ONE, TWO = file("LOG_RCD_F-0123456789abcdef"), file("LOG_RCD_F-fedcba9876543210")
@@ -59,7 +61,7 @@ def test_what_killed_runs_left_goes_and_what_others_put_there_stays(
     lake: Lake, tmp_path: Path
 ) -> None:
     day = tmp_path / "fact_logs" / "day=2024-06-01"
-    left = day / f".{'0' * 32}"
+    left = tmp_path / "fact_logs" / f".{'0' * 32}"
     mine = [tmp_path / "notes.txt", day / "mine.parquet", tmp_path / "fact_logs" / "README"]
     for path in (left, *mine):
         path.touch()
@@ -69,10 +71,26 @@ def test_what_killed_runs_left_goes_and_what_others_put_there_stays(
     assert all(path.exists() for path in mine)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": [1]}', '{"files": []}'])
-def test_a_damaged_manifest_is_replaced(lake: Lake, tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"\xff\xfe", b'{"files": [1]}', b'{"files": []}'),
+        *(b'{"files": [], "replaced": {"a": %s}}' % at for at in (b"1", b'"yesterday"', b"null")),
+        b'{"files": [], "replaced": {"a": "2024-06-01T00:00:00"}}',
+    ],
+)
+def test_a_damaged_manifest_is_replaced_and_its_files_stay_for_a_time(
+    lake: Lake, tmp_path: Path, content: bytes
+) -> None:
+    for path in (ONE.path, TWO.path):
+        os.utime(tmp_path / path, (0, 0))
+    (tmp_path / "manifest.json").write_bytes(content)
+    assert lake.manifest() is not None
     assert read_manifest(lake.publish([ONE], DAY_S, NOW)) == [ONE]
+    if b"2024" not in content:
+        assert (tmp_path / TWO.path).exists()
+    lake.publish([ONE], DAY_S, NOW + timedelta(days=2))
+    assert names(tmp_path) == {ONE.path, "manifest.json"}
 
 
 def test_missing_files_and_those_of_another_size_are_found(lake: Lake, tmp_path: Path) -> None:
@@ -80,6 +98,24 @@ def test_missing_files_and_those_of_another_size_are_found(lake: Lake, tmp_path:
     (tmp_path / ONE.path).write_bytes(b"row")
     (tmp_path / TWO.path).unlink()
     assert lake.missing([ONE, TWO]) == [ONE, TWO]
+
+
+def test_a_file_with_other_content_of_the_same_size_is_found_when_it_is_read(
+    lake: Lake, tmp_path: Path
+) -> None:
+    assert lake.read(ONE).to_pybytes() == b"rows"
+    (tmp_path / ONE.path).write_bytes(b"worn")
+    with pytest.raises(PipelineError, match="is not as it was stored") as error:
+        lake.read(ONE)
+    assert "forget LakeFacts" in error.value.remedy
+
+
+def test_an_error_of_the_system_has_its_advice(tmp_path: Path) -> None:
+    (tmp_path / "fact_logs").write_text("mine")
+    with pytest.raises(PipelineError) as error:
+        Lake(str(tmp_path)).put(ONE.path, b"rows")
+    assert "fact_logs" in str(error.value)
+    assert "bucket" not in error.value.remedy
 
 
 def test_an_unknown_url_is_reported_without_its_password() -> None:
