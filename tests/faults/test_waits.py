@@ -160,6 +160,7 @@ def at_limit(project: Project, *command: str) -> Result:
     return result
 
 
+@pytest.mark.soak
 def test_at_the_limit_a_run_fails_and_the_previous_rows_stay(edited: Project) -> None:
     before = types(edited)
     advice = "Run again when it is done. To wait longer, set max_wait_s in luigi.cfg, section"

@@ -106,6 +106,7 @@ def test_a_file_of_many_days_needs_few_open_files(tmp_path: Path) -> None:
     assert project.query(days) == [(1_100,)]
 
 
+@pytest.mark.soak
 def test_a_member_that_vanishes_goes_with_what_refers_to_it(tmp_path: Path) -> None:
     lose_a_log_instance(several_files(tmp_path), {})
 

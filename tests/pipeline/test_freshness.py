@@ -188,6 +188,7 @@ def test_a_pipe_in_the_place_of_an_output_is_not_waited_for(ran: Project) -> Non
     assert ran.outputs() == before
 
 
+@pytest.mark.soak
 def test_a_quarantine_file_that_is_deleted_is_made_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

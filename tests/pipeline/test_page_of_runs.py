@@ -43,6 +43,7 @@ def test_the_page_shows_what_changed_since_the_run_before(ran: Project) -> None:
     assert (ran.reports / link).read_text(encoding="utf-8").count("\n") == 2
 
 
+@pytest.mark.soak
 def test_the_page_shows_more_that_is_unknown_than_in_a_run_with_fewer_totals(ran: Project) -> None:
     before = ran.report("run.json")
     del before["totals"]["cells_emptied"]

@@ -267,6 +267,7 @@ def test_a_part_with_an_unreadable_name_or_behind_a_dead_link_is_reported(parted
     assert len(parted.facts()) == 17
 
 
+@pytest.mark.soak
 def test_a_changed_chain_reaches_the_facts_of_every_part(parted: Project) -> None:
     parted.edit("LOG_INSTANCE.csv", "2,1001,2,180", "2,1002,2,180")
     run_here(parted)

@@ -14,13 +14,13 @@ from tasks.freshness.task import walk
 from tasks.graph import AllReports
 from tasks.run.terminal import Terminal
 from tests.conftest import Project, unwrapped
-from tests.runs import soak
 from tests.terminal import RUN, STAGING, WAIT, on_terminal, slowly, without_warnings
 
 pytestmark = pytest.mark.usefixtures("processes")
 
 
-@pytest.mark.parametrize("workers", [soak("1"), "2"])
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_takes_long_has_a_bar_that_is_removed_at_the_end(
     project: Project, workers: str
 ) -> None:

@@ -252,7 +252,8 @@ def test_commands_say_what_they_cannot_do(ran: Project) -> None:
     assert not ran.database.exists()
 
 
-@pytest.mark.parametrize("server", ["postgresql", pytest.param("mariadb", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
 def test_loads_go_on_in_a_change_on_a_server(
     project: Project,
     server: str,

@@ -128,6 +128,7 @@ def test_one_wrong_clock_does_not_make_years_be_missing(measure: Measure) -> Non
     assert [row["missing"] for row in rows] == [0, 0, 0, 0]
 
 
+@pytest.mark.soak
 def test_isolated_records_leave_the_end_of_the_log_where_it_was(measure: Measure) -> None:
     records = [record for key in range(1, 201) for record in series(key, 180, 120)]
     records += series(150, 180, 50, 120 * 180)  # Its clock is ahead.

@@ -88,6 +88,7 @@ def test_clean_data_is_called_clean(project: Project) -> None:
     assert verdicts(project)[CLEAN] is True
 
 
+@pytest.mark.soak
 def test_emptied_cells_count_like_rejected_rows(project: Project) -> None:
     project.edit("LOG_INSTANCE.csv", "3,1002,74,60", "3,1002,many,6O")
     project.configure("[LOG_INSTANCE]\nmax_rejected = 0.25")
@@ -175,6 +176,7 @@ def test_words_in_place_of_values_are_counted_and_a_wrong_column_is_suspected(
     assert "cold (2), warm (1). More than half: is this column the value?" in text
 
 
+@pytest.mark.soak
 def test_what_is_not_mapped_and_what_further_data_would_help_is_listed(project: Project) -> None:
     log = project.data / "LOG_RCD_F.csv"
     log.write_text("point_log_inst_id,when,how_much,changed_by\n1,2024-06-01,4,me\n")
@@ -198,6 +200,7 @@ def test_data_cannot_break_the_report() -> None:
     assert markdown_text("a|b\n# <script>") == "a\\|b \\# \\<script\\>"
 
 
+@pytest.mark.soak
 def test_the_limits_of_the_verdicts_are_those_of_the_configuration(project: Project) -> None:
     """4 of 13 log records have no unit."""
     for limits, verdict in (("0.1, 0.3", "failed"), ("0.1, 0.4", "attention"), ("0.4, 0.5", "OK")):
