@@ -62,11 +62,11 @@ def join_lake_days(
     measured: Iterable[Mapping[str, Path]], chains: Path, rules: Rules
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of `fact_log_days` and `fact_log_gaps`, as `measure_days` returns them."""
-    parts = (
+    found = (
         (read_parquet(files["days"]).to_pandas(), read_parquet(files["gaps"]).to_pandas())
         for files in measured
     )
-    return join_days(parts, rules, read_intervals(chains))
+    return join_days(found, rules, read_intervals(chains))
 
 
 def read_intervals(chains: Path) -> Intervals:

@@ -1,4 +1,4 @@
-"""Where the lake is, and its manifest, which alone says which files are part of it.
+"""Where the lake is, and its manifest, which alone says which files count.
 
 Object stores cannot rename. A file has a name of its own, made from its content; what a new
 manifest lists replaces all that the one before listed, at once.

@@ -159,16 +159,16 @@ def measure_day(
 
 
 def join_days(
-    parts: Iterable[tuple[pd.DataFrame, pd.DataFrame]], rules: Rules, intervals: Intervals
+    measured: Iterable[tuple[pd.DataFrame, pd.DataFrame]], rules: Rules, intervals: Intervals
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What `measure_days` returns for the records of all days; memory grows with the days.
 
     Args:
-        parts: What `measure_day` returned for each day.
+        measured: What `measure_day` returned for each day.
         rules: As there.
         intervals: As there.
     """
-    found = list(parts)
+    found = list(measured)
     if not found:
         return _merged([], []), _gap_rows()
     days = pd.concat([day for day, _ in found]).sort_values(_KEYS, ignore_index=True)

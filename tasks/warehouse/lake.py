@@ -11,14 +11,15 @@ import pandas as pd
 import pyarrow as pa
 
 from config.aggregates import AGGREGATES
-from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY
+from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, LoadReceipt
 from config.warehouse import FACT_LOGS
 from tasks.core.arrow import read_parquet
 from tasks.core.files import read_json
 from tasks.core.partition import Partition
-from tasks.core.progress import Phases, no_progress
+from tasks.core.progress import Phases
 from tasks.warehouse.digests import digested
 from tasks.warehouse.log_days import Derivation, append_derived
+from tasks.warehouse.log_instance_activity import append_counts
 from tasks.warehouse.members import remove_unreferenced
 from tasks.warehouse.steps import (
     begin,
@@ -31,7 +32,7 @@ from tasks.warehouse.steps import (
 )
 
 if TYPE_CHECKING:
-    from tasks.warehouse.interface import Warehouse
+    from tasks.warehouse.interface import Transaction, Warehouse
 
 
 class Derived(NamedTuple):
@@ -85,39 +86,12 @@ def replace_derived(
         PipelineError: A fact refers to a row that no dimension has, or a view has the name of one
             of ours.
     """
-    digests: Counter[str] = Counter()
-    referenced: dict[str, set[int]] = {column: set() for column in FACT_LOGS.references}
-    receipts, activity = [], list[pa.RecordBatch]()
     with warehouse.transaction(FACT_LOGS) as db:
         begin(db, FACT_LOGS)
         for table in (FACT_LOGS, *AGGREGATES.values()):
             create_if_missing(db, table)
             empty(db, table)
-        # A partition that stays as it is need not be checked again.
-        of_facts = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{FACT_LOGS.name}'"
-        rows = db.query(f"SELECT partition_name, receipt, rows_digest, load_id {of_facts}")
-        before = {(name, receipt, digest): load for name, receipt, digest, load in rows}
-        db.run(f"DELETE FROM {LOG_INSTANCE_ACTIVITY.name}")
-        db.run(f"DELETE {of_facts}")
-        progress.begin("loading", len(partitions))
-        for partition in sorted(partitions, key=lambda one: one.id):
-            stored, listed = partitions[partition], read_json(partitions[partition].files)
-            for column, keys in listed["keys"].items():
-                referenced[column].update(keys)
-            counts = read_parquet(stored.activity).to_batches()
-            activity += digested(counts, digests, partition.name)
-            count = sum(file["rows"] for file in listed["files"])
-            digest = digests[partition.name]
-            loaded = receipt_of(FACT_LOGS, stored.digest, count, digest, partition)
-            found = (loaded.partition_name, loaded.receipt, loaded.rows_digest)
-            receipts.append(loaded._replace(load_id=before.get(found, loaded.load_id)))
-            progress.advance(1, count)
-        if activity:
-            keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
-            ordered = pa.Table.from_batches(activity).sort_by(keys)
-            db.append(LOG_INSTANCE_ACTIVITY.name, ordered.to_batches(), no_progress)
-        remove_unreferenced(db)
-        check_references(db, FACT_LOGS, referenced)
+        receipts = _replace_counts(db, partitions, progress)
         of_days = append_derived(db, derived.rows, {}, derived.by.digest)
         create_views(db, derived.by.rules.alarms)
         before_commit()
@@ -125,3 +99,34 @@ def replace_derived(
         whole = receipt_of(FACT_LOGS, receipt, total, None)
         write_receipts(db, [whole, *receipts, *of_days], FACT_LOGS)
     return total
+
+
+def _replace_counts(
+    db: Transaction, partitions: Mapping[Partition, Stored], progress: Phases
+) -> list[LoadReceipt]:
+    """Replace the counts by log instance; the receipts of the partitions."""
+    of_facts = f"FROM {LOAD_RECEIPT.name} WHERE table_name = '{FACT_LOGS.name}'"
+    rows = db.query(f"SELECT partition_name, receipt, rows_digest, load_id {of_facts}")
+    before = {(name, receipt, digest): load for name, receipt, digest, load in rows}
+    db.run(f"DELETE FROM {LOG_INSTANCE_ACTIVITY.name}")
+    db.run(f"DELETE {of_facts}")
+    progress.begin("loading", len(partitions))
+    digests: Counter[str] = Counter()
+    referenced: dict[str, set[int]] = {column: set() for column in FACT_LOGS.references}
+    receipts, activity = [], list[pa.RecordBatch]()
+    for partition in sorted(partitions, key=lambda one: one.id):
+        stored, listed = partitions[partition], read_json(partitions[partition].files)
+        for column, keys in listed["keys"].items():
+            referenced[column].update(keys)
+        activity += digested(read_parquet(stored.activity).to_batches(), digests, partition.name)
+        count = sum(file["rows"] for file in listed["files"])
+        digest = digests[partition.name]
+        loaded = receipt_of(FACT_LOGS, stored.digest, count, digest, partition)
+        # A partition that stays as it is need not be checked again.
+        found = (loaded.partition_name, loaded.receipt, loaded.rows_digest)
+        receipts.append(loaded._replace(load_id=before.get(found, loaded.load_id)))
+        progress.advance(1, count)
+    append_counts(db, activity)
+    remove_unreferenced(db)
+    check_references(db, FACT_LOGS, referenced)
+    return receipts

@@ -21,12 +21,12 @@ from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, LoadReceipt
 from config.declarations import Table
 from config.warehouse import FACT_LOGS
 from tasks.core.partition import Partition
-from tasks.core.progress import Phases, no_progress
+from tasks.core.progress import Phases
 from tasks.enrichment.further import as_loaded
 from tasks.enrichment.star import arrow_schema, facts
 from tasks.warehouse.digests import digested
 from tasks.warehouse.log_days import Derivation, are_current, derive, remember_changes
-from tasks.warehouse.log_instance_activity import counted, facts_of
+from tasks.warehouse.log_instance_activity import append_counts, counted, facts_of
 from tasks.warehouse.members import keep_previous, remove_unreferenced, retain
 from tasks.warehouse.steps import (
     begin,
@@ -126,11 +126,10 @@ def replace_partitions(
     """
     with warehouse.transaction(FACT_LOGS) as db:
         before = begin(db, FACT_LOGS)
-        is_derived = before.is_whole and are_current(db, derivation.digest)
         for table in (FACT_LOGS, *AGGREGATES.values()):
             create_if_missing(db, table)
         kept = _unchanged(db, partitions)
-        derive_all = not (is_derived and kept)
+        derive_all = not (before.is_whole and kept and are_current(db, derivation.digest))
         others = f"partition_id NOT IN ({', '.join(map(str, kept))})"
         if not derive_all:
             remember_changes(db, others)
@@ -233,10 +232,7 @@ def _load_facts(
     )
     referenced: dict[str, set[int]] = {column: set() for column in FACT_LOGS.references}
     db.append(_FACTS, collecting_keys(batches, referenced), progress.advance)
-    if activity:
-        keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
-        counts = pa.Table.from_batches(activity).sort_by(keys)
-        db.append(_ACTIVITY, counts.to_batches(), no_progress)
+    append_counts(db, activity)
     progress.begin("checking")
     check_references(db, FACT_LOGS, referenced)
     return [

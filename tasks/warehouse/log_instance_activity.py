@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.warehouse import FACT_LOGS
 from tasks.core.partition import Partition
+from tasks.core.progress import no_progress
 from tasks.enrichment.star import arrow_schema
 from tasks.warehouse.digests import digested
+
+if TYPE_CHECKING:
+    from tasks.warehouse.interface import Transaction
 
 
 def counted(
@@ -46,6 +51,14 @@ def counted(
         columns = [instances, numbers, kinds, records, first, last]
         rows = pa.table(columns, schema=arrow_schema(LOG_INSTANCE_ACTIVITY))
         activity += digested(rows.to_batches(), digests, partition.name)
+
+
+def append_counts(db: Transaction, activity: list[pa.RecordBatch]) -> None:
+    """Add the counts of all partitions that were loaded, in the order of the key."""
+    if activity:
+        keys = [(name, "ascending") for name in LOG_INSTANCE_ACTIVITY.key_columns]
+        counts = pa.Table.from_batches(activity).sort_by(keys)
+        db.append(LOG_INSTANCE_ACTIVITY.name, counts.to_batches(), no_progress)
 
 
 def facts_of(partitions: str, columns: str, no_time: str) -> str:
