@@ -34,7 +34,7 @@ from tasks.core.text import link_to
 from tasks.graph import AllReports
 from tasks.graph.events import page_of
 from tasks.run.console import print_lines
-from tasks.run.settings import settings
+from tasks.run.settings import settings, state_dir
 from tasks.run.signals import (
     STOPS_WITH_STDIN,
     exit_status,
@@ -60,7 +60,7 @@ _PRUNE_MS = 60_000
 def show_ui(port: int, workers: int | None, run: bool) -> int:
     """Run the pipeline in a scheduler whose pages stay up until a signal ends everything.
 
-    Files of the scheduler's state and history stay in the staging folder.
+    Files of the scheduler's state and history stay beside the state file.
 
     Args:
         port: Of the pages.
@@ -73,16 +73,16 @@ def show_ui(port: int, workers: int | None, run: bool) -> int:
     Raises:
         PipelineError: The pages cannot be served.
     """
-    settings().staging_dir.mkdir(parents=True, exist_ok=True)
+    state_dir().mkdir(parents=True, exist_ok=True)
     return asyncio.run(_show_ui(port, workers, run))
 
 
 async def _show_ui(port: int, workers: int | None, run: bool) -> int:
     stopped = _stopped_by_signal()
     url, status = f"http://{ADDRESS}:{port}", 0
-    staging = settings().staging_dir
-    scheduler = load_scheduler(staging)
-    with serve(scheduler, port, settings().reports_dir, staging / "quarantine"):
+    scheduler = load_scheduler(state_dir())
+    quarantine = settings().staging_dir / "quarantine"
+    with serve(scheduler, port, settings().reports_dir, quarantine):
         print_lines(_addresses(url))
         if run:
             options = [] if workers is None else ["--workers", str(workers)]

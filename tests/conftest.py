@@ -32,6 +32,7 @@ from tests.databases import mariadb_server as mariadb_server
 from tests.databases import postgresql as postgresql
 from tests.databases import postgresql_server as postgresql_server
 from tests.forked import Forks
+from tests.object_store import store as store
 from tests.once import made_once
 from tests.result import Result
 
@@ -85,7 +86,7 @@ class Project:
     def log_file(self) -> Path:
         return self.folder / "logs" / "pipeline.log"
 
-    def run(self, *command: str, env: dict[str, str] | None = None) -> Result:
+    def run(self, *command: str, env: dict[str, str] | None = None, timeout: float = 300) -> Result:
         """Run a command in the folder, from the environment of the tests."""
         before = self.log_files()
         done = subprocess.run(
@@ -94,7 +95,7 @@ class Project:
             env=self.environment(env),
             capture_output=True,
             encoding="utf-8",
-            timeout=300,
+            timeout=timeout,
             check=False,
         )
         return self.result(done, before)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import pytest
 from pyarrow import fs
 
 from tests.servers import HOST, free_port
@@ -52,6 +53,11 @@ class ObjectStore(NamedTuple):
         with self.files.open_input_stream(f"{BUCKET}/{prefix}/{name}") as stream:
             return bytes(stream.read())
 
+    def write(self, prefix: str, name: str, content: bytes) -> None:
+        """Store an object."""
+        with self.files.open_output_stream(f"{BUCKET}/{prefix}/{name}") as stream:
+            stream.write(content)
+
 
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
@@ -85,3 +91,10 @@ def object_store() -> Iterator[ObjectStore]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[ObjectStore]:
+    """A server for all tests, each of which has its own prefix."""
+    with object_store() as running:
+        yield running

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from tasks.core.stores import StorePath
 
 PARQUET = {"compression": "zstd", "compression_level": 1}
 """As fast to write as the default, at half the size; see docs/benchmarks.md."""
@@ -26,7 +29,29 @@ def open_parquet(path: Path, read_dictionary: Sequence[str] = ()) -> pq.ParquetF
         path: The file.
         read_dictionary: Text columns to be read as dictionaries.
     """
-    return pq.ParquetFile(path, read_dictionary=list(read_dictionary), pre_buffer=False)
+    source = path.open_for_arrow() if isinstance(path, StorePath) else path
+    return pq.ParquetFile(source, read_dictionary=list(read_dictionary), pre_buffer=False)
+
+
+def parquet_rows(path: Path) -> int:
+    """How many rows a Parquet file has."""
+    with open_parquet(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet file."""
+    with open_parquet(path) as file:
+        return file.schema_arrow
+
+
+def write_parquet(table: pa.Table, path: Path, **options: Any) -> None:
+    """Write a Parquet file."""
+    if isinstance(path, StorePath):
+        with path.open("wb") as stream:
+            pq.write_table(table, stream, **options)
+    else:
+        pq.write_table(table, path, **options)
 
 
 def read_parquet(path: Path, *columns: str, only: tuple[str, pa.Array] | None = None) -> pa.Table:
@@ -46,7 +71,7 @@ def read_parquet(path: Path, *columns: str, only: tuple[str, pa.Array] | None = 
 
 
 def _read_rows(path: Path, columns: Sequence[str], name: str, values: pa.Array) -> pa.Table:
-    whole = pq.read_schema(path)
+    whole = parquet_schema(path)
     schema = pa.schema([whole.field(one) for one in columns]) if columns else whole
     # Most texts are never made: dictionaries are filtered.
     texts = [field.name for field in schema if field.type == pa.string()]

@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tasks.core.progress import Advance, no_progress
+from tasks.core.stores import StorePath
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -59,12 +60,20 @@ def open_regular(path: str | Path, flags: int) -> int:
     return handle
 
 
+def open_for_reading(path: Path) -> io.BufferedReader:
+    """A file for reading; OSError if it is no regular file: nothing is waited for."""
+    if isinstance(path, StorePath):
+        opened: io.BufferedReader = path.open("rb")
+        return opened
+    return open(path, "rb", opener=open_regular)  # noqa: PTH123  # Path's has no opener.
+
+
 SHA256 = "sha256"
 
 
 def sha256(path: Path, advance: Advance = no_progress) -> str:
     """The digest of a file's content."""
-    with open(path, "rb", opener=open_regular) as stream:  # noqa: PTH123  # Path's has no opener.
+    with open_for_reading(path) as stream:
         return hashlib.file_digest(stream, SHA256).hexdigest()
 
 
@@ -81,14 +90,7 @@ def remove_leftovers(staging: Path, reports: Path, locks: Path) -> None:
         reports: Another one; folders in it are others'.
         locks: The folder of the lock files; a run holds one while it writes.
     """
-    folders = [(folder, names) for folder, _, names in os.walk(staging)]
-    folders += [(folder, names) for folder, _, names in itertools.islice(os.walk(reports), 1)]
-    found = [
-        Path(folder, name)
-        for folder, names in folders
-        for name in names
-        if name.startswith(".") and name.endswith(_UNFINISHED)
-    ]
+    found = [*staging.rglob(f".*{_UNFINISHED}"), *reports.glob(f".*{_UNFINISHED}")]
     if not found:
         return
     with contextlib.ExitStack() as held, contextlib.suppress(Timeout):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tasks.core.stores import StorePath
+
 _LONGEST = 200
 _LONGEST_LINE = 2_000
 _MOST_STATES = 20
@@ -121,6 +123,8 @@ def count_of(count: int, thing: str) -> str:
 
 def link_to(folder: Path, reports: Path) -> str:
     """Where a folder is, as a page in the folder of the reports links to it."""
+    if isinstance(folder, StorePath):
+        return str(folder)
     try:
         return quote(Path(os.path.relpath(folder, reports)).as_posix())
     except ValueError:  # Another drive.

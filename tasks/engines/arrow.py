@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.core.progress import Advance
+from tasks.core.stores import StorePath
+from tasks.engines.engine import Engine
+from tasks.engines.outputs import replaced, written_apart
 
 THREADS = min(4, os.cpu_count() or 1)
 """How many threads one task uses."""
@@ -15,19 +18,12 @@ THREADS = min(4, os.cpu_count() or 1)
 _Result = TypeVar("_Result")
 
 
-class Arrow:
-    """The default engine.
+class Arrow(Engine):
+    """The default engine."""
 
-    Attributes:
-        at_once: How many partitions are built at the same time.
-        threads: How many threads there are for all of them.
-        page: The address where the work can be followed; None if there is none.
-    """
+    threads = THREADS
 
-    at_once = threads = THREADS
-    page: str | None = None
-
-    def call(
+    def call(  # noqa: D102
         self,
         function: Callable[..., _Result],
         *arguments: Any,
@@ -35,21 +31,11 @@ class Arrow:
         advance: Advance,
         **named: Any,
     ) -> _Result:
-        """What a function returns.
-
-        Args:
-            function: Of a module; takes `advance` as well.
-            arguments: Its arguments, with files that it writes, and with what `share` gave.
-            out: The files that it writes.
-            advance: Is called with what is done.
-            named: Further arguments.
-        """
-        return function(*arguments, advance=advance, **named)
-
-    def digests_of(self, files: Iterable[Path]) -> dict[Path, str]:
-        """The digests of files that `call` has had written, as far as they are known."""
-        return {}
-
-    def share(self, value: Any) -> Any:
-        """A value that many calls have as an argument."""
-        return value
+        stored = [path for path in out.values() if isinstance(path, StorePath)]
+        if not stored:  # A task replaces its files itself.
+            return function(*arguments, advance=advance, **named)
+        with written_apart(stored, 0) as (names, digests):
+            arguments, named = (replaced(one, names, {}) for one in (arguments, named))
+            result = function(*arguments, advance=advance, **named)
+        self._digests.update(digests)
+        return result

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from tasks.core.errors import PipelineError
+from tasks.core.stores import StorePath, folder_at
 from tasks.engines.arrow import Arrow
+from tasks.engines.engine import Engine
 from tasks.engines.spark import Spark
-from tasks.run.settings import SPARK, logs_dir, section_of, settings
-
-Engine = Arrow | Spark
+from tasks.run.settings import LAKE, SPARK, logs_dir, section_of, settings
 
 
 @functools.cache
@@ -26,4 +27,13 @@ def engine() -> Engine:
             "luigi.cfg: section [pipeline]: engine = spark needs spark_master.",
             remedy="Give the URL of the cluster, such as spark://host:7077, yarn or k8s://https://host.",
         )
-    return Spark(settings().spark_master, section_of("spark"), logs_dir() / "spark.log")
+    log = logs_dir() / "spark.log"
+    return Spark(settings().spark_master, section_of("spark"), log, _shared_folder())
+
+
+def _shared_folder() -> Path | None:
+    """The working folder, if the executors have to share it."""
+    chosen = settings()
+    folders = [chosen.data_dir, chosen.staging_dir]
+    folders += [folder_at(chosen.lake_url)] if chosen.facts == LAKE else []
+    return None if all(isinstance(one, StorePath) for one in folders) else Path.cwd()

@@ -1,6 +1,6 @@
 """What runs in a Python process of an executor: a function of this package, called once.
 
-Imports nothing of the package but `tasks.core` before the working folder is that of the driver.
+Before the working folder is that of the driver, it imports only `tasks.core` and `outputs`.
 """
 
 from __future__ import annotations
@@ -14,29 +14,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.core.errors import PipelineError
-from tasks.core.files import sha256
+from tasks.core.stores import use_urls
+from tasks.engines.outputs import replaced, written_apart
 
 
 class Call(NamedTuple):
     """A call, as it travels to an executor.
 
     Attributes:
-        folder: The driver's working folder, which executors share.
+        folder: The driver's working folder, which executors share; None if nothing is in it.
         versions: Of Python and of the libraries that write files.
         pickled: Function, arguments, named arguments.
         outputs: The files that it writes.
+        urls: Of the folders in object stores.
     """
 
-    folder: str
+    folder: str | None
     versions: dict[str, str]
     pickled: bytes
-    outputs: tuple[str, ...]
-
-
-class Shared(NamedTuple):
-    """In place of an argument that many calls have: the number of a broadcast variable."""
-
-    number: int
+    outputs: tuple[Path, ...]
+    urls: dict[str, str]
 
 
 class Answer(NamedTuple):
@@ -64,9 +61,6 @@ def versions() -> dict[str, str]:
 def answer(call: Call, attempt: int, shared: Mapping[int, Any]) -> Answer:
     """Call the function; an error is an answer too, so that Spark does not try again.
 
-    Each attempt writes files of its own, which get their names at the end: an executor that was
-    given up may still be writing.
-
     Args:
         call: What to call.
         attempt: No other attempt at it has the number.
@@ -78,22 +72,14 @@ def answer(call: Call, attempt: int, shared: Mapping[int, Any]) -> Answer:
         advanced[0] += amount
         advanced[1] += rows
 
-    # The end of a run removes what is called so and was left by an executor that was killed.
-    outputs = map(Path, call.outputs)
-    names = {path: path.with_name(f".attempt{attempt}{path.name}") for path in outputs}
     try:
         _enter(call)
-        function, arguments, named = pickle.loads(call.pickled)  # noqa: S301
-        arguments, named = (_replaced(one, names, shared) for one in (arguments, named))
-        result = function(*arguments, **named, advance=advance)
-        digests = {name: sha256(file) for name, file in names.items() if file.exists()}
-        for name in digests:
-            names[name].replace(name)
+        with written_apart(call.outputs, attempt) as (names, digests):
+            function, arguments, named = pickle.loads(call.pickled)  # noqa: S301
+            arguments, named = (replaced(one, names, shared) for one in (arguments, named))
+            result = function(*arguments, **named, advance=advance)
     except Exception as error:
         return Answer(None, _portable(error), (0, 0), {})
-    finally:
-        for written in names.values():
-            written.unlink(missing_ok=True)
     return Answer(result, None, (advanced[0], advanced[1]), digests)
 
 
@@ -122,27 +108,16 @@ def _enter(call: Call) -> None:
             other,
             "Use the same on both: spark.pyspark.python or spark.archives in [spark] of luigi.cfg.",
         )
+    use_urls(call.urls)
     try:
-        os.chdir(call.folder)
+        if call.folder is not None:
+            os.chdir(call.folder)
     except OSError as error:
         raise PipelineError(
             f"The executor on {here} does not see the folder {call.folder}: {error}.",
-            remedy="Run the pipeline in a folder of a file system that all executors share.",
+            remedy="Run the pipeline in a folder of a file system that all executors share; or "
+            "set data_dir, staging_dir and lake_url to URLs of an object store.",
         ) from error
-
-
-def _replaced(value: Any, names: Mapping[Path, Path], shared: Mapping[int, Any]) -> Any:
-    """An argument with the files of this attempt, and with shared values."""
-    if isinstance(value, Shared):
-        return shared[value.number]
-    if isinstance(value, Path):
-        return names.get(value, value)
-    if isinstance(value, Mapping):
-        return {name: _replaced(one, names, shared) for name, one in value.items()}
-    if isinstance(value, tuple):
-        made = [_replaced(one, names, shared) for one in value]
-        return type(value)(*made) if hasattr(value, "_fields") else tuple(made)
-    return value
 
 
 def _portable(error: Exception) -> Exception:

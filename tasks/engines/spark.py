@@ -20,13 +20,16 @@ import tempfile
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.core.errors import PipelineError
 from tasks.core.progress import Advance
+from tasks.core.stores import known_urls
 from tasks.engines import remote
+from tasks.engines.engine import Engine
+from tasks.engines.outputs import Shared
 
 _Result = TypeVar("_Result")
 
@@ -52,28 +55,26 @@ appender.file.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss,SSS}} %p %c{{1}}: %m%n%ex
 logger = logging.getLogger("pipeline")
 
 
-class Spark:
+class Spark(Engine):
     """The engine on a cluster; its session begins with the first call.
 
     Args:
         master: As Spark has it, such as `spark://host:7077`.
         options: Further settings of Spark.
         log: The file of Spark's own log.
-
-    Attributes:
-        at_once: How many calls are made at the same time.
-        threads: How many threads all of them have here; a task has one core.
+        folder: The working folder, which the executors share; None if nothing is in it.
     """
 
-    threads = 1
+    threads = 1  # A task has one core.
 
-    def __init__(self, master: str, options: Mapping[str, str], log: Path):
+    def __init__(self, master: str, options: Mapping[str, str], log: Path, folder: Path | None):
+        super().__init__()
+        self._folder = None if folder is None else str(folder)
         self._master, self._options, self._log = master, options, log
         self._lock = threading.Lock()
         self._started: Any = None
         self._unusable: PipelineError | None = None
         self._broadcast: dict[int, Any] = {}
-        self._digests: dict[Path, str] = {}
 
     @property
     def at_once(self) -> int:
@@ -96,16 +97,16 @@ class Spark:
         advance: Advance,
         **named: Any,
     ) -> _Result:
-        """What a function returns; see `Arrow.call`.
+        """What a function returns; see `Engine.call`.
 
         Raises:
             PipelineError: The function has raised it, or the cluster cannot do the work.
         """
         pickled = pickle.dumps((function, arguments, named))
         call = pickle.dumps(
-            remote.Call(str(Path.cwd()), remote.versions(), pickled, tuple(map(str, out.values())))
+            remote.Call(self._folder, remote.versions(), pickled, tuple(out.values()), known_urls())
         )
-        used = [one.number for one in arguments if isinstance(one, remote.Shared)]
+        used = [one.number for one in arguments if isinstance(one, Shared)]
         broadcast = {number: self._broadcast[number] for number in used}
 
         def run(_: int) -> remote.Answer:
@@ -126,17 +127,13 @@ class Spark:
         self._digests.update(found.digests)
         return found.result
 
-    def digests_of(self, files: Iterable[Path]) -> dict[Path, str]:
-        """The digests of files that `call` has had written, each once."""
-        return {path: self._digests.pop(path) for path in files if path in self._digests}
-
-    def share(self, value: Any) -> remote.Shared:
+    def share(self, value: Any) -> Shared:
         """A broadcast variable: each executor gets it once."""
         shared = self._ask(lambda context: context.broadcast(value))
         with self._lock:
             number = len(self._broadcast)
             self._broadcast[number] = shared
-        return remote.Shared(number)
+        return Shared(number)
 
     # --- the session -------------------------------------------------------------------------
 

@@ -10,9 +10,16 @@ from typing import ClassVar
 
 from config.sources import LOG_KINDS
 from tasks.core.partition import Partition
+from tasks.core.stores import ask_about
 from tasks.engines.choose import engine
 from tasks.freshness.snapshot import Snapshot, declared_digest
-from tasks.freshness.targets import Digested, FileTarget, replace_files, temporary_files
+from tasks.freshness.targets import (
+    Digested,
+    FileTarget,
+    files_of,
+    replace_files,
+    temporary_files,
+)
 from tasks.freshness.task import FreshTask
 from tasks.run.recording import state
 from tasks.state import Receipt
@@ -95,6 +102,7 @@ class PartitionedTask(FreshTask):
         partitions = self.partitions()
         snapshot = Snapshot(state())
         receipts = state().receipts(self.label)
+        ask_about(files_of([*self.reads().values(), *self.output().values()]))
         self._remove_others({partition.name for partition in partitions}, set(receipts))
         stale = [one for one in partitions if receipts.get(one.name) != self._now(one, snapshot)]
         self.progress.begin(self.phase, sum(self.partition_size(one) for one in stale))

@@ -11,14 +11,16 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from config.declarations import Table
 from tasks.core.errors import PipelineError
 from tasks.core.files import SHA256, is_racy, sha256
 from tasks.core.progress import no_progress
+from tasks.core.stores import StorePath, ask_about
 from tasks.engines.arrow import Arrow
-from tasks.engines.choose import Engine, engine
+from tasks.engines.choose import engine
+from tasks.engines.engine import Engine
 from tasks.state import FileDigest, Receipt, State, storable
 
 _LARGE = 1 << 30
@@ -92,6 +94,16 @@ class Snapshot:
 
         return self.memoize((path, what), find)
 
+    def identity(self, path: Path) -> str | None:
+        """What changes with a file's content; None if it cannot be read.
+
+        Of an object its version or ETag, and its size: it is not read. Else SHA-256.
+        """
+        with contextlib.suppress(OSError):
+            if isinstance(path, StorePath) and (stat := _stat(path)).version:
+                return f"object {stat.version:x}, {stat.size} bytes"
+        return self.digest(path)
+
     def has_record(self, path: Path, what: str) -> bool:
         """Whether `from_content` has ever found something for a file of that name."""
         return (storable(path), what) in self._known
@@ -110,12 +122,15 @@ class Snapshot:
 
     def prepare(self, paths: Iterable[Path]) -> None:
         """Hash in parallel the files that have to be hashed; if they are large, by the engine."""
+        paths = list(paths)
+        ask_about(paths)
         unknown: dict[Path, int] = {}
         for path in paths:
             with contextlib.suppress(OSError):  # It is reported where the file is read.
                 stat = _stat(path)
-                if self._recall((storable(path), SHA256), stat) is None:
-                    unknown[path] = stat[0]
+                has_version = isinstance(path, StorePath) and stat.version
+                if not has_version and self._recall((storable(path), SHA256), stat) is None:
+                    unknown[path] = stat.size
         by: Engine = engine() if sum(unknown.values()) >= _LARGE else Arrow()
 
         def compute(path: Path) -> str:
@@ -133,9 +148,19 @@ class Snapshot:
             self._new.clear()
 
 
-def _stat(path: Path) -> tuple[int, int, int, int]:
+class _Stat(NamedTuple):
+    """As FileDigest begins; `version` is the inode, or of an object made from its version."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    version: int
+
+
+def _stat(path: Path) -> _Stat:
     found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino & (1 << 63) - 1
+    number = found.st_ino & (1 << 63) - 1
+    return _Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, number)
 
 
 def digest_of(content: object) -> str:

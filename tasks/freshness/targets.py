@@ -6,7 +6,7 @@ import errno
 import functools
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ import luigi
 
 from tasks.core.errors import PipelineError
 from tasks.core.files import RACY_NS, SHA256, temporary_path
+from tasks.core.stores import StorePath
 from tasks.freshness.snapshot import Snapshot
 
 
@@ -39,16 +40,33 @@ class FileTarget(luigi.LocalTarget):
         self.file = path
         self.optional = optional
 
+    def exists(self) -> bool:
+        """Whether there is something of its name."""
+        return self.file.exists()
+
     def digest(self, snapshot: Snapshot) -> str | None:
         """SHA-256 of the file; "absent" for an optional one that does not exist."""
         found = snapshot.digest(self.file)
         return "absent" if found is None and self.optional else found
 
 
+class SourceTarget(FileTarget):
+    """A file that the pipeline does not write: an object is known by its version or ETag."""
+
+    def digest(self, snapshot: Snapshot) -> str | None:
+        """What changes with its content."""
+        return snapshot.identity(self.file)
+
+
 @functools.lru_cache(maxsize=1 << 16)
 def file_target(folder: Path, name: str = "", optional: bool = False) -> FileTarget:
     """The file of that name in a folder: one object for each, as a snapshot needs thousands."""
     return FileTarget(folder / name, optional)
+
+
+def files_of(targets: Iterable[Digested]) -> Iterator[Path]:
+    """The files of those that are files."""
+    return (one.file for one in targets if isinstance(one, FileTarget))
 
 
 @contextmanager
@@ -94,7 +112,8 @@ def replace_files(
     for name, path in temporary.items():
         target = targets[name]
         if path.exists():
-            backdate_mtime(path)
+            if not isinstance(path, StorePath):
+                backdate_mtime(path)
             path.replace(target.file)
             if path in digests:
                 snapshot.record(target.file, SHA256, digests[path])

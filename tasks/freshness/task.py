@@ -23,9 +23,16 @@ from filelock import FileLock, Timeout
 from luigi.task import flatten
 
 from tasks.core.errors import PipelineError, system_errors
+from tasks.core.stores import ask_about, ask_again
 from tasks.core.waiting import wait_for
 from tasks.freshness.snapshot import Snapshot, declared_digest, differences
-from tasks.freshness.targets import Digested, FileTarget, replace_files, temporary_files
+from tasks.freshness.targets import (
+    Digested,
+    FileTarget,
+    files_of,
+    replace_files,
+    temporary_files,
+)
 from tasks.run.progress import Progress
 from tasks.run.recording import explain, record, record_failure, state
 from tasks.run.settings import lock_dir, max_wait, settings
@@ -153,7 +160,9 @@ class FreshTask(luigi.Task):
             return f"code {receipt.code} -> {self.code_version}"
         for what in differences(receipt.declarations, self._declared()):
             return f"declaration {what}"
-        for name, target in self.output().items():
+        outputs = self.output()
+        ask_about(files_of(outputs.values()))
+        for name, target in outputs.items():
             if (found := target.digest(snapshot)) != receipt.outputs.get(name):
                 return f"output {name} {'is missing' if found is None else 'was edited'}"
         for what in differences(receipt.inputs, self._read_digests(snapshot)):
@@ -164,7 +173,9 @@ class FreshTask(luigi.Task):
         return {name: declared_digest(item) for name, item in self.declarations().items()}
 
     def _read_digests(self, snapshot: Snapshot) -> dict[str, str | None]:
-        return {name: target.digest(snapshot) for name, target in self.reads().items()}
+        reads = self.reads()
+        ask_about(files_of(reads.values()))
+        return {name: target.digest(snapshot) for name, target in reads.items()}
 
     # --- receipts, in the state file here; the warehouse stores those of its loads itself
 
@@ -190,6 +201,7 @@ class FreshTask(luigi.Task):
                 previous output is unchanged then.
         """
         _scheduling.end()
+        ask_again()
         self.progress = Progress(self)
         self.progress.start()
         with system_errors(self.label), self._lock():

@@ -65,13 +65,12 @@ class LogInstanceChains(FreshTask):
 
     def build(self, out: Mapping[str, Path]) -> None:
         """Resolve the chains."""
-        import pyarrow.parquet as pq
-
+        from tasks.core.arrow import write_parquet
         from tasks.enrichment.lookup import resolve_log_instances
 
         read = source_columns(LOG_INSTANCE_CHAINS)
         chains = resolve_log_instances({n: read_staged(n, *columns) for n, columns in read.items()})
-        pq.write_table(chains, out["chains"])
+        write_parquet(chains, out["chains"])
         self.progress.result = f"{len(chains):,} log instances resolved"
 
 

@@ -77,9 +77,9 @@ def read_staged(name: str, *columns: str, only: tuple[str, pa.Array] | None = No
 
 def staged_rows(partition: str) -> int:
     """How many rows of a partition are staged."""
-    import pyarrow.parquet as pq
+    from tasks.core.arrow import parquet_rows
 
-    return int(pq.read_metadata(staged(partition).file).num_rows)
+    return parquet_rows(staged(partition).file)
 
 
 def enriched(partition: str) -> FileTarget:

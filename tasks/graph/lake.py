@@ -87,7 +87,8 @@ class LakeFacts(PartitionedTask):
         return super().own_reason(snapshot) or self._why_changed(snapshot)
 
     def _why_changed(self, snapshot: Snapshot) -> str | None:
-        from tasks.lake.store import Lake, without_password
+        from tasks.core.stores import without_password
+        from tasks.lake.store import Lake
 
         url = settings().lake_url
         place = without_password(url)

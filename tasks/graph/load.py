@@ -312,12 +312,11 @@ class LoadDimension(LoadTask):
 
 
 def _with_columns_of_points(table: Table) -> Table:
-    import pyarrow.parquet as pq
-
+    from tasks.core.arrow import parquet_schema
     from tasks.enrichment.further import with_further
 
     declared = {column.name for column in POINT.columns}
-    names = pq.read_schema(staged(POINT.name).file).names
+    names = parquet_schema(staged(POINT.name).file).names
     further = [name for name in names if name not in declared]
     return with_further(table, further, settings().dim_point_columns)
 

@@ -12,6 +12,7 @@ import luigi
 from config.declarations import FREEZE, Source
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError, system_errors
+from tasks.core.stores import StorePath, check_store
 from tasks.freshness.snapshot import Snapshot, declared_digest, digest_of
 from tasks.freshness.targets import Digested, FileTarget
 from tasks.freshness.task import FreshTask
@@ -91,6 +92,7 @@ class CheckSources(FreshTask):
         """Unpack the archive and check all files first, then digest their headers."""
         from tasks.sources.inspection import check_sources
 
+        check_store(settings().staging_dir)
         data_dir = settings().data_dir
         for path in files.provide_files(SOURCES, data_dir):
             logger.info("Unpacked %s", path)
@@ -148,6 +150,12 @@ class SampleData(luigi.Task):
         if not 0 < self.scale < math.inf:
             raise PipelineError(f"SampleData: --scale {self.scale} is not above 0.")
         progress = Progress(self)
+        if isinstance(settings().data_dir, StorePath):
+            raise PipelineError(
+                "SampleData writes into folders alone.",
+                remedy="Name one: PIPELINE_DATA_DIR=sample luigi --module tasks SampleData "
+                "--local-scheduler. Then copy its files.",
+            )
         with system_errors("SampleData"):
             files.provide_files(SOURCES, settings().data_dir)
             progress.start()

@@ -14,10 +14,11 @@ import luigi.interface
 from config.declarations import IGNORE
 from config.sources import SOURCES
 from tasks.core.partition import Partition
+from tasks.core.stores import StorePath
 from tasks.engines.choose import engine
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.freshness.snapshot import Snapshot
-from tasks.freshness.targets import Digested, FileTarget, file_target
+from tasks.freshness.targets import Digested, FileTarget, SourceTarget
 from tasks.freshness.task import WrapperTask
 from tasks.graph.files import audits, display_path, source_partitions, staging_file
 from tasks.graph.sources import CheckSources
@@ -61,7 +62,7 @@ class CsvToParquet(PartitionedTask):
 
     def partition_reads(self, partition: Partition) -> Mapping[str, Digested]:
         """The CSV file."""
-        return {display_path(partition.path): file_target(partition.path)}
+        return {display_path(partition.path): SourceTarget(partition.path)}
 
     def partition_size(self, partition: Partition) -> int:
         """Bytes of the CSV file."""
@@ -147,10 +148,10 @@ class CsvToParquet(PartitionedTask):
 
 
 def _content_digest(snapshot: Snapshot, path: Path) -> str:
-    if path.suffix.lower() == ".gz":
+    if path.suffix.lower() == ".gz" and not isinstance(path, StorePath):
         digest = snapshot.from_content(path, "content", files.content_digest)
     else:
-        digest = snapshot.digest(path)
+        digest = snapshot.identity(path)
     # Equal to no other file's digest. Staging reports the error.
     return digest or f"cannot be read: {path}"
 

@@ -11,17 +11,16 @@ import json
 import posixpath
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import fs
 
 from config.warehouse import FACT_LOGS
-from tasks.core.errors import PipelineError, advice
+from tasks.core.errors import PipelineError
+from tasks.core.stores import Store
 
 MANIFEST = "manifest.json"
 NO_DAY = "none"
@@ -55,7 +54,7 @@ class LakeFile(NamedTuple):
     sha256: str
 
 
-class Lake:
+class Lake(Store):
     """A folder, or a prefix of an object store.
 
     Args:
@@ -66,26 +65,20 @@ class Lake:
     """
 
     def __init__(self, url: str):
-        self._url = url
-        with self._explained():
-            if "://" in url:
-                self._files, self._root = fs.FileSystem.from_uri(_known_to_arrow(url))
-            else:
-                self._files, self._root = fs.LocalFileSystem(), str(Path(url).absolute())
+        super().__init__(url, "The lake")
 
     def put(self, path: str, content: pa.Buffer | bytes) -> None:
         """Store a file whole, in place of one of its name."""
-        place = self._place(path)
-        renamed = self._files.type_name in _RENAMED
+        renamed = self.files.type_name in _RENAMED
         # Of each attempt its own name: one that was given up may still be writing.
-        written = self._place(f"{FACT_LOGS.name}/.{uuid.uuid4().hex}") if renamed else place
-        with self._explained():
-            for file in (place, written) if renamed else ():
-                self._files.create_dir(posixpath.dirname(file))
-            with self._files.open_output_stream(written) as stream:
+        written = f"{FACT_LOGS.name}/.{uuid.uuid4().hex}" if renamed else path
+        with self.explained():
+            for file in (path, written) if renamed else ():
+                self.files.create_dir(posixpath.dirname(self.place(file)))
+            with self.files.open_output_stream(self.place(written)) as stream:
                 stream.write(content)
             if renamed:
-                self._files.move(written, place)
+                self.move(written, path)
 
     def read(self, file: LakeFile) -> pa.Buffer:
         """The content of a file.
@@ -93,11 +86,11 @@ class Lake:
         Raises:
             PipelineError: It is not the one that was stored.
         """
-        with self._explained(), self._files.open_input_file(self._place(file.path)) as stream:
+        with self.explained(), self.files.open_input_file(self.place(file.path)) as stream:
             content = stream.read_buffer()
         if hashlib.sha256(content).hexdigest() != file.sha256:
             raise PipelineError(
-                f"{file.path} in {without_password(self._url)} is not as it was stored.",
+                f"{file.path} in {self} is not as it was stored.",
                 remedy="Store it again: python -m tasks forget LakeFacts, then run.",
             )
         return content
@@ -105,15 +98,15 @@ class Lake:
     def missing(self, files: Iterable[LakeFile]) -> list[LakeFile]:
         """Of these files, those that do not exist, or have another size."""
         found = {info.path: info.size for info in self._all()}
-        return [one for one in files if found.get(self._place(one.path)) != one.size]
+        return [one for one in files if found.get(self.place(one.path)) != one.size]
 
     def manifest(self) -> str | None:
         """The text of the manifest; None if there is none."""
-        place = self._place(MANIFEST)
-        with self._explained():
-            if self._files.get_file_info(place).type != fs.FileType.File:
+        place = self.place(MANIFEST)
+        with self.explained():
+            if self.files.get_file_info(place).type != fs.FileType.File:
                 return None
-            with self._files.open_input_stream(place) as stream:
+            with self.files.open_input_stream(place) as stream:
                 return str(stream.read().decode(errors="replace"))
 
     def publish(self, files: Sequence[LakeFile], grace_s: float, now: datetime) -> str:
@@ -133,13 +126,13 @@ class Lake:
         kept = {path: since.isoformat() for path, since in replaced.items() if since > before}
         text = _manifest(files, kept)
         self.put(MANIFEST, text.encode())
-        listed = {self._place(path) for path in (*paths, *kept, MANIFEST)}
+        listed = {self.place(path) for path in (*paths, *kept, MANIFEST)}
         for info in self._all():
-            name = info.path.removeprefix(self._place(""))
+            name = info.path.removeprefix(self.place(""))
             is_old = name in replaced or _stored(info) < before
             if is_old and _OWN.fullmatch(name) and info.path not in listed:
-                with self._explained():
-                    self._files.delete_file(info.path)
+                with self.explained():
+                    self.files.delete_file(info.path)
         return text
 
     def _replaced(self, now: datetime) -> dict[str, datetime]:
@@ -154,32 +147,12 @@ class Lake:
             return since | {str(one["path"]): now for one in content["files"]}
         except (ValueError, LookupError, TypeError, AttributeError):
             # There is none, or somebody damaged it: any file may have been listed.
-            names = (info.path.removeprefix(self._place("")) for info in self._all())
+            names = (info.path.removeprefix(self.place("")) for info in self._all())
             return {} if text is None else dict.fromkeys(names, now)
 
     def _all(self) -> list[fs.FileInfo]:
-        place = self._place(FACT_LOGS.name)
-        chosen = fs.FileSelector(place, recursive=True, allow_not_found=True)
-        with self._explained():
-            found = self._files.get_file_info(chosen)
-        return [info for info in found if info.type == fs.FileType.File]
-
-    def _place(self, path: str) -> str:
-        return f"{self._root.rstrip('/')}/{path}"
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, pa.ArrowException) as error:
-            why = str(error).replace(_known_to_arrow(self._url), without_password(self._url))
-            known = advice(error) if isinstance(error, OSError) and error.errno else ""
-            raise PipelineError(
-                f"The lake {without_password(self._url)} cannot be used: {why}",
-                remedy=known
-                or "Set lake_url in luigi.cfg to a folder, or to a URL such as "
-                "s3://bucket/prefix, and check the credentials and whether the bucket exists.",
-            ) from error
+        with self.explained():
+            return [info for info in self.infos(FACT_LOGS.name) if info.is_file]
 
 
 def read_manifest(text: str) -> list[LakeFile]:
@@ -200,14 +173,3 @@ def _manifest(files: Sequence[LakeFile], replaced: Mapping[str, str]) -> str:
 
 def _stored(info: fs.FileInfo) -> datetime:
     return info.mtime or datetime.now(UTC)
-
-
-def _known_to_arrow(url: str) -> str:
-    """The URL as pyarrow has it: Hadoop's name of S3 is s3a."""
-    return "s3://" + url.removeprefix("s3a://") if url.startswith("s3a://") else url
-
-
-def without_password(url: str) -> str:
-    """A URL without the user and password in it."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else url

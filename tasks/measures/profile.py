@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pandas.util import hash_array
 
 from config.declarations import Source, Type
-from tasks.core.arrow import open_parquet
+from tasks.core.arrow import open_parquet, parquet_schema
 from tasks.core.files import read_json
 from tasks.core.progress import Advance, no_progress
 from tasks.measures.numbers import Numbers, Reading, read_texts
@@ -222,7 +221,7 @@ def profile_file(
         how: How numbers and times in texts are written.
         advance: Called for each row group, with its rows.
     """
-    kinds = {column.name: _KINDS[column.type] for column in pq.read_schema(staged)}
+    kinds = {column.name: _KINDS[column.type] for column in parquet_schema(staged)}
     profiles = {name: ColumnProfile(kind, name == primary_key) for name, kind in kinds.items()}
     texts = [name for name, kind in kinds.items() if kind is Type.TEXT]
     with open_parquet(staged, texts) as file:

@@ -94,11 +94,12 @@ class Outputs:
         None and NaN are empty cells; whole numbers beside them stay whole in a column of objects.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
+
+        from tasks.core.arrow import write_parquet
 
         table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
         write_csv(self.paths[f"{name}.csv"], table.column_names, table.to_pylist(), self.bom)
-        pq.write_table(table, self.paths[f"{name}.parquet"])
+        write_parquet(table, self.paths[f"{name}.parquet"])
 
     def write_json(self, name: str, content: object) -> None:
         """Write what JSON can hold, dataclasses as objects."""

@@ -258,9 +258,8 @@ def _measure(recorded: Recorded, source: str, declared: str | None, name: str) -
         name: The column's header, in lower case.
     """
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    from tasks.core.arrow import read_parquet
+    from tasks.core.arrow import parquet_rows, parquet_schema, read_parquet
     from tasks.parsing.columns import trim
     from tasks.parsing.types import observe_type, widest_type
 
@@ -268,7 +267,7 @@ def _measure(recorded: Recorded, source: str, declared: str | None, name: str) -
     paths = [path for one, path in recorded.staged.items() if one.partition("/")[0] == source]
     kinds, values, files = [], 0, 0
     for path in paths:
-        names = {one.lower(): one for one in pq.read_schema(path).names}
+        names = {one.lower(): one for one in parquet_schema(path).names}
         at = declared or names.get(name)
         if at is None:
             continue
@@ -282,7 +281,7 @@ def _measure(recorded: Recorded, source: str, declared: str | None, name: str) -
         texts, counts = counted.field("values"), counted.field("counts")
         values += pc.sum(counts.filter(pc.invert(trim(texts, how)[1]))).as_py() or 0
         kinds.append(observe_type(texts, how))
-    rows = sum(pq.read_metadata(path).num_rows for path in paths)
+    rows = sum(parquet_rows(path) for path in paths)
     return _Measured(widest_type(kinds), values, rows, files, len(paths))
 
 

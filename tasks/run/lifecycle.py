@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import logging
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ from luigi.setup_logging import DaemonLogging
 
 from tasks.core.errors import PipelineError, cleaned
 from tasks.core.files import remove_leftovers
+from tasks.core.stores import StorePath
 from tasks.core.waiting import no_task, report_waits_of
 from tasks.run.history import keep_interrupted, keep_run
 from tasks.run.hooks import run_hook
@@ -93,6 +95,9 @@ def begin_run(uncaught: list[str]) -> list[logging.Handler]:
         for handler in (console, file):
             handler.handle(record)
     before_stop(partial(_note_stop, file, outcome))
+    if isinstance(staging_dir(), StorePath):
+        # It has a handler, too; the one that is registered last is called first.
+        importlib.import_module("pyarrow.fs")
     atexit.register(end_run, uncaught, file, outcome)
     return [console, file]
 

@@ -24,6 +24,7 @@ from luigi.configuration import get_config
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
+from tasks.core.stores import StorePath, folder_at
 from tasks.core.waiting import OTHERS, STATE_FILE, Limit
 
 ARROW, SPARK = "arrow", "spark"
@@ -76,9 +77,10 @@ class Settings:
     """Where things are, and how strict to be.
 
     Attributes:
-        data_dir: Folder of the CSV files.
-        staging_dir: Folder of Parquet files, quarantine and audits.
-        state_dir: Folder of receipts and locks, on a local disk; None: `staging_dir`.
+        data_dir: Folder of the CSV files; may be one of an object store.
+        staging_dir: Folder of Parquet files, quarantine and audits; may be one of an object store.
+        state_dir: Folder of receipts and locks, on a local disk; None: `staging_dir`, or `staging`
+            if that is in an object store.
         reports_dir: Folder of the reports.
         logs_dir: Folder of the log files.
         warehouse_url: SQLAlchemy URL of the warehouse.
@@ -158,6 +160,9 @@ def settings() -> Settings:
     refuse_unknown("pipeline", given, names)
     given |= {name: value for name in names if (value := os.environ.get(_variable(name)))}
     readers: dict[str, Callable[[str], object]] = {
+        "data_dir": folder_at,
+        "staging_dir": folder_at,
+        **{name: partial(_local, name) for name in ("state_dir", "reports_dir", "logs_dir")},
         "reports_url": _web_address,
         "csv_bom": partial(_choice, "csv_bom", {"auto": None, "true": True, "false": False}),
         "alarm_statuses": _words,
@@ -171,10 +176,7 @@ def settings() -> Settings:
         "max_wait_s": partial(_seconds, "max_wait_s"),
         "max_state_wait_s": partial(_seconds, "max_state_wait_s"),
     }
-    values: dict[str, Any] = {
-        name: readers.get(name, Path if name.endswith("_dir") else str)(text)
-        for name, text in given.items()
-    }
+    values: dict[str, Any] = {name: readers.get(name, str)(text) for name, text in given.items()}
     return Settings(**values)
 
 
@@ -194,12 +196,14 @@ def reports_dir() -> Path:
 
 def staging_dir() -> Path:
     """The staging folder, also if the other settings cannot be used."""
-    return _folder("staging_dir", Settings.staging_dir)
+    return folder_at(_text("staging_dir") or str(Settings.staging_dir))
 
 
 def state_dir() -> Path:
     """The folder of the state file, also if the other settings cannot be used."""
-    return _folder("state_dir", staging_dir())
+    staging = staging_dir()
+    default = Settings.staging_dir if isinstance(staging, StorePath) else staging
+    return _folder("state_dir", default)
 
 
 def lock_dir() -> Path:
@@ -227,7 +231,8 @@ def max_state_wait() -> Limit:
 
 
 def _folder(name: str, default: Path) -> Path:
-    return Path(_text(name) or default)
+    text = _text(name)
+    return Path(text) if text and "://" not in text else default
 
 
 def _text(name: str) -> str:
@@ -277,6 +282,15 @@ def refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> Non
             [f"{option} = {given[option]}" for option in unknown],
             f"Known there: {', '.join(known)}.",
         )
+
+
+def _local(name: str, text: str) -> Path:
+    if "://" in text:
+        raise PipelineError(
+            f"luigi.cfg: section [pipeline]: {name} = {text} is no folder of this machine.",
+            remedy="Give its path. Only data_dir, staging_dir and lake_url may be URLs.",
+        )
+    return Path(text)
 
 
 def _web_address(text: str) -> str:

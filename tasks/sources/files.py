@@ -7,7 +7,6 @@ import errno
 import functools
 import gzip
 import hashlib
-import os
 import shutil
 import tempfile
 import time
@@ -19,8 +18,9 @@ from typing import IO
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
-from tasks.core.files import NotAFileError, check_regular, is_racy, open_regular
+from tasks.core.files import NotAFileError, check_regular, is_racy, open_for_reading
 from tasks.core.partition import Partition
+from tasks.core.stores import StorePath
 
 ENDINGS = (".csv", ".csv.gz")
 csv.field_size_limit(2**31 - 1)
@@ -34,14 +34,14 @@ def find_partitions(name: str, data_dir: Path) -> tuple[Partition, ...]:
     have the same name. All ids are 0.
     """
     wanted = {f"{name}{ending}".lower() for ending in ENDINGS}
-    paths = _list(data_dir)
+    paths = list_folder(data_dir)
     found = tuple(Partition(name, path) for path in paths if path.name.lower() in wanted)
     if SOURCES[name].in_partitions:
         for folder in paths:
             if folder.name.lower() == name.lower():
-                if (why_unreadable(folder) or "").startswith("is a link"):
+                if folder.is_symlink() and "is a link" in (why_unreadable(folder) or ""):
                     found += (Partition(name, folder),)
-                found += _partitions_of(name, _list(folder))
+                found += _partitions_of(name, list_folder(folder))
     return found
 
 
@@ -59,11 +59,13 @@ def find_files(name: str, data_dir: Path) -> list[Path]:
     return [partition.path for partition in find_partitions(name, data_dir)]
 
 
-def _list(folder: Path) -> tuple[Path, ...]:
+def list_folder(folder: Path) -> tuple[Path, ...]:
     """What is in a folder, by name; nothing if there is no such folder.
 
     Read again only if the folder may have changed: tasks ask for their partitions often.
     """
+    if isinstance(folder, StorePath):
+        return tuple(sorted(folder.iterdir(), key=lambda path: path.name))
     try:
         now = folder.stat()
         read = _read.__wrapped__ if is_racy(now.st_mtime_ns, time.time_ns()) else _read
@@ -103,7 +105,7 @@ def why_unreadable(path: Path) -> str | None:
     """
     try:
         check_regular(path, path.stat())  # Opening a socket has another error.
-        os.close(open_regular(path, os.O_RDONLY))
+        open_for_reading(path).close()
     except NotAFileError as error:
         return error.strerror
     except OSError as error:
@@ -137,7 +139,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     Raises:
         OSError: It cannot be read, or is no regular file; nothing is waited for.
     """
-    stream = open(path, "rb", opener=open_regular)  # noqa: PTH123, SIM115
+    stream = open_for_reading(path)
     if path.suffix.lower() == ".gz":
         return _Unpacked(stream)  # type: ignore[return-value]  # Reads like any other file.
     return stream
@@ -171,6 +173,8 @@ _MOST_TIMES, _HARMLESS_BYTES, _ROOM = 200, 100 * 2**20, 1.1
 
 def find_archive(data_dir: Path) -> Path | None:
     """`take_home_data.zip` in the data folder or beside it; None if it is in neither place."""
+    if isinstance(data_dir, StorePath):
+        return None
     candidates = (data_dir / ARCHIVE, data_dir.resolve().parent / ARCHIVE)
     return next((path for path in candidates if path.is_file()), None)
 

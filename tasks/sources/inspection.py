@@ -24,7 +24,7 @@ from tasks.sources.csv_records import (
     read_records,
     split_lines,
 )
-from tasks.sources.files import find_partitions, open_bytes, why_unreadable
+from tasks.sources.files import find_partitions, list_folder, open_bytes, why_unreadable
 from tasks.sources.header import Layout, displayed_name, fits, judge_time_column, match_columns
 from tasks.sources.proposals import propose_encoding, propose_for_header
 
@@ -348,7 +348,7 @@ def _displayed(path: Path, data_dir: Path) -> str:
 
 
 def _advice(data_dir: Path, problems: Sequence[str], remedies: Sequence[str]) -> str:
-    existing = sorted(path.name for path in data_dir.iterdir()) if data_dir.is_dir() else []
+    existing = [path.name for path in list_folder(data_dir)]
     holds = f"holds: {', '.join(existing)}" if existing else "is empty or absent"
     lines = [f"The folder {holds}.", "Fix the files."]
     if remedies:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from config.aggregates import AGGREGATES
 from config.bookkeeping import LOAD_RECEIPT, LOG_INSTANCE_ACTIVITY, LoadReceipt
 from config.declarations import Table
 from config.warehouse import FACT_LOGS
+from tasks.core.arrow import parquet_rows
 from tasks.core.partition import Partition
 from tasks.core.progress import Phases
 from tasks.enrichment.further import as_loaded
@@ -217,7 +217,7 @@ def _load_facts(
 ) -> list[LoadReceipt]:
     """Append facts, and their counts by log instance; the receipts of the partitions."""
     rows = {
-        partition: pq.read_metadata(partitions[partition].file).num_rows
+        partition: parquet_rows(partitions[partition].file)
         for partition in sorted(partitions, key=lambda partition: partition.id)
     }
     progress.begin("loading", sum(rows.values()))

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from config.aggregates import FACT_LOG_DAYS
@@ -17,7 +16,7 @@ from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.declarations import UNKNOWN
 from config.sources import LOG_KINDS, POINT, SOURCES
 from config.warehouse import DIM_LOG_INSTANCE, DIM_POINT, DIMENSIONS, FACT_LOGS
-from tasks.core.arrow import read_parquet
+from tasks.core.arrow import parquet_rows, read_parquet
 from tasks.core.errors import PipelineError
 from tasks.core.files import write_csv
 from tasks.core.partition import Partition
@@ -113,7 +112,7 @@ def reconcile(
         all_points: Whether the points that nobody logs are loaded too.
     """
     totals = pd.DataFrame(partitions).groupby("kind")[["staged", "loaded"]].sum()
-    rows = {name: pq.read_metadata(path).num_rows for name, path in staged.items()}
+    rows = {name: parquet_rows(path) for name, path in staged.items()}
     rows |= {LOG_KINDS[kind]: int(count) for kind, count in totals["staged"].items()}
     return [
         *_count_files(audits, rows),
@@ -159,7 +158,7 @@ def _count_members(
             members = sa.select(sa.func.count()).select_from(metadata().tables[name])
             key = table.column(table.key_columns[0])
             if SOURCES[key.source].primary_key == key.source_column:  # Unique, never unknown.
-                known = pq.read_metadata(staged[key.source]).num_rows
+                known = parquet_rows(staged[key.source])
             else:
                 keys = pc.unique(read_parquet(staged[key.source], key.source_column).column(0))
                 if table is DIM_POINT and all_points:

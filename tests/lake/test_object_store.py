@@ -5,21 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ALL_REPORTS, make_project
 from tests.lake.test_lake import IN_LAKE, lake_files, records, several_files
-from tests.object_store import CREDENTIALS, ObjectStore, object_store
+from tests.object_store import CREDENTIALS, ObjectStore
 from tests.runs import add_partition
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[ObjectStore]:
-    with object_store() as running:
-        yield running
 
 
 def visible(store: ObjectStore, prefix: str) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ import pytest
 from tasks.core.errors import PipelineError
 from tasks.core.progress import Advance
 from tasks.engines import remote, spark
+from tasks.engines.outputs import Shared
 from tests.conftest import Project, unwrapped
 
 
@@ -23,9 +24,9 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     return
 
 
-def call(function: Any, *arguments: Any, out: tuple[str, ...] = (), **other: Any) -> remote.Answer:
+def call(function: Any, *arguments: Any, out: tuple[Path, ...] = (), **other: Any) -> remote.Answer:
     pickled = pickle.dumps((function, arguments, {}))
-    made = remote.Call(str(Path.cwd()), remote.versions(), pickled, out)
+    made = remote.Call(str(Path.cwd()), remote.versions(), pickled, out, {})
     return remote.answer(made._replace(**other), attempt=7, shared={2: "shared"})
 
 
@@ -50,7 +51,7 @@ def full(advance: Advance) -> None:
 
 
 def test_a_file_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
-    found = call(written, Path("a.tmp"), remote.Shared(2), out=("a.tmp",))
+    found = call(written, Path("a.tmp"), Shared(2), out=(Path("a.tmp"),))
     digest = hashlib.sha256(b"shared").hexdigest()
     assert found == remote.Answer(".attempt7a.tmp", None, (4, 3), {Path("a.tmp"): digest})
     assert [path.name for path in tmp_path.iterdir()] == ["a.tmp"]
@@ -59,7 +60,7 @@ def test_a_file_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_what_failed_leaves_the_files_of_other_attempts(tmp_path: Path) -> None:
     Path("a.tmp").write_text("of another attempt")
-    found = call(interrupted, Path("a.tmp"), out=("a.tmp",))
+    found = call(interrupted, Path("a.tmp"), out=(Path("a.tmp"),))
     assert isinstance(found.error, PipelineError)
     assert str(found.error) == "a.csv:\n  line 3: no key\nFix the file."
     assert [path.read_text() for path in tmp_path.iterdir()] == ["of another attempt"]
@@ -147,7 +148,7 @@ def test_what_is_missing_is_named(project: Project, env: dict[str, str], message
 def test_what_spark_says_is_shown_without_frames(said: str, shown: str) -> None:
     log = Path("spark.log")
     log.write_text("x\nException in thread main SparkException: Master must start with spark\n")
-    error = spark.Spark("spark://host:7077", {}, log)._failure(RuntimeError(said))
+    error = spark.Spark("spark://host:7077", {}, log, None)._failure(RuntimeError(said))
     assert str(error) == (
         f"Spark (spark://host:7077) cannot do the work:\n{shown}\nIts log is spark.log."
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import PipelineError
-from tasks.lake.store import Lake, LakeFile, read_manifest, without_password
+from tasks.core.stores import without_password
+from tasks.lake.store import Lake, LakeFile, read_manifest
 
 NOW = datetime.now(UTC)
 DAY_S = 86_400

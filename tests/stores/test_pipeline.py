@@ -1,0 +1,141 @@
+"""Source files and staged files in an object store: the same pipeline, with the same results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from tests.conftest import Project, make_project, unwrapped
+from tests.lake.test_lake import several_files
+from tests.object_store import BUCKET, CREDENTIALS, ObjectStore
+
+HISTORY = "audit/header_history.json"
+"""It has times."""
+
+
+def upload(store: ObjectStore, project: Project, prefix: str) -> None:
+    """Store a project's source files."""
+    for path in project.data.rglob("*.csv"):
+        store.write(prefix, path.relative_to(project.data).as_posix(), path.read_bytes())
+
+
+def in_store(store: ObjectStore, prefix: str) -> dict[str, str]:
+    return {
+        **CREDENTIALS,
+        "PIPELINE_DATA_DIR": store.url(f"{prefix}/in"),
+        "PIPELINE_STAGING_DIR": store.url(f"{prefix}/staging"),
+    }
+
+
+def staged(store: ObjectStore, prefix: str) -> dict[str, bytes]:
+    """Name -> content of the staged files."""
+    where = f"{prefix}/staging"
+    return {name: store.read(where, name) for name in store.names(where) if name != HISTORY}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Name -> content of the staged files of a folder."""
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    own = (".locks", "state.db", ".gitkeep", HISTORY)
+    return {
+        name: path.read_bytes()
+        for name, path in paths.items()
+        if path.is_file() and not name.startswith(own)
+    }
+
+
+def times(store: ObjectStore, prefix: str) -> dict[str, object]:
+    """Name -> when an object was stored."""
+    infos = store.files.get_file_info(fs.FileSelector(f"{BUCKET}/{prefix}"))
+    return {info.base_name: info.mtime for info in infos if info.is_file}
+
+
+def test_files_in_an_object_store_give_the_same(
+    ran: Project, store: ObjectStore, tmp_path: Path
+) -> None:
+    project = make_project(tmp_path / "project", data=None)
+    upload(store, ran, "same/in")
+    env = in_store(store, "same")
+    project.passes("AllReports", env=env)
+    assert staged(store, "same") == files(ran.staging)
+    assert project.tables() == ran.tables()
+    # State and locks are on the local disk, and nothing else is.
+    assert files(project.staging) == {}
+    assert (project.staging / "state.db").exists()
+    assert "Everything is up to date" in project.passes("AllReports", env=env).log
+    assert project.tasks("verify", env=env).status == 0
+
+
+@pytest.mark.soak
+def test_only_what_changed_is_built(store: ObjectStore, tmp_path: Path) -> None:
+    reference = several_files(tmp_path)
+    project = make_project(tmp_path / "other", data=None)
+    upload(store, reference, "changed/in")
+    env = in_store(store, "changed")
+    project.passes("AllReports", env=env)
+
+    # The same content has the same ETag.
+    name = "LOG_RCD_F/1.csv"
+    content = store.read("changed/in", name)
+    store.write("changed/in", name, content)
+    assert "Everything is up to date" in project.passes("AllReports", env=env).log
+
+    store.write("changed/in", name, content[:-1].rpartition(b"\n")[0] + b"\n")
+    before = times(store, "changed/staging/LOG_RCD_F")
+    project.passes("AllReports", env=env)
+    after = times(store, "changed/staging/LOG_RCD_F")
+    assert [name for name in after if after[name] != before[name]] == ["1.parquet"]
+    (reference.data / name).write_bytes(store.read("changed/in", name))
+    reference.passes("AllReports")
+    assert staged(store, "changed") == files(reference.staging)
+    assert project.tables() == reference.tables()
+
+    # What somebody changes or removes in the staging folder is built again.
+    store.write("changed/staging", "LOG_RCD_F/0.parquet", b"other")
+    store.files.delete_file(f"{BUCKET}/changed/staging/enriched_logs/LOG_RCD_B/2.parquet")
+    project.passes("AllReports", env=env)
+    assert staged(store, "changed") == files(reference.staging)
+
+    store.files.delete_file(f"{BUCKET}/changed/in/{name}")
+    (reference.data / name).unlink()
+    project.passes("AllReports", env=env)
+    reference.passes("AllReports")
+    assert staged(store, "changed") == files(reference.staging)
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "message"),
+    [
+        ("DATA_DIR", "s3://nowhere/in?endpoint_override={}", "nowhere does not exist"),
+        ("STAGING_DIR", "s3://nowhere/x?endpoint_override={}", "nowhere does not exist"),
+        ("DATA_DIR", "ftp://host/in", "Unrecognized filesystem type in URI: ftp://host/in"),
+        ("STATE_DIR", "s3://bucket/state", "s3://bucket/state is no folder of this machine."),
+        ("REPORTS_DIR", "s3://bucket/reports", "Only data_dir, staging_dir and lake_url may be"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_an_error_that_says_so(
+    project: Project, store: ObjectStore, setting: str, url: str, message: str
+) -> None:
+    env = {**CREDENTIALS, f"PIPELINE_{setting}": url.format(store.endpoint)}
+    done = project.luigi("AllReports", env=env)
+    assert done.status in (30, 35)
+    assert message in unwrapped(done.err)
+    assert done.err.count("\nName a folder in luigi.cfg") <= 1
+    assert not list(project.folder.glob("s3:*"))
+
+
+@pytest.mark.soak
+def test_a_password_in_a_url_is_not_shown(project: Project) -> None:
+    env = {"PIPELINE_DATA_DIR": "s3://user:secret@bucket/in?endpoint_override=http://127.0.0.1:1"}
+    done = project.fails("AllReports", env=env, status=35)
+    assert "The folder s3://bucket/in" in done.err
+    assert "secret" not in done.log
+
+
+def test_sample_data_is_not_written_into_object_stores(
+    project: Project, store: ObjectStore
+) -> None:
+    env = {**CREDENTIALS, "PIPELINE_DATA_DIR": store.url("sample")}
+    assert "SampleData writes into folders alone" in project.fails("SampleData", env=env).err
