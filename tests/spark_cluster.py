@@ -115,7 +115,9 @@ class SparkCluster:
             )
 
     def _state(self) -> dict[str, Any] | None:
-        with suppress(OSError), urllib.request.urlopen(f"http://{HOST}:{self.page}/json/") as page:
+        address = f"http://{HOST}:{self.page}/json/"
+        # At first no page is there, then one that is not JSON.
+        with suppress(OSError, ValueError), urllib.request.urlopen(address) as page:
             return dict(json.load(page))
         return None
 

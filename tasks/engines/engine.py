@@ -16,9 +16,11 @@ class Engine:
 
     Attributes:
         threads: How many threads there are for all partitions that are built at the same time.
+        is_remote: Whether other processes do the work.
     """
 
     threads: int
+    is_remote = False
 
     def __init__(self) -> None:
         self._digests: dict[Path, str] = {}

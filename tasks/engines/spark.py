@@ -66,6 +66,7 @@ class Spark(Engine):
     """
 
     threads = 1  # A task has one core.
+    is_remote = True
 
     def __init__(self, master: str, options: Mapping[str, str], log: Path, folder: Path | None):
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from config.added import added_columns
@@ -10,6 +11,7 @@ from config.aggregates import AGGREGATES
 from config.views import VIEWS
 from config.warehouse import DIMENSIONS, FACT_LOGS
 from tasks.core.partition import Partition
+from tasks.engines.choose import engine
 from tasks.freshness.snapshot import differences, digest_of
 from tasks.freshness.targets import Digested
 from tasks.freshness.task import FreshTask
@@ -76,6 +78,10 @@ class LoadFactLogs(LoadTask):
             )
             for one in log_partitions()
         }
+        copy = None
+        if engine().is_remote:
+            call = partial(engine().call, out={}, advance=self.progress.advance)
+            copy = warehouse().copying(call, engine().at_once)
         loaded, rows = list[str](), 0
         for some, stored in self._transactions(partitions, receipt):
             names, rows = replace_partitions(
@@ -85,6 +91,7 @@ class LoadFactLogs(LoadTask):
                 stored,
                 before_commit=lambda: self.check_inputs(receipt.inputs),
                 progress=self.progress,
+                copy=copy,
             )
             loaded += names
         return f"{rows:,} rows from {len(loaded):,} of {len(partitions):,} files"

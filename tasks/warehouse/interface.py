@@ -5,10 +5,10 @@ Nothing outside `tasks/warehouse/` knows which database it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from config.bookkeeping import LoadReceipt
 from config.declarations import Table
@@ -18,6 +18,12 @@ from tasks.core.progress import Advance
 if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
+
+    from tasks.core.partition import Partition
+    from tasks.warehouse.collected import Collected
+
+    Copy = Callable[["Transaction", Mapping[Partition, Path]], Iterable[Collected]]
+    """Loads the facts of partitions from their enriched records; what is known of each."""
 
 
 class Warehouse(Protocol):
@@ -71,6 +77,14 @@ class Warehouse(Protocol):
         Raises:
             PipelineError: The database refuses something, or a table of the name is someone
                 else's, and different: why, and what to do.
+        """
+
+    def copying(self, call: Callable[..., Any], at_once: int) -> Copy | None:
+        """How other processes load facts, each those of a partition; None if they cannot.
+
+        Args:
+            call: Calls a function with arguments in another process; several threads use it.
+            at_once: How many.
         """
 
 

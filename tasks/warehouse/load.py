@@ -23,10 +23,11 @@ from tasks.core.arrow import parquet_rows
 from tasks.core.partition import Partition
 from tasks.core.progress import Phases
 from tasks.enrichment.further import as_loaded
-from tasks.enrichment.star import arrow_schema, facts
+from tasks.enrichment.star import arrow_schema
+from tasks.warehouse.collected import Collected
 from tasks.warehouse.digests import digested
 from tasks.warehouse.log_days import Derivation, are_current, derive, remember_changes
-from tasks.warehouse.log_instance_activity import append_counts, counted, facts_of
+from tasks.warehouse.log_instance_activity import append_counts, facts_of
 from tasks.warehouse.members import keep_previous, remove_unreferenced, retain
 from tasks.warehouse.steps import (
     begin,
@@ -42,7 +43,7 @@ from tasks.warehouse.steps import (
 from tasks.warehouse.tables import further_digest
 
 if TYPE_CHECKING:
-    from tasks.warehouse.interface import Transaction, Warehouse
+    from tasks.warehouse.interface import Copy, Transaction, Warehouse
 
 _FACTS = FACT_LOGS.name
 _ACTIVITY = LOG_INSTANCE_ACTIVITY.name
@@ -107,6 +108,7 @@ def replace_partitions(
     receipt: str,
     before_commit: Callable[[], None],
     progress: Phases,
+    copy: Copy | None = None,
 ) -> tuple[list[str], int]:
     """Replace the facts of the partitions that changed, and what is derived, in one transaction.
 
@@ -117,6 +119,7 @@ def replace_partitions(
         receipt: What the facts of all partitions are made from.
         before_commit: As for `replace_dimension`.
         progress: The phases and the rows.
+        copy: Loads the facts, as `Warehouse.copying` returns it; None: this process does.
 
     Returns:
         Names of the partitions that were loaded, and the number of all facts.
@@ -135,7 +138,7 @@ def replace_partitions(
             remember_changes(db, others)
         _remove_others(db, kept, before.is_whole)
         changed = {one: partitions[one] for one in partitions if one.id not in kept}
-        loaded = _load_facts(db, changed, progress)
+        loaded = _load_facts(db, changed, progress, copy)
         size = before.size_now(db)
         if derive_all:
             for table in AGGREGATES.values():
@@ -213,7 +216,10 @@ def _remove_others(db: Transaction, kept: Mapping[int, int], is_whole: bool) -> 
 
 
 def _load_facts(
-    db: Transaction, partitions: Mapping[Partition, Enriched], progress: Phases
+    db: Transaction,
+    partitions: Mapping[Partition, Enriched],
+    progress: Phases,
+    copy: Copy | None,
 ) -> list[LoadReceipt]:
     """Append facts, and their counts by log instance; the receipts of the partitions."""
     rows = {
@@ -221,21 +227,17 @@ def _load_facts(
         for partition in sorted(partitions, key=lambda partition: partition.id)
     }
     progress.begin("loading", sum(rows.values()))
-    digests: Counter[str] = Counter()
-    activity: list[pa.RecordBatch] = []
-    batches = (
-        batch
-        for one in rows
-        for batch in counted(
-            one, digested(facts(partitions[one].file), digests, one.name), digests, activity
-        )
-    )
-    referenced: dict[str, set[int]] = {column: set() for column in FACT_LOGS.references}
-    db.append(_FACTS, collecting_keys(batches, referenced), progress.advance)
-    append_counts(db, activity)
+    files = {one: partitions[one].file for one in rows}
+    collected = Collected()
+    if copy is None:
+        db.append(_FACTS, collected.pass_facts(files.items()), progress.advance)
+    else:
+        for of_partition in copy(db, files):
+            collected.add(of_partition)
+    append_counts(db, collected.activity)
     progress.begin("checking")
-    check_references(db, FACT_LOGS, referenced)
+    check_references(db, FACT_LOGS, collected.referenced)
     return [
-        receipt_of(FACT_LOGS, partitions[one].digest, number, digests[one.name], one)
+        receipt_of(FACT_LOGS, partitions[one].digest, number, collected.digests[one.name], one)
         for one, number in rows.items()
     ]

@@ -7,9 +7,10 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -21,6 +22,9 @@ from tasks.core.waiting import OTHERS, Limit
 from tasks.warehouse.interface import Transaction
 from tasks.warehouse.receipts import valid_receipts
 from tasks.warehouse.verify import Rows, changed_loads
+
+if TYPE_CHECKING:
+    from tasks.warehouse.interface import Copy
 
 _SQLSTATE = re.compile(r"\.? ?SQLSTATE: \w+$")
 
@@ -69,6 +73,10 @@ class ServerWarehouse:
     def transaction(self, table: Table) -> AbstractContextManager[Transaction]:
         """A load of a table: committed at the end, or rolled back; waits for other writers."""
         raise NotImplementedError
+
+    def copying(self, call: Callable[..., Any], at_once: int) -> Copy | None:
+        """None: rows are loaded by one process."""
+        return None
 
     # --- reading -----------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
 import adbc_driver_postgresql
@@ -23,6 +24,9 @@ from tasks.warehouse.postgresql.transaction import PostgresqlTransaction
 from tasks.warehouse.receipts import guarded_tables
 from tasks.warehouse.server import CONNECT_S, ServerWarehouse
 from tasks.warehouse.verify import Rows, as_declared, loaded_query
+
+if TYPE_CHECKING:
+    from tasks.warehouse.interface import Copy
 
 FUNCTION = "invalidate_receipts"
 """Runs after a statement that changed rows, with the rights of the tables' owner."""
@@ -91,6 +95,22 @@ class PostgresqlWarehouse(ServerWarehouse):
             connection.execute(sa.text("SET TRANSACTION READ WRITE"))
             yield connection
             connection.commit()
+
+    def copying(self, call: Callable[..., Any], at_once: int) -> Copy | None:
+        """Several processes copy into tables of their own; the load moves their rows."""
+        from tasks.warehouse.postgresql.copy import ParallelCopy
+
+        return ParallelCopy(self.url.render_as_string(False), self.schema, call, at_once)
+
+    @contextlib.contextmanager
+    def apart(self, what: str) -> Iterator[PostgresqlTransaction]:
+        """A transaction beside a load, committed at the end; `what` is copied, for errors."""
+        with self._connected(f"{what} could not be copied into {self.name}:") as db:
+            db.run("BEGIN")
+            db.run(f"SET LOCAL search_path = {self.schema or 'public'}")
+            db.run("SET LOCAL timezone = 'UTC'")
+            yield db
+            db.run("COMMIT")
 
     @contextlib.contextmanager
     def rows(self) -> Iterator[Rows]:

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from config.bookkeeping import LOAD_RECEIPT, LoadReceipt
 from config.declarations import Table
@@ -33,6 +33,7 @@ from tasks.warehouse.sqlite.file import (
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from tasks.warehouse.interface import Copy
     from tasks.warehouse.sqlite.transaction import SqliteTransaction
 
 
@@ -150,6 +151,10 @@ class SqliteWarehouse:
     def triggers(self, table: str) -> dict[str, str]:
         """The triggers that invalidate a table's receipts: name -> CREATE statement."""
         return triggers(table)
+
+    def copying(self, call: Callable[..., Any], at_once: int) -> Copy | None:
+        """None: a file has one writer."""
+        return None
 
     def transaction(self, table: Table) -> AbstractContextManager[SqliteTransaction]:
         """A load of a table: committed at the end, or rolled back; waits for other writers.
