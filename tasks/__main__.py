@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError, advice, cleaned
+from tasks.core.stores import file_at
 from tasks.freshness.task import FreshTask, walk
 from tasks.graph import AllReports
 from tasks.run.console import print_lines, show_places
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     listed = commands.add_parser(
         "sources", help="list the source files; exit status 1 if there is none"
     )
-    listed.add_argument("--check", type=Path, metavar="FILE", help="show how a file would be read")
+    listed.add_argument("--check", metavar="FILE", help="show how a file would be read")
     listed.add_argument("--source", metavar="NAME", help="the source of that file")
     ui = commands.add_parser(
         "ui", help="run everything in the central scheduler and keep its pages up until Ctrl-C"
@@ -191,12 +191,14 @@ def sources() -> int:
     return 0 if found else 1
 
 
-def check(path: Path, name: str | None) -> int:
+def check(place: str, name: str | None) -> int:
     """Print how a file would be read; 1 if it would not be staged. Writes nothing."""
     from tasks.core.memory import configure_arrow
     from tasks.source_check import describe, source_of
 
     configure_arrow()
+    settings()  # Which URLs are known.
+    path = file_at(place)
     try:
         for line in describe(path, source_of(path, name)):
             print_lines([line])

@@ -75,6 +75,18 @@ def folder_at(text: str) -> Path:
     return folder
 
 
+def file_at(text: str) -> Path:
+    """A file, given as a path or URL; options and password are those of a folder above it."""
+    if "://" not in text:
+        return Path(text)
+    address, mark, options = text.partition("?")
+    path = StorePath(without_password(address))
+    if text.startswith("file://") or not any(str(folder) in _urls for folder in path.parents):
+        above, _, name = address.rpartition("/")
+        return folder_at(f"{above}{mark}{options}") / name
+    return path
+
+
 def known_urls() -> dict[str, str]:
     """What another process needs so that it can use the same paths."""
     return dict(_urls)

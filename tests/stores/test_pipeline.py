@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 
 import pytest
 from pyarrow import fs
 
-from tests.conftest import Project, make_project, unwrapped
+from tests.conftest import ALL_REPORTS, Project, make_project, unwrapped
 from tests.lake.test_lake import several_files
 from tests.object_store import BUCKET, CREDENTIALS, ObjectStore
 
@@ -66,6 +68,9 @@ def test_files_in_an_object_store_give_the_same(
     assert (project.staging / "state.db").exists()
     assert "Everything is up to date" in project.passes("AllReports", env=env).log
     assert project.tasks("verify", env=env).status == 0
+    points = project.tasks("sources", env=env).out.splitlines()[3]
+    assert points == f"s3a://{BUCKET}/same/in/POINT.csv"
+    assert "8 rows staged" in project.tasks("sources", "--check", points, env=env).out
 
 
 @pytest.mark.soak
@@ -103,6 +108,31 @@ def test_only_what_changed_is_built(store: ObjectStore, tmp_path: Path) -> None:
     project.passes("AllReports", env=env)
     reference.passes("AllReports")
     assert staged(store, "changed") == files(reference.staging)
+
+
+@pytest.mark.soak
+def test_a_killed_run_is_done_again(store: ObjectStore, tmp_path: Path) -> None:
+    reference = several_files(tmp_path)
+    reference.passes("AllReports")
+    project = make_project(tmp_path / "other", data=None)
+    upload(store, reference, "killed_run/in")
+    env = in_store(store, "killed_run")
+    run = project.start(*ALL_REPORTS, env=project.environment(env))
+    until = time.monotonic() + 60
+    while len(store.names("killed_run/staging/LOG_RCD_F")) < 2:
+        assert time.monotonic() < until
+        assert run.poll() is None
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    # What has its name is whole.
+    expected = files(reference.staging)
+    found = staged(store, "killed_run")
+    done = {name: content for name, content in found.items() if name.startswith("LOG_RCD")}
+    assert done == {name: expected[name] for name in done}
+    store.write("killed_run/staging", ".POINT.parquet.pipeline.tmp", b"left")
+    project.passes("AllReports", env=env)
+    assert staged(store, "killed_run") == expected
+    assert project.tables() == reference.tables()
 
 
 @pytest.mark.parametrize(
