@@ -39,7 +39,6 @@ _FILE_MODE = stat.S_IFREG | 0o644
 _urls: dict[str, str] = {}
 """The URL of each folder that `folder_at` has returned, with options and password."""
 
-
 _asked: dict[str, tuple[float, os.stat_result | None]] = {}
 """When an object was asked about, and the answer."""
 
@@ -254,7 +253,7 @@ class StorePath(PosixPath):
                 yield self / info.path.removeprefix(store.place(path)).lstrip("/")
 
     def open(self, mode: str = "r", *_: Any, **named: Any) -> Any:
-        """Read it, or write it whole: it has its content when it is closed without an error."""
+        """Read it, or write it whole: it has its content when it is closed."""
         store, path = self._at()
         _asked.pop(str(self), None)
         if "w" not in mode:
@@ -312,6 +311,17 @@ def _known_to_arrow(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL without the user and password in it."""
+    """A URL without the user and password in it, also if these were not encoded.
+
+    >>> without_password("s3://user:pass@bucket/a@b"), without_password("s3://bucket/a@b")
+    ('s3://bucket/a@b', 's3://bucket/a@b')
+    >>> without_password("s3://user:pa/ss@bucket/in"), without_password("hdfs://host:8020/a@b")
+    ('s3://bucket/in', 'hdfs://host:8020/a@b')
+    """
     scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else url
+    host = re.split(r"[/?]", rest, maxsplit=1)[0]
+    if "@" in host:
+        return f"{scheme}{mark}{host.rpartition('@')[2]}{rest[len(host) :]}"
+    _, colon, after = host.partition(":")
+    is_secret = colon and not after.isdecimal()
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if is_secret else url

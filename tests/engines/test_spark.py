@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,13 +84,23 @@ def environment(cluster: SparkCluster) -> dict[str, str]:
     }
 
 
-def tasks_by_executor(folder: Path) -> Counter[str]:
-    """Executor -> tasks that ended well, in the newest application."""
+def ended_tasks(folder: Path) -> list[dict[str, Any]]:
+    """What Spark has recorded of the tasks that ended well, in the newest application."""
     newest = max((folder / "events").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     events = [json.loads(line) for line in newest.read_text().splitlines()]
     ended = [one for one in events if one["Event"] == "SparkListenerTaskEnd"]
-    good = [one for one in ended if one["Task End Reason"]["Reason"] == "Success"]
-    return Counter(one["Task Info"]["Executor ID"] for one in good)
+    return [one for one in ended if one["Task End Reason"]["Reason"] == "Success"]
+
+
+def tasks_by_executor(folder: Path) -> Counter[str]:
+    """Executor -> how many tasks ended well."""
+    return Counter(one["Task Info"]["Executor ID"] for one in ended_tasks(folder))
+
+
+def shuffled_bytes(folder: Path) -> int:
+    """What executors have written for each other."""
+    metrics = (one["Task Metrics"] for one in ended_tasks(folder))
+    return sum(one["Shuffle Write Metrics"]["Shuffle Bytes Written"] for one in metrics)
 
 
 def wait_for_partitions(project: Project, number: int) -> None:
@@ -114,6 +125,7 @@ def test_a_cluster_builds_what_one_machine_builds(
     assert days > 4
     assert tasks.total() == 11 + 11 + 4 * 6 + days
     assert len(tasks) == 2
+    assert shuffled_bytes(tmp_path) == 0
     # The digests of executors are those of the files; the other engine has nothing to do.
     assert project.tasks("verify", "--deep", env=IN_LAKE).status == 0
     assert "Everything is up to date" in project.passes("AllReports", env=IN_LAKE).log
