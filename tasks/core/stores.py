@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyarrow import NativeFile, fs
 
 _BUFFER = 1 << 20
-_ASKED_FOR_S = 1
+_VALID_S = 10
 _REQUESTS = 32
 _URL = re.compile(r"^(\w+):/+(?=[^/])")
 _FILE_MODE = stat.S_IFREG | 0o644
@@ -46,6 +46,7 @@ _asked: dict[str, tuple[float, os.stat_result | None]] = {}
 def ask_again() -> None:
     """Others may have changed objects: forget what is known of them."""
     _asked.clear()
+    _listed.cache_clear()
 
 
 def check_store(folder: Path) -> None:
@@ -58,6 +59,7 @@ def ask_about(paths: Iterable[Path]) -> None:
     """Ask about many objects at the same time, before they are asked about one by one."""
     stored = [path for path in paths if isinstance(path, StorePath)]
     if stored:
+        check_store(stored[0])  # Connects, before threads would do so all at once.
         # A process that is ending starts no threads; errors are reported where one is read.
         with contextlib.suppress(RuntimeError, OSError), ThreadPoolExecutor(_REQUESTS) as pool:
             list(pool.map(StorePath.exists, stored))
@@ -189,10 +191,10 @@ class StorePath(PosixPath):
         raise FileNotFoundError(errno.ENOENT, "is in no folder that luigi.cfg names", str(self))
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Of a file; a folder has none. Asked for at most once a second."""
+        """Of a file; a folder has none. An answer is used again for ten seconds."""
         now = time.monotonic()
         at, found = _asked.get(str(self), (-math.inf, None))
-        if now - at > _ASKED_FOR_S:
+        if now - at > _VALID_S:
             found = None
             with contextlib.suppress(FileNotFoundError):
                 found = self._stat()
@@ -238,8 +240,8 @@ class StorePath(PosixPath):
         """Nothing: a file makes its folders."""
 
     def iterdir(self) -> Generator[StorePath]:
-        """What is in it, asked for at most once a second."""
-        yield from (_listed(self, int(time.monotonic() / _ASKED_FOR_S)))
+        """What is in it. An answer is used again for ten seconds."""
+        yield from _listed(self, int(time.monotonic() / _VALID_S))
 
     def glob(self, pattern: str) -> Iterator[StorePath]:  # type: ignore[override]
         """Files in the folder with a name like the pattern."""
@@ -298,7 +300,7 @@ def _stat_result(number: int, size: int, mtime_ns: int) -> os.stat_result:
 
 
 @functools.lru_cache(maxsize=64)
-def _listed(folder: StorePath, _second: int) -> tuple[StorePath, ...]:
+def _listed(folder: StorePath, _time: int) -> tuple[StorePath, ...]:
     store, path = folder._at()
     with store.explained():
         found = store.infos(path, recursive=False)

@@ -64,7 +64,6 @@ class _Scheduling:
         """The snapshot to use for this `complete()` call."""
         if self._snapshot is None or label not in self._announced:
             self._known.add(label)
-            ask_again()
             self._snapshot, self._announced = Snapshot(state()), set()
         self._announced.discard(label)
         return self._snapshot

@@ -13,7 +13,7 @@ from tasks.core.files import temporary_path
 from tasks.core.partition import Partition
 from tasks.enrichment import star
 from tasks.graph import CsvToParquet, LoadFactLogs
-from tasks.warehouse import load
+from tasks.warehouse import collected
 from tests.conftest import Project, unwrapped
 from tests.runs import ALL
 from tests.ui import luigid
@@ -53,7 +53,7 @@ def test_a_load_whose_input_changes_meanwhile_leaves_the_previous_rows(
         if path.name == enriched.name:
             enriched.write_bytes(enriched.read_bytes() + b"x")
 
-    monkeypatch.setattr(load, "facts", facts)
+    monkeypatch.setattr(collected, "facts", facts)
     with pytest.raises(PipelineError, match="its input changed while it was read: LOG_RCD_F"):
         LoadFactLogs().run()
     assert ran.facts() == before

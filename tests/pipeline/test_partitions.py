@@ -15,7 +15,7 @@ from tasks.core.partition import partition_ids
 from tasks.enrichment import star
 from tasks.freshness.partitioned import PartitionedTask
 from tasks.graph import CheckWarehouse, CsvToParquet, EnrichedLogs, LogActivity, SourceProfiles
-from tasks.warehouse import load
+from tasks.warehouse import collected
 from tests.conftest import Project, run_once
 from tests.once import made_once
 from tests.runs import add_partition, fresh_project, run_here, soak
@@ -71,7 +71,7 @@ def built_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         built.append(f"LoadFactLogs {partition}")
         return star.facts(enriched)
 
-    monkeypatch.setattr(load, "facts", facts)
+    monkeypatch.setattr(collected, "facts", facts)
     return built
 
 
