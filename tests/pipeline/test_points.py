@@ -61,10 +61,10 @@ def test_a_new_column_is_added_and_a_vanished_one_stays_without_values(ran: Proj
     assert ran.query("SELECT io FROM dim_point WHERE point_id = 1004") == [("01.05",)]
     assert described(ran)["fitted"] == "POINT.Fitted, as exported."
     ran.edit("APP_TYPE.csv", "Dairy", "Daily")
-    ran.passes("AllReports")
+    ran.passes("LoadFactLogs")
     assert {"fitted", "io", "io_address"} <= described(ran).keys()
     assert ran.tasks("verify").status == 0
-    assert ran.passes("AllReports").built == []
+    assert ran.passes("LoadFactLogs").built == []
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_columns_that_are_joined_are_recognised_both(ran: Project) -> None:
         "point_log_inst_id,Date,Time,value,more\n1,2024-06-01,00:00,1,x\n1,2024-06-01,00:03,2,x\n"
     )
     ran.configure("[LOG_RCD_F]\nrecorded_at = Date, Time")
-    ran.passes("AllReports")
+    ran.passes("SchemaChangeReport")
     text = ran.report("schema_change.md")
     recognised = "recognised as recorded_at: 2 of 2 rows have a value, type timestamp"
     assert f"  - new: date, {recognised}\n" in text
@@ -186,7 +186,7 @@ def test_columns_that_are_joined_are_recognised_both(ran: Project) -> None:
 def test_a_damaged_history_starts_again(ran: Project) -> None:
     assert "This is the first run that was recorded" in ran.report("schema_change.md")
     (ran.staging / "audit" / "header_history.json").write_text("[{")
-    ran.passes("AllReports")
+    ran.passes("SchemaChangeReport")
     assert "This is the first run that was recorded" in ran.report("schema_change.md")
 
 
@@ -203,6 +203,6 @@ def test_the_report_describes_the_live_tables(ran: Project) -> None:
 def test_a_load_keeps_a_column_that_was_added_natively(ran: Project) -> None:
     ran.change("ALTER TABLE fact_logs ADD COLUMN new_column INTEGER")
     ran.edit("LOG_RCD_F.csv", "1e2", "1e3")
-    ran.passes("AllReports")
+    ran.passes("LoadFactLogs")
     names = [name for (name,) in ran.query("SELECT name FROM pragma_table_info('fact_logs')")]
     assert names[-1] == "new_column"

@@ -33,12 +33,12 @@ def test_alarms_have_the_statuses_that_the_configuration_names(ran: Project) -> 
     assert ran.query("SELECT log_id, status FROM v_alarms") == [(10000000003, "ALARM")]
     receipts = "SELECT * FROM load_receipt WHERE partition_name <> ''"
     before = ran.query(receipts)
-    result = ran.passes("AllReports", env={"PIPELINE_ALARM_STATUSES": "2, it's"})
+    result = ran.passes("LoadFactLogs", env={"PIPELINE_ALARM_STATUSES": "2, it's"})
     assert "LoadFactLogs" in result.built
     assert "fact_logs: 13 rows from 0 of 2 files" in result.err
     assert ran.query("SELECT log_id, status FROM v_alarms") == [(10000000006, "2")]
     assert ran.query(receipts) == before
-    ran.passes("AllReports", env={"PIPELINE_ALARM_STATUSES": "none"})
+    ran.passes("LoadFactLogs", env={"PIPELINE_ALARM_STATUSES": "none"})
     assert ran.query("SELECT * FROM v_alarms") == []
 
 
@@ -118,9 +118,9 @@ def test_what_is_derived_is_made_again_if_someone_changed_it(
 ) -> None:
     before = ran.query(f"SELECT * FROM {table}")
     ran.change(damage.format(table))
-    assert "fact_logs: 13 rows from 0 of 2 files" in ran.passes("AllReports").err
+    assert "fact_logs: 13 rows from 0 of 2 files" in ran.passes("LoadFactLogs").err
     assert ran.query(f"SELECT * FROM {table}") == before
-    assert ran.passes("AllReports").built == []
+    assert ran.passes("LoadFactLogs").built == []
 
 
 KEYS = ("unit_id", "point_id", "point_log_inst_id")
@@ -149,20 +149,20 @@ def test_a_view_of_someone_else_is_not_replaced(ran: Project) -> None:
     ran.change("DROP VIEW v_logs")
     ran.change("CREATE VIEW V_Logs AS SELECT 1 AS mine")
     ran.edit("LOG_RCD_F.csv", ",4.75,", ",4.8,")
-    result = ran.fails("AllReports")
+    result = ran.fails("LoadFactLogs")
     assert (
         "v_logs exists in the warehouse and is not the pipeline's view.\n"
         "Rename it and run again. The previous rows are unchanged.\n"
     ) in result.err
     assert ran.query("SELECT * FROM v_logs") == [(1,)]
     ran.change("DROP VIEW v_logs")
-    ran.passes("AllReports")
+    ran.passes("LoadFactLogs")
     assert ran.query(OF_VIEW) == ran.query(NAMED)
 
 
 def test_a_view_that_is_missing_is_made_again(ran: Project) -> None:
     ran.change("DROP VIEW v_alarms")
-    assert "fact_logs: 13 rows from 0 of 2 files" in ran.passes("AllReports").err
+    assert "fact_logs: 13 rows from 0 of 2 files" in ran.passes("LoadFactLogs").err
     assert ran.query("SELECT count(*) FROM v_alarms") == [(1,)]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.core.files import spreadsheet_text, write_csv
 from tests.conftest import Project
+from tests.runs import soak
 
 
 @given(texts=st.lists(st.tuples(st.text(), st.text(alphabet='=+-@\t\r\n",x'))))
@@ -65,31 +66,36 @@ def marked(project: Project) -> set[str]:
     }
 
 
-def test_the_files_for_people_are_marked_as_chosen_and_no_others(project: Project) -> None:
+@pytest.mark.parametrize("chosen", ["auto", soak("true"), soak("false")])
+def test_the_files_for_people_are_marked_as_chosen_and_no_others(
+    project: Project, chosen: str
+) -> None:
     project.edit("APP_TYPE.csv", "3,Suction Group", "3,K\xe4lteverbund")
     project.edit("POINT.csv", "1007,105", "\xe4,105")  # To be quarantined.
     project.configure("[POINT]\nmax_rejected = 0.5")
-    result = project.passes("AllReports")
-    assert marked(project) == {
+    result = project.passes("AllReports", env={"PIPELINE_CSV_BOM": chosen})
+    assert "K\xe4lteverbund" in result.out
+    every = {path.name for path in project.reports.glob("*.csv")}
+    assert len(every) == 17
+    beyond_ascii = {
         "profile.csv",
         "summary_by_app_instance_id.csv",
         "summary_by_app_type_id.csv",
     }
-    assert "K\xe4lteverbund" in result.out
+    assert marked(project) == {"auto": beyond_ascii, "true": every, "false": set()}[chosen]
+    figures = project.report("run.json")
+    assert list(figures["summaries"]) == ["unit_id", "app_instance_id", "app_type_id"]
+    assert "\ufeff" not in json.dumps(figures, ensure_ascii=False)
 
-    every = {path.name for path in project.reports.glob("*.csv")}
-    assert len(every) == 17
-    for chosen, expected in (("true", every), ("false", set())):
-        result = project.passes("AllReports", env={"PIPELINE_CSV_BOM": chosen})
-        assert marked(project) == expected
-        assert {label.partition(":")[0] for label in result.built} == {
-            "ActivityReport",
-            "CheckWarehouse",
-            "ProfileReport",
-            "ReportPage",
-            "SummaryReport",
-            "ValuesReport",
-        }
-        figures = project.report("run.json")
-        assert list(figures["summaries"]) == ["unit_id", "app_instance_id", "app_type_id"]
-        assert "\ufeff" not in json.dumps(figures, ensure_ascii=False)
+
+@pytest.mark.soak
+def test_the_choice_of_a_mark_builds_the_files_for_people_again(ran: Project) -> None:
+    result = ran.passes("AllReports", env={"PIPELINE_CSV_BOM": "true"})
+    assert {label.partition(":")[0] for label in result.built} == {
+        "ActivityReport",
+        "CheckWarehouse",
+        "ProfileReport",
+        "ReportPage",
+        "SummaryReport",
+        "ValuesReport",
+    }
