@@ -60,7 +60,7 @@ def facts(project: Project) -> set[tuple]:
 def test_what_is_derived_is_the_same(tmp_path: Path, zone: str) -> None:
     project = several_files(tmp_path)
     days = {"PIPELINE_REPORT_TIMEZONE": zone}
-    project.passes("AllReports", env=days)
+    project.passes("LoadFactLogs", env=days)
     loaded = {name: project.query(f"SELECT * FROM {name} ORDER BY 1, 2, 3") for name in SAME}
     rows = project.query("SELECT count(*) FROM fact_logs")
     columns = ", ".join(column.name for column in FACT_LOGS.columns)
@@ -68,7 +68,7 @@ def test_what_is_derived_is_the_same(tmp_path: Path, zone: str) -> None:
         (*row[:6], row[6] or None, *row[7:])
         for row in project.query(f"SELECT {columns} FROM fact_logs")
     }
-    project.passes("AllReports", env={**days, **IN_LAKE})
+    project.passes("LoadFactLogs", env={**days, **IN_LAKE})
     in_lake = {name: project.query(f"SELECT * FROM {name} ORDER BY 1, 2, 3") for name in SAME}
     assert in_lake == loaded
     assert project.query("SELECT count(*) FROM fact_logs") == [(0,)]
@@ -85,11 +85,11 @@ def test_without_records_and_without_times(tmp_path: Path) -> None:
     project.passes("AllReports", env=IN_LAKE)
     assert facts(project) == set()
     add_partition(project, "some name=1%.csv", header + "1,1,,3,OK\n2,1,,4,OK\n")
-    project.passes("AllReports", env=IN_LAKE)
+    project.passes("LoadFactLogs", env=IN_LAKE)
     assert [row[6:8] for row in sorted(facts(project))] == [(None, 3.0), (None, 4.0)]
     assert project.query("SELECT count(*) FROM fact_log_days") == [(0,)]
     (project.data / "LOG_RCD_F" / "some name=1%.csv").unlink()
-    project.passes("AllReports", env=IN_LAKE)
+    project.passes("LoadFactLogs", env=IN_LAKE)
     assert facts(project) == set()
 
 
@@ -141,13 +141,13 @@ def test_only_days_that_changed_are_built_and_replaced_files_stay_for_a_time(
     tmp_path: Path,
 ) -> None:
     project = several_files(tmp_path)
-    project.passes("AllReports", env=IN_LAKE)
+    project.passes("CheckWarehouse", env=IN_LAKE)
     before = lake_files(project)
     measured = {path: path.stat().st_ino for path in project.staging.glob("lake/days/days/*")}
     counts = {path: path.stat().st_ino for path in project.staging.glob("audit/facts/*/*.json")}
     move_records(project, "2024-03-30 ", "2024-03-31 ")
 
-    project.passes("AllReports", env=IN_LAKE)
+    project.passes("CheckWarehouse", env=IN_LAKE)
     after = lake_files(project)
     changed = {path.split("/")[1] for path in before.keys() ^ after.keys()}
     assert changed == {"day=2024-03-30", "day=2024-03-31"}
@@ -164,7 +164,7 @@ def test_only_days_that_changed_are_built_and_replaced_files_stay_for_a_time(
     ]
 
     move_records(project, "2024-04-01 ", "2024-04-02 ")
-    project.passes("AllReports", env={**IN_LAKE, "PIPELINE_LAKE_GRACE_S": "0"})
+    project.passes("CheckWarehouse", env={**IN_LAKE, "PIPELINE_LAKE_GRACE_S": "0"})
     left = {str(path.relative_to(project.folder / "lake")) for path in lake_paths(project)}
     assert left == {*lake_files(project), "manifest.json"}
 
@@ -181,7 +181,7 @@ def lake_paths(project: Project) -> list[Path]:
 @pytest.mark.parametrize("damage", ["file", soak("manifest"), soak("all")])
 def test_what_others_change_in_the_lake_is_made_again(tmp_path: Path, damage: str) -> None:
     project = several_files(tmp_path)
-    project.passes("AllReports", env=IN_LAKE)
+    project.passes("LoadFactLogs", env=IN_LAKE)
     before = lake_files(project)
     manifest = project.folder / "lake" / "manifest.json"
     match damage:
@@ -195,6 +195,6 @@ def test_what_others_change_in_the_lake_is_made_again(tmp_path: Path, damage: st
     shown = project.tasks("status", "--stale", env=IN_LAKE).out
     assert "LakeFacts" in shown
     assert "lake" in shown
-    project.passes("AllReports", env=IN_LAKE)
+    project.passes("LoadFactLogs", env=IN_LAKE)
     assert lake_files(project) == before
-    assert "Everything is up to date" in project.passes("AllReports", env=IN_LAKE).log
+    assert not project.passes("LoadFactLogs", env=IN_LAKE).built
