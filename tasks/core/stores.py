@@ -207,11 +207,11 @@ class StorePath(PosixPath):
         store, path = self._at()
         place = store.place(path)
         with store.files.open_input_stream(place) as stream:
-            told = {name.lower(): value for name, value in (stream.metadata() or {}).items()}
+            answer = {name.lower(): value for name, value in (stream.metadata() or {}).items()}
         for name in ("versionid", "generation", "etag"):
-            if (version := told.get(name, b"")) not in (b"", b"null"):
+            if (version := answer.get(name, b"")) not in (b"", b"null"):
                 number = int(hashlib.sha256(version).hexdigest()[:15], 16)
-                return _stat_result(number, int(told["content-length"]), 0)
+                return _stat_result(number, int(answer["content-length"]), 0)
         info = store.files.get_file_info(place)
         return _stat_result(0, info.size, info.mtime_ns or 0)
 

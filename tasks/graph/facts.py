@@ -64,7 +64,7 @@ class LoadFactLogs(LoadTask):
 
     def load(self, receipt: Receipt) -> str:
         """Load the partitions that changed."""
-        from tasks.warehouse.load import Enriched, replace_partitions
+        from tasks.warehouse.load import Course, Enriched, replace_partitions
         from tasks.warehouse.log_days import Derivation
 
         code, declared = receipt.code, receipt.declarations[self.table_name]
@@ -89,9 +89,7 @@ class LoadFactLogs(LoadTask):
                 some,
                 Derivation(rules(), derived_from),
                 stored,
-                before_commit=lambda: self.check_inputs(receipt.inputs),
-                progress=self.progress,
-                copy=copy,
+                Course(lambda: self.check_inputs(receipt.inputs), self.progress, copy),
             )
             loaded += names
         return f"{rows:,} rows from {len(loaded):,} of {len(partitions):,} files"

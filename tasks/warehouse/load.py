@@ -106,9 +106,7 @@ def replace_partitions(
     partitions: Mapping[Partition, Enriched],
     derivation: Derivation,
     receipt: str,
-    before_commit: Callable[[], None],
-    progress: Phases,
-    copy: Copy | None = None,
+    course: Course,
 ) -> tuple[list[str], int]:
     """Replace the facts of the partitions that changed, and what is derived, in one transaction.
 
@@ -117,9 +115,7 @@ def replace_partitions(
         partitions: Every partition that exists. The facts of other partitions are removed.
         derivation: How the tables by day, and the views, are made.
         receipt: What the facts of all partitions are made from.
-        before_commit: As for `replace_dimension`.
-        progress: The phases and the rows.
-        copy: Loads the facts, as `Warehouse.copying` returns it; None: this process does.
+        course: What is called in the course of it.
 
     Returns:
         Names of the partitions that were loaded, and the number of all facts.
@@ -138,21 +134,35 @@ def replace_partitions(
             remember_changes(db, others)
         _remove_others(db, kept, before.is_whole)
         changed = {one: partitions[one] for one in partitions if one.id not in kept}
-        loaded = _load_facts(db, changed, progress, copy)
+        loaded = _load_facts(db, changed, course)
         size = before.size_now(db)
         if derive_all:
             for table in AGGREGATES.values():
                 empty(db, table)
         else:
             remember_changes(db, others)
-        derived = derive(db, derivation, derive_all, progress)
+        derived = derive(db, derivation, derive_all, course.progress)
         remove_unreferenced(db)
         create_views(db, derivation.rules.alarms)
-        before_commit()
+        course.before_commit()
         total = sum(kept.values()) + sum(one.row_count for one in loaded)
         of_table = receipt_of(FACT_LOGS, receipt, total, None)._replace(size_bytes=size)
         write_receipts(db, [of_table, *loaded, *derived], FACT_LOGS)
     return [one.partition_name for one in loaded], total
+
+
+class Course(NamedTuple):
+    """What is called in the course of a load of facts.
+
+    Attributes:
+        before_commit: As for `replace_dimension`.
+        progress: The phases and the rows.
+        copy: Loads the facts, as `Warehouse.copying` returns it; None: this process does.
+    """
+
+    before_commit: Callable[[], None]
+    progress: Phases
+    copy: Copy | None = None
 
 
 class Enriched(NamedTuple):
@@ -216,26 +226,23 @@ def _remove_others(db: Transaction, kept: Mapping[int, int], is_whole: bool) -> 
 
 
 def _load_facts(
-    db: Transaction,
-    partitions: Mapping[Partition, Enriched],
-    progress: Phases,
-    copy: Copy | None,
+    db: Transaction, partitions: Mapping[Partition, Enriched], course: Course
 ) -> list[LoadReceipt]:
     """Append facts, and their counts by log instance; the receipts of the partitions."""
     rows = {
         partition: parquet_rows(partitions[partition].file)
         for partition in sorted(partitions, key=lambda partition: partition.id)
     }
-    progress.begin("loading", sum(rows.values()))
+    course.progress.begin("loading", sum(rows.values()))
     files = {one: partitions[one].file for one in rows}
     collected = Collected()
-    if copy is None:
-        db.append(_FACTS, collected.pass_facts(files.items()), progress.advance)
+    if course.copy is None:
+        db.append(_FACTS, collected.pass_facts(files.items()), course.progress.advance)
     else:
-        for of_partition in copy(db, files):
+        for of_partition in course.copy(db, files):
             collected.add(of_partition)
     append_counts(db, collected.activity)
-    progress.begin("checking")
+    course.progress.begin("checking")
     check_references(db, FACT_LOGS, collected.referenced)
     return [
         receipt_of(FACT_LOGS, partitions[one].digest, number, collected.digests[one.name], one)

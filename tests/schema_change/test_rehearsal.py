@@ -235,17 +235,13 @@ class Overtaken:
     def read_log(self: Any, copy: Copy, limit: int) -> list[int]:
         if self.is_copied:
             type(self).is_copied = self.is_copied = False
-            first, _, third = self.fetch("SELECT a, b FROM t ORDER BY a, b LIMIT 3")
             self.slow, fast = self.engine().connect(), self.engine().connect()
             self.slow.exec_driver_sql("BEGIN")
-            self.update(self.slow, "note = 'changed'", first)
-            self.update(fast, "note = note", third)
+            # Of a row that no writer of the workload may change once more.
+            self.slow.exec_driver_sql("INSERT INTO t (a, b) VALUES (-1000000, 'own')")
+            fast.exec_driver_sql("UPDATE t SET note = note WHERE a = (SELECT max(a) FROM t)")
             fast.close()
         return list(super().read_log(copy, limit))  # type: ignore[misc]
-
-    def update(self, connection: sa.Connection, values: str, key: Sequence[Any]) -> None:
-        sql = sa.text(f"UPDATE t SET {values} WHERE a = :a AND b = :b")
-        connection.execute(sql, {"a": key[0], "b": key[1]})
 
     def consumed(self: Any, log: sa.TableClause, read: Sequence[int]) -> Any:
         if self.slow is not None:
@@ -283,22 +279,20 @@ def test_a_log_consumed_by_the_greatest_number_is_noticed(
 
 
 class Corrupting:
-    """One value of the shadow is not what was copied."""
+    """A value of some rows is not what was copied; writers may put one of them right."""
 
     def end_copy(self: Any, copy: Copy) -> None:
         super().end_copy(copy)  # type: ignore[misc]
-        key = self.last_key(copy.source, copy.key)
-        (first,) = self.fetch(f"SELECT a, b FROM {copy.source} ORDER BY a, b LIMIT 1")
-        assert key != first
         sql = f"UPDATE {self.quote(copy.target)} SET x = 0.25 WHERE a = :a AND b = :b"
-        self.connection.execute(sa.text(sql), {"a": first[0], "b": first[1]})
+        for a, b in self.fetch(f"SELECT a, b FROM {copy.source} ORDER BY a, b LIMIT 9"):
+            self.connection.execute(sa.text(sql), {"a": a, "b": b})
 
 
 @pytest.mark.parametrize(
     "kind",
     ["sqlite", *(pytest.param(k, marks=pytest.mark.soak) for k in ("postgresql", "mariadb"))],
 )
-def test_one_corrupted_value_is_noticed(request: pytest.FixtureRequest, kind: str) -> None:
+def test_corrupted_values_are_noticed(request: pytest.FixtureRequest, kind: str) -> None:
     live = database_of(request, kind)
     live.create(rows=ROWS)
     result = rehearsed(live, broken=Corrupting)

@@ -30,7 +30,7 @@ from config.warehouse import (
 )
 from tasks.core.partition import Partition
 from tasks.enrichment.star import arrow_schema
-from tasks.warehouse.load import Enriched, replace_dimension, replace_partitions
+from tasks.warehouse.load import Course, Enriched, replace_dimension, replace_partitions
 from tasks.warehouse.log_days import Derivation
 from tasks.warehouse.open import open_warehouse
 
@@ -123,7 +123,7 @@ def load_facts(
         digests = {FLOAT: receipt, **(others or {})}
         partitions = {one: Enriched(digest, path) for one, digest in digests.items()}
         return replace_partitions(
-            open_warehouse(url), partitions, DERIVED, receipt, before_commit, Mock()
+            open_warehouse(url), partitions, DERIVED, receipt, Course(before_commit, Mock())
         )
 
 

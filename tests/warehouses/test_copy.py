@@ -13,7 +13,7 @@ import pytest
 from config.warehouse import FACT_LOGS
 from tasks.core.errors import PipelineError
 from tasks.core.partition import Partition
-from tasks.warehouse.load import Enriched, replace_partitions
+from tasks.warehouse.load import Course, Enriched, replace_partitions
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.postgresql import copy
 from tests.warehouses.stars import (
@@ -57,7 +57,7 @@ def written(folder: Path) -> dict[Partition, Enriched]:
 def load(url: str, facts: dict[Partition, Enriched], called: Any = None) -> tuple[list[str], int]:
     warehouse = open_warehouse(url)
     how = warehouse.copying(called, 2) if called else None
-    return replace_partitions(warehouse, facts, DERIVED, "all", nothing, Mock(), how)
+    return replace_partitions(warehouse, facts, DERIVED, "all", Course(nothing, Mock(), how))
 
 
 def test_copies_are_loaded_as_one_process_loads(

@@ -32,7 +32,7 @@ from config.warehouse import (
 )
 from tasks.core.partition import Partition
 from tasks.core.progress import Phases
-from tasks.warehouse.load import Enriched, replace_partitions
+from tasks.warehouse.load import Course, Enriched, replace_partitions
 from tasks.warehouse.log_days import Derivation
 from tasks.warehouse.open import open_warehouse
 from tests.runs import soak
@@ -104,7 +104,7 @@ def load_from(
         enriched[partition] = Enriched(repr(records), folder / f"{name}.parquet")
     how = Derivation(rules, "rules")
     warehouse = open_warehouse(url)
-    replace_partitions(warehouse, enriched, how, "receipt", nothing, progress)
+    replace_partitions(warehouse, enriched, how, "receipt", Course(nothing, progress))
 
 
 def derived(url: str) -> tuple[list[tuple], list[tuple]]:
