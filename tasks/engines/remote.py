@@ -124,5 +124,10 @@ def _portable(error: Exception) -> Exception:
     """An error that can travel, with its traceback if it is not one that a person can fix."""
     if isinstance(error, PipelineError | OSError):
         return error
+    if isinstance(error, ImportError):
+        return PipelineError(
+            f"The executor on {platform.node()} lacks a library: {error}.",
+            remedy="Install it in the Python of the executors, in the version of the driver.",
+        )
     where = f"On the executor on {platform.node()}:\n"
     return RuntimeError(where + "".join(traceback.format_exception(error)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from tasks.run.settings import settings
 from tasks.state import Receipt
 
 if TYPE_CHECKING:
+    from tasks.warehouse.interface import Copy
     from tasks.warehouse.load import Enriched
 
 
@@ -78,21 +80,25 @@ class LoadFactLogs(LoadTask):
             )
             for one in log_partitions()
         }
-        copy = None
-        if engine().is_remote:
-            call = partial(engine().call, out={}, advance=self.progress.advance)
-            copy = warehouse().copying(call, engine().at_once)
         loaded, rows = list[str](), 0
         for some, stored in self._transactions(partitions, receipt):
-            names, rows = replace_partitions(
-                warehouse(),
-                some,
-                Derivation(rules(), derived_from),
-                stored,
-                Course(lambda: self.check_inputs(receipt.inputs), self.progress, copy),
-            )
+            with self._copying() as copy:
+                names, rows = replace_partitions(
+                    warehouse(),
+                    some,
+                    Derivation(rules(), derived_from),
+                    stored,
+                    Course(lambda: self.check_inputs(receipt.inputs), self.progress, copy),
+                )
             loaded += names
         return f"{rows:,} rows from {len(loaded):,} of {len(partitions):,} files"
+
+    def _copying(self) -> AbstractContextManager[Copy | None]:
+        """How executors load facts; None if they do not."""
+        if not engine().is_remote:
+            return nullcontext()
+        call = partial(engine().call, out={}, advance=self.progress.advance)
+        return warehouse().copying(call, lambda: engine().at_once)
 
     def _load_from_lake(self, receipt: Receipt, derived_from: str) -> str:
         """Load what is derived from the facts in the lake."""

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from tasks.core.partition import Partition
     from tasks.warehouse.collected import Collected
 
-    Copy = Callable[["Transaction", Mapping[Partition, Path]], Iterable[Collected]]
-    """Loads the facts of partitions from their enriched records; what is known of each."""
+    Copy = Callable[["Transaction", Mapping[Partition, Path]], Sequence[Collected] | None]
+    """Loads the facts of partitions from their enriched records; what is known of each.
+
+    None if it cannot: nothing was loaded.
+    """
 
 
 class Warehouse(Protocol):
@@ -79,12 +82,16 @@ class Warehouse(Protocol):
                 else's, and different: why, and what to do.
         """
 
-    def copying(self, call: Callable[..., Any], at_once: int) -> Copy | None:
+    def copying(
+        self, call: Callable[..., Any], at_once: Callable[[], int]
+    ) -> AbstractContextManager[Copy | None]:
         """How other processes load facts, each those of a partition; None if they cannot.
+
+        The context is that of a load.
 
         Args:
             call: Calls a function with arguments in another process; several threads use it.
-            at_once: How many.
+            at_once: How many threads there may be.
         """
 
 

@@ -236,11 +236,11 @@ def _load_facts(
     course.progress.begin("loading", sum(rows.values()))
     files = {one: partitions[one].file for one in rows}
     collected = Collected()
-    if course.copy is None:
+    copied = course.copy(db, files) if course.copy else None
+    for of_partition in copied or ():
+        collected.add(of_partition)
+    if copied is None:
         db.append(_FACTS, collected.pass_facts(files.items()), course.progress.advance)
-    else:
-        for of_partition in course.copy(db, files):
-            collected.add(of_partition)
     append_counts(db, collected.activity)
     course.progress.begin("checking")
     check_references(db, FACT_LOGS, collected.referenced)

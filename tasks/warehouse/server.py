@@ -74,9 +74,11 @@ class ServerWarehouse:
         """A load of a table: committed at the end, or rolled back; waits for other writers."""
         raise NotImplementedError
 
-    def copying(self, call: Callable[..., Any], at_once: int) -> Copy | None:
+    def copying(
+        self, call: Callable[..., Any], at_once: Callable[[], int]
+    ) -> AbstractContextManager[Copy | None]:
         """None: rows are loaded by one process."""
-        return None
+        return contextlib.nullcontext()
 
     # --- reading -----------------------------------------------------------------------------
 

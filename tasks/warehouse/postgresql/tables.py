@@ -138,11 +138,11 @@ class PostgresqlTables(AdbcTransaction):
         if name == FACT_LOGS.name:
             self.run(_INDEX)
 
-    def create_apart(self, table: Table, name: str, comment: str) -> None:
-        """Create a table with the same columns, without keys and without a log of its changes."""
+    def create_beside(self, table: Table, name: str, more: str, comment: str) -> None:
+        """Create a table with the same columns and one more, without keys and unlogged."""
         columns = metadata(table).tables[table.name].columns
         listed = ", ".join(str(CreateColumn(one).compile(dialect=DIALECT)) for one in columns)
-        self.run(f"CREATE UNLOGGED TABLE {name} ({listed})")
+        self.run(f"CREATE UNLOGGED TABLE {name} ({listed}, {more} TEXT NOT NULL)")
         self.run(f"COMMENT ON TABLE {name} IS {_quoted(comment)}")
 
     def _run(self, statement: SetTableComment | SetColumnComment) -> None:

@@ -31,11 +31,13 @@ class PostgresqlTransaction(PostgresqlTables):
 
     def begin(self, schema: str, wait_s: float) -> None:
         """Begin; fail if another load is under way for so many seconds."""
-        self.run("BEGIN")
+        # What executors commit meanwhile has to be seen, whatever the default is.
+        self.run("BEGIN ISOLATION LEVEL READ COMMITTED")
         if not self.query(f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"):
             self.run(f"CREATE SCHEMA {schema}")
         self.run(f"SET LOCAL search_path = {schema}")
         self.run("SET LOCAL timezone = 'UTC'")
+        self.run("SET LOCAL idle_in_transaction_session_timeout = 0")
         self.run("SET LOCAL work_mem = '64MB'")
         self.run(f"SET LOCAL lock_timeout = {max(1, int(wait_s * 1000))}")
         number = "hashtext(''controller-logs '' || current_schema())"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
@@ -96,16 +96,18 @@ class PostgresqlWarehouse(ServerWarehouse):
             yield connection
             connection.commit()
 
-    def copying(self, call: Callable[..., Any], at_once: int) -> Copy | None:
-        """Several processes copy into tables of their own; the load moves their rows."""
+    def copying(
+        self, call: Callable[..., Any], at_once: Callable[[], int]
+    ) -> AbstractContextManager[Copy | None]:
+        """Several processes copy into a table, from which the load moves the rows."""
         from tasks.warehouse.postgresql.copy import ParallelCopy
 
-        return ParallelCopy(self.url.render_as_string(False), self.schema, call, at_once)
+        return ParallelCopy(self, call, at_once)
 
     @contextlib.contextmanager
-    def apart(self, what: str) -> Iterator[PostgresqlTransaction]:
-        """A transaction beside a load, committed at the end; `what` is copied, for errors."""
-        with self._connected(f"{what} could not be copied into {self.name}:") as db:
+    def beside(self, what: str) -> Iterator[PostgresqlTransaction]:
+        """A transaction beside a load, committed at the end; `what` has failed, for errors."""
+        with self._connected(f"{what} ({self.name}):") as db:
             db.run("BEGIN")
             db.run(f"SET LOCAL search_path = {self.schema or 'public'}")
             db.run("SET LOCAL timezone = 'UTC'")

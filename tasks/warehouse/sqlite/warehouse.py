@@ -152,9 +152,11 @@ class SqliteWarehouse:
         """The triggers that invalidate a table's receipts: name -> CREATE statement."""
         return triggers(table)
 
-    def copying(self, call: Callable[..., Any], at_once: int) -> Copy | None:
+    def copying(
+        self, call: Callable[..., Any], at_once: Callable[[], int]
+    ) -> AbstractContextManager[Copy | None]:
         """None: a file has one writer."""
-        return None
+        return contextlib.nullcontext()
 
     def transaction(self, table: Table) -> AbstractContextManager[SqliteTransaction]:
         """A load of a table: committed at the end, or rolled back; waits for other writers.
