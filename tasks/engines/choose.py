@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 from tasks.core.errors import PipelineError
 from tasks.core.stores import StorePath, folder_at
@@ -28,12 +27,12 @@ def engine() -> Engine:
             remedy="Give the URL of the cluster, such as spark://host:7077, yarn or k8s://https://host.",
         )
     log = logs_dir() / "spark.log"
-    return Spark(settings().spark_master, section_of("spark"), log, _shared_folder())
+    return Spark(settings().spark_master, section_of("spark"), log, _needs_folder())
 
 
-def _shared_folder() -> Path | None:
-    """The working folder, if the executors have to share it."""
+def _needs_folder() -> bool:
+    """Whether executors need the working folder: not if all files are in object stores."""
     chosen = settings()
     folders = [chosen.data_dir, chosen.staging_dir]
     folders += [folder_at(chosen.lake_url)] if chosen.facts == LAKE else []
-    return None if all(isinstance(one, StorePath) for one in folders) else Path.cwd()
+    return not all(isinstance(one, StorePath) for one in folders)

@@ -62,15 +62,15 @@ class Spark(Engine):
         master: As Spark has it, such as `spark://host:7077`.
         options: Further settings of Spark.
         log: The file of Spark's own log.
-        folder: The working folder, which the executors share; None if nothing is in it.
+        shares_folder: Whether the executors need the working folder.
     """
 
     threads = 1  # A task has one core.
     is_remote = True
 
-    def __init__(self, master: str, options: Mapping[str, str], log: Path, folder: Path | None):
+    def __init__(self, master: str, options: Mapping[str, str], log: Path, shares_folder: bool):
         super().__init__()
-        self._folder = None if folder is None else str(folder)
+        self._shares_folder = shares_folder
         self._master, self._options, self._log = master, options, log
         self._lock = threading.Lock()
         self._started: Any = None
@@ -104,8 +104,9 @@ class Spark(Engine):
             PipelineError: The function has raised it, or the cluster cannot do the work.
         """
         pickled = pickle.dumps((function, arguments, named))
+        folder = str(Path.cwd()) if self._shares_folder else None
         call = pickle.dumps(
-            remote.Call(self._folder, remote.versions(), pickled, tuple(out.values()), known_urls())
+            remote.Call(folder, remote.versions(), pickled, tuple(out.values()), known_urls())
         )
         used = [one.number for one in arguments if isinstance(one, Shared)]
         broadcast = {number: self._broadcast[number] for number in used}

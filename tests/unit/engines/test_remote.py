@@ -148,7 +148,9 @@ def test_what_is_missing_is_named(project: Project, env: dict[str, str], message
 def test_what_spark_says_is_shown_without_frames(said: str, shown: str) -> None:
     log = Path("spark.log")
     log.write_text("x\nException in thread main SparkException: Master must start with spark\n")
-    error = spark.Spark("spark://host:7077", {}, log, None)._failure(RuntimeError(said))
+    error = spark.Spark("spark://host:7077", {}, log, shares_folder=True)._failure(
+        RuntimeError(said)
+    )
     assert str(error) == (
         f"Spark (spark://host:7077) cannot do the work:\n{shown}\nIts log is spark.log."
     )
