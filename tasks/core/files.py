@@ -13,9 +13,11 @@ import io
 import itertools
 import json
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,26 @@ def remove_leftovers(staging: Path, reports: Path, locks: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for temporary files on the local disk, removed at the end.
+
+    Those that killed processes left are removed when they are a day old.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-") as folder:
+        _remove_old_scratch(Path(folder).parent)
+        yield Path(folder)
+
+
+def _remove_old_scratch(place: Path) -> None:
+    before = time.time() - _DAY_S
+    for folder in place.glob(f"{_SCRATCH}[0-9]*-*"):
+        # The times of a folder that was removed meanwhile, or is of someone else, are no matter.
+        with contextlib.suppress(OSError):
+            if folder.stat().st_mtime < before:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def create_database(path: Path) -> None:
     """Create the empty file of a database, if there is none, as the umask permits.
 
@@ -117,6 +139,9 @@ def set_aside(path: Path) -> Path:
             Path(f"{path}{ending}").rename(f"{aside}{ending}")
     return aside
 
+
+_SCRATCH = "controller-logs-"
+_DAY_S = 86_400
 
 RACY_NS = 2_000_000_000
 """Some file systems store times to two seconds."""

@@ -71,8 +71,12 @@ def folder_at(text: str) -> Path:
         return Path(text)
     if text.startswith("file://"):
         return Path(Store(text).root)
-    folder = StorePath(without_password(text).partition("?")[0])
-    _urls[str(folder)] = text
+    folder = StorePath(shown(text))
+    if _urls.setdefault(str(folder), text) != text:
+        raise PipelineError(
+            f"luigi.cfg: two folders are called {folder}, with different options or credentials.",
+            remedy="Use the same for both, or another prefix.",
+        )
     return folder
 
 
@@ -81,7 +85,7 @@ def file_at(text: str) -> Path:
     if "://" not in text:
         return Path(text)
     address, mark, options = text.partition("?")
-    path = StorePath(without_password(address))
+    path = StorePath(shown(address))
     if text.startswith("file://") or not any(str(folder) in _urls for folder in path.parents):
         above, _, name = address.rpartition("/")
         return folder_at(f"{above}{mark}{options}") / name
@@ -124,7 +128,7 @@ class Store:
                 self.files, self.root = fs.LocalFileSystem(), str(Path(url).absolute())
 
     def __str__(self) -> str:
-        return without_password(self._url)
+        return shown(self._url)
 
     def place(self, path: str) -> str:
         """A path below it, as the file system has it."""
@@ -135,7 +139,11 @@ class Store:
         if self.files.type_name == "hdfs":
             with contextlib.suppress(FileNotFoundError):
                 self.files.delete_file(self.place(to))
-        self.files.move(self.place(path), self.place(to))
+        try:
+            self.files.move(self.place(path), self.place(to))
+        except NotImplementedError:  # As in Azure, unless names are hierarchical there.
+            self.files.copy_file(self.place(path), self.place(to))
+            self.files.delete_file(self.place(path))
 
     def infos(self, path: str, recursive: bool = True) -> list[fs.FileInfo]:
         """What is in a folder."""
@@ -206,14 +214,15 @@ class StorePath(PosixPath):
     def _stat(self) -> os.stat_result:
         store, path = self._at()
         place = store.place(path)
-        with store.files.open_input_stream(place) as stream:
-            answer = {name.lower(): value for name, value in (stream.metadata() or {}).items()}
+        with store.files.open_input_file(place) as file:
+            size = file.size()
+            answer = {name.lower(): value for name, value in (file.metadata() or {}).items()}
         for name in ("versionid", "generation", "etag"):
             if (version := answer.get(name, b"")) not in (b"", b"null"):
                 number = int(hashlib.sha256(version).hexdigest()[:15], 16)
-                return _stat_result(number, int(answer["content-length"]), 0)
+                return _stat_result(number, size, 0)
         info = store.files.get_file_info(place)
-        return _stat_result(0, info.size, info.mtime_ns or 0)
+        return _stat_result(0, size, info.mtime_ns or 0)
 
     def exists(self, **_: Any) -> bool:
         """Whether it is a file."""
@@ -250,7 +259,9 @@ class StorePath(PosixPath):
     def rglob(self, pattern: str) -> Iterator[StorePath]:  # type: ignore[override]
         """Files in the folder, and in folders in it, with a name like the pattern."""
         store, path = self._at()
-        for info in store.infos(path):
+        with store.explained():
+            found = store.infos(path)
+        for info in found:
             if info.is_file and fnmatch.fnmatchcase(info.base_name, pattern):
                 yield self / info.path.removeprefix(store.place(path)).lstrip("/")
 
@@ -312,18 +323,24 @@ def _known_to_arrow(url: str) -> str:
     return "s3://" + url.removeprefix("s3a://") if url.startswith("s3a://") else url
 
 
-def without_password(url: str) -> str:
-    """A URL without the user and password in it, also if these were not encoded.
+def shown(url: str) -> str:
+    """A URL without options, user and password, also if these were not encoded.
 
-    >>> without_password("s3://user:pass@bucket/a@b"), without_password("s3://bucket/a@b")
+    >>> shown("s3://user:pass@bucket/a@b?secret=x"), shown("s3://bucket/a@b")
     ('s3://bucket/a@b', 's3://bucket/a@b')
-    >>> without_password("s3://user:pa/ss@bucket/in"), without_password("hdfs://host:8020/a@b")
+    >>> shown("s3://user:12/ss@bucket/in"), shown("hdfs://host:8020/a@b")
     ('s3://bucket/in', 'hdfs://host:8020/a@b')
+    >>> shown("abfs://container@account.example/in"), shown("folder/with?@sign")
+    ('abfs://container@account.example/in', 'folder/with?@sign')
     """
     scheme, mark, rest = url.partition("://")
-    host = re.split(r"[/?]", rest, maxsplit=1)[0]
-    if "@" in host:
-        return f"{scheme}{mark}{host.rpartition('@')[2]}{rest[len(host) :]}"
+    if not mark:
+        return url
+    rest = rest.partition("?")[0]
+    host = rest.partition("/")[0]
     _, colon, after = host.partition(":")
-    is_secret = colon and not after.isdecimal()
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if is_secret else url
+    if colon and "@" not in host and not (scheme == "hdfs" and after.isdecimal()):
+        rest = rest.rpartition("@")[2]  # A password with a slash in it.
+    elif colon or not scheme.startswith("abfs"):
+        rest = host.rpartition("@")[2] + rest[len(host) :]
+    return f"{scheme}{mark}{rest}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.core.files import sha256
+from tasks.core.files import scratch_folder, sha256
 from tasks.core.stores import StorePath
 
 
@@ -32,10 +31,10 @@ def written_apart(
         attempt: No other attempt has the number.
     """
     digests: dict[Path, str] = {}
-    with tempfile.TemporaryDirectory(prefix="controller-logs-") as folder:
+    with scratch_folder() as folder:
         # The end of a run removes what is called so and was left by an executor that was killed.
         names = {
-            path: Path(folder, f"{number}-{path.name}")
+            path: folder / f"{number}-{path.name}"
             if isinstance(path, StorePath)
             else path.with_name(f".attempt{attempt}{path.name}")
             for number, path in enumerate(outputs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from config.bookkeeping import LOG_INSTANCE_ACTIVITY
 from config.warehouse import FACT_LOGS
 from tasks.core.arrow import PARQUET
-from tasks.core.files import write_json
+from tasks.core.files import scratch_folder, write_json
 from tasks.core.partition import Partition
 from tasks.core.progress import Advance, no_progress
 from tasks.enrichment.star import arrow_schema, facts
@@ -62,9 +61,9 @@ def split_by_day(
         counted(partition, facts(enriched), Counter[str](), activity), referenced
     )
     stored = []
-    with tempfile.TemporaryDirectory(prefix="controller-logs-") as folder:
+    with scratch_folder() as folder:
         _write_days(rows, Calendar(timezone), folder)
-        for path in sorted(Path(folder).iterdir()):
+        for path in sorted(folder.iterdir()):
             table = pq.read_table(path, partitioning=None).sort_by(_ORDER)
             stored.append(_store(lake, table, path.name.removeprefix(f"{_DAY}="), partition.name))
             advance(len(table), len(table))
@@ -77,7 +76,7 @@ def split_by_day(
     pq.write_table(counts, out["activity"], **PARQUET)
 
 
-def _write_days(rows: Iterator[pa.RecordBatch], calendar: Calendar, folder: str) -> None:
+def _write_days(rows: Iterator[pa.RecordBatch], calendar: Calendar, folder: Path) -> None:
     """Write facts into a folder for each day."""
     schema = arrow_schema(FACT_LOGS).append(pa.field(_DAY, pa.string()))
     batches = (batch.append_column(_DAY, _days(batch, calendar)) for batch in rows)

@@ -7,6 +7,7 @@ and lines of luigi.cfg.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from config.warehouse import SUMMARY_LEVELS
+from tasks.core.errors import PipelineError
 from tasks.core.files import read_json
 from tasks.core.text import count_of, displayed_url, readable, visible_lines
 from tasks.run.logs import LINE_CHARACTERS, wrap
@@ -174,7 +176,9 @@ def show_places(settings: Settings) -> Iterator[str]:
     yield f"  reports     {settings.reports_dir}/index.html, and beside it all that it shows"
     yield f"  warehouse   {displayed_url(settings.warehouse_url)}"
     folder = settings.staging_dir / "quarantine"
-    quarantined = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.csv"))]
+    quarantined: list[str] = []
+    with contextlib.suppress(PipelineError, OSError):  # Of an object store.
+        quarantined += (one.relative_to(folder).as_posix() for one in sorted(folder.rglob("*.csv")))
     files = ", ".join(quarantined[:_NAMED_FILES]) or "nothing"
     more = len(quarantined) - _NAMED_FILES
     listed = f"{folder}/ ({files}{f', {more:,} more' if more > 0 else ''})"

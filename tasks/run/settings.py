@@ -24,7 +24,7 @@ from luigi.configuration import get_config
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
-from tasks.core.stores import StorePath, folder_at
+from tasks.core.stores import StorePath, folder_at, shown
 from tasks.core.waiting import OTHERS, STATE_FILE, Limit
 
 ARROW, SPARK = "arrow", "spark"
@@ -196,7 +196,9 @@ def reports_dir() -> Path:
 
 def staging_dir() -> Path:
     """The staging folder, also if the other settings cannot be used."""
-    return folder_at(_text("staging_dir") or str(Settings.staging_dir))
+    with contextlib.suppress(PipelineError):  # Reported by `settings`.
+        return folder_at(_text("staging_dir") or str(Settings.staging_dir))
+    return Settings.staging_dir
 
 
 def state_dir() -> Path:
@@ -287,7 +289,7 @@ def refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> Non
 def _local(name: str, text: str) -> Path:
     if "://" in text:
         raise PipelineError(
-            f"luigi.cfg: section [pipeline]: {name} = {text} is no folder of this machine.",
+            f"luigi.cfg: section [pipeline]: {name} = {shown(text)} is no folder of this machine.",
             remedy="Give its path. Only data_dir, staging_dir and lake_url may be URLs.",
         )
     return Path(text)

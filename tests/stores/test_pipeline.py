@@ -177,7 +177,27 @@ def test_a_password_in_a_url_is_not_shown(project: Project) -> None:
     env = {"PIPELINE_DATA_DIR": "s3://user:secret@bucket/in?endpoint_override=http://127.0.0.1:1"}
     done = project.fails("AllReports", env=env, status=35)
     assert "The folder s3://bucket/in" in done.err
-    assert "secret" not in done.log
+    env = {"PIPELINE_STATE_DIR": "s3://user:secret@bucket/x?scheme=secret"}
+    more = project.fails("AllReports", env=env, status=35)
+    written = [path.read_bytes() for path in project.folder.rglob("*") if path.is_file()]
+    assert "secret" not in done.log + more.log
+    assert not any(b"secret" in content for content in written)
+
+
+def test_the_same_records_twice_are_noticed(project: Project, store: ObjectStore) -> None:
+    upload(store, project, "twice/in")
+    # In parts or whole: with another ETag.
+    content = store.read("twice/in", "LOG_RCD_F.csv")
+    for name in ("a", "b"):
+        store.write("twice/in", f"LOG_RCD_F/{name}.csv", content)
+    store.files.copy_file(
+        f"{BUCKET}/twice/in/LOG_RCD_F/b.csv", f"{BUCKET}/twice/in/LOG_RCD_F/c.csv"
+    )
+    store.files.delete_file(f"{BUCKET}/twice/in/LOG_RCD_F.csv")
+    store.files.delete_file(f"{BUCKET}/twice/in/LOG_RCD_F/b.csv")
+    env = in_store(store, "twice")
+    done = project.fails("CsvToParquet", "--table", "LOG_RCD_F", env=env)
+    assert "LOG_RCD_F/a.csv and LOG_RCD_F/c.csv" in unwrapped(done.err)
 
 
 def test_sample_data_is_not_written_into_object_stores(

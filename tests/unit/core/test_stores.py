@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from pyarrow import fs
 from tasks.core import stores
 from tasks.core.arrow import parquet_rows
 from tasks.core.errors import PipelineError
-from tasks.core.files import RACY_NS, SHA256, is_racy, remove_leftovers, sha256
+from tasks.core.files import RACY_NS, SHA256, is_racy, remove_leftovers, scratch_folder, sha256
 from tasks.core.stores import Store, StorePath, ask_again, folder_at
 from tasks.freshness.snapshot import Snapshot
 from tasks.sources.files import find_partitions, open_bytes, why_unreadable
@@ -132,6 +135,29 @@ def test_what_a_killed_run_left_is_removed(folder: Path, tmp_path: Path) -> None
     remove_leftovers(folder, tmp_path, tmp_path)
     left = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*"))
     assert left == [".e.tmp", "d.parquet"]
+
+
+def test_what_killed_processes_left_on_the_disk_is_removed_a_day_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, young = tmp_path / "controller-logs-7-old", tmp_path / "controller-logs-7-young"
+    for left in (old, young):
+        left.mkdir()
+        (left / "0-x.parquet").write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000,) * 2)
+    with scratch_folder() as folder:
+        assert {*tmp_path.iterdir()} == {young, folder}
+    assert [*tmp_path.iterdir()] == [young]
+
+
+def test_two_folders_of_one_name_are_refused(store: ObjectStore) -> None:
+    folder_at("s3://bucket/twice?region=eu-west-1")
+    assert folder_at("s3://bucket/twice?region=eu-west-1")
+    with pytest.raises(PipelineError, match="two folders are called s3://bucket/twice"):
+        folder_at("s3://bucket/twice?region=us-east-1")
+    one, other = "abfs://one@account.example/in", "abfs://other@account.example/in"
+    assert folder_at(one) != folder_at(other)
 
 
 def test_parquet_is_read_where_it_is(folder: Path) -> None:

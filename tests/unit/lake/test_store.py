@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import PipelineError
-from tasks.core.stores import without_password
 from tasks.lake.store import Lake, LakeFile, read_manifest
 
 NOW = datetime.now(UTC)
@@ -123,8 +122,3 @@ def test_an_unknown_url_is_reported_without_its_password() -> None:
     with pytest.raises(PipelineError, match="The lake s4://host/x cannot be used") as error:
         Lake("s4://user:secret@host/x")
     assert "secret" not in str(error.value)
-    assert (
-        without_password("s3://u:p@b/x?endpoint_override=http://h")
-        == "s3://b/x?endpoint_override=http://h"
-    )
-    assert without_password("folder/with@sign") == "folder/with@sign"
