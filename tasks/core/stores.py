@@ -71,7 +71,7 @@ def folder_at(text: str) -> Path:
         return Path(text)
     if text.startswith("file://"):
         return Path(Store(text).root)
-    folder = StorePath(shown(text))
+    folder = StorePath(public_url(text))
     if _urls.setdefault(str(folder), text) != text:
         raise PipelineError(
             f"luigi.cfg: two folders are called {folder}, with different options or credentials.",
@@ -85,7 +85,7 @@ def file_at(text: str) -> Path:
     if "://" not in text:
         return Path(text)
     address, mark, options = text.partition("?")
-    path = StorePath(shown(address))
+    path = StorePath(public_url(address))
     if text.startswith("file://") or not any(str(folder) in _urls for folder in path.parents):
         above, _, name = address.rpartition("/")
         return folder_at(f"{above}{mark}{options}") / name
@@ -128,7 +128,7 @@ class Store:
                 self.files, self.root = fs.LocalFileSystem(), str(Path(url).absolute())
 
     def __str__(self) -> str:
-        return shown(self._url)
+        return public_url(self._url)
 
     def place(self, path: str) -> str:
         """A path below it, as the file system has it."""
@@ -323,14 +323,14 @@ def _known_to_arrow(url: str) -> str:
     return "s3://" + url.removeprefix("s3a://") if url.startswith("s3a://") else url
 
 
-def shown(url: str) -> str:
+def public_url(url: str) -> str:
     """A URL without options, user and password, also if these were not encoded.
 
-    >>> shown("s3://user:pass@bucket/a@b?secret=x"), shown("s3://bucket/a@b")
+    >>> public_url("s3://user:pass@bucket/a@b?secret=x"), public_url("s3://bucket/a@b")
     ('s3://bucket/a@b', 's3://bucket/a@b')
-    >>> shown("s3://user:12/ss@bucket/in"), shown("hdfs://host:8020/a@b")
+    >>> public_url("s3://user:12/ss@bucket/in"), public_url("hdfs://host:8020/a@b")
     ('s3://bucket/in', 'hdfs://host:8020/a@b')
-    >>> shown("abfs://container@account.example/in"), shown("folder/with?@sign")
+    >>> public_url("abfs://container@account.example/in"), public_url("folder/with?@sign")
     ('abfs://container@account.example/in', 'folder/with?@sign')
     """
     scheme, mark, rest = url.partition("://")

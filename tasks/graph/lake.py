@@ -87,11 +87,11 @@ class LakeFacts(PartitionedTask):
         return super().own_reason(snapshot) or self._why_changed(snapshot)
 
     def _why_changed(self, snapshot: Snapshot) -> str | None:
-        from tasks.core.stores import shown
+        from tasks.core.stores import public_url
         from tasks.lake.store import Lake
 
         url = settings().lake_url
-        place = shown(url)
+        place = public_url(url)
         found = snapshot.memoize(("manifest", url), lambda: Lake(url).manifest())
         if found != _manifest().file.read_text(encoding="utf-8"):
             return f"the manifest of {place} {'is missing' if found is None else 'was edited'}"

@@ -24,7 +24,7 @@ from luigi.configuration import get_config
 
 from config.sources import SOURCES
 from tasks.core.errors import PipelineError
-from tasks.core.stores import StorePath, folder_at, shown
+from tasks.core.stores import StorePath, folder_at, public_url
 from tasks.core.waiting import OTHERS, STATE_FILE, Limit
 
 ARROW, SPARK = "arrow", "spark"
@@ -289,7 +289,8 @@ def refuse_unknown(section: str, given: dict[str, str], known: list[str]) -> Non
 def _local(name: str, text: str) -> Path:
     if "://" in text:
         raise PipelineError(
-            f"luigi.cfg: section [pipeline]: {name} = {shown(text)} is no folder of this machine.",
+            f"luigi.cfg: section [pipeline]: {name} = {public_url(text)} is no folder of this "
+            "machine.",
             remedy="Give its path. Only data_dir, staging_dir and lake_url may be URLs.",
         )
     return Path(text)
