@@ -77,6 +77,8 @@ _UNUSABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR
 _REMOVED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
 """Another process has removed an unusable file that was open; or what the names say."""
 
+_TRIES = 5
+
 logger = logging.getLogger("pipeline")
 
 
@@ -292,12 +294,15 @@ class State:
         locks = self.path.with_name(".locks")
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"{self.path.name}.lock"):
-            try:
-                return self._connected(work, wait_s)
-            except sqlite3.DatabaseError as error:
-                if _code(error) not in _UNUSABLE:
-                    raise
-                self._remove(str(error))
+            for _ in range(_TRIES):
+                try:
+                    return self._connected(work, wait_s)
+                except sqlite3.DatabaseError as error:
+                    if _code(error) in _UNUSABLE:
+                        self._remove(str(error))
+                    # Who has the removed file open may take the new one's journal for its own.
+                    elif _code(error) not in _REMOVED:
+                        raise
             return self._connected(work, wait_s)
 
     def _connected(self, work: Callable[[sqlite3.Connection], _Result], wait_s: float) -> _Result:
