@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import functools
 import hashlib
 import io
 import itertools
@@ -113,6 +114,7 @@ def scratch_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@functools.cache  # Once in each process: partitions are many.
 def _remove_old_scratch(place: Path) -> None:
     before = time.time() - _DAY_S
     for folder in place.glob(f"{_SCRATCH}[0-9]*-*"):
